@@ -1,0 +1,66 @@
+//! The experiment: what a config file says, as types. Loading, patching and checking live in the files beside this one;
+//! each section's type lives beside the code that it configures.
+
+pub mod check;
+pub mod document;
+pub mod keys;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataConfig;
+use crate::models::ModelConfig;
+use crate::train::{
+    CheckpointConfig, EarlyStoppingConfig, LossConfig, StopAtConfig, TrainConfig, optimizer::OptimizerConfig,
+    schedule::ScheduleConfig,
+};
+
+/// One experiment: everything that decides a run's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Experiment {
+    /// Names the run directory: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Decides every random draw: initial weights, split, order, augmentation, dropout.
+    pub seed: u64,
+    /// Where to compute: `auto`, `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm`, each of the last five
+    /// with `:N` for the N-th adapter. `kiln devices` lists what is there.
+    pub device: String,
+    /// The images.
+    pub data: DataConfig,
+    /// The network.
+    pub model: ModelConfig,
+    /// What training minimises.
+    pub loss: LossConfig,
+    /// How gradients move the parameters.
+    pub optimizer: OptimizerConfig,
+    /// How the learning rate changes over the run.
+    pub schedule: ScheduleConfig,
+    /// Epochs, batches and iterations.
+    pub train: TrainConfig,
+    /// Ending a run that no longer improves.
+    pub early_stopping: EarlyStoppingConfig,
+    /// Ending a run that has reached its goal.
+    pub stop_at: StopAtConfig,
+    /// What is saved on the way.
+    pub checkpoint: CheckpointConfig,
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Self {
+            name: "experiment".into(),
+            seed: 42,
+            device: "auto".into(),
+            data: DataConfig::default(),
+            model: ModelConfig::default(),
+            loss: LossConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: ScheduleConfig::default(),
+            train: TrainConfig::default(),
+            early_stopping: EarlyStoppingConfig::default(),
+            stop_at: StopAtConfig::default(),
+            checkpoint: CheckpointConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The one error type: what was found, what is allowed, what to do next, and the exit code that follows.
+//! It prints nothing; `main` renders it.
+
+use std::fmt::Write as _;
+
+/// A result whose error is an [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who has to act, which decides the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something went wrong while running, or a demanded result was missed: exit code 1.
+    Failed,
+    /// The command line, the config or the data cannot be used as given: exit code 2.
+    Usage,
+    /// The user stopped it: exit code 130.
+    Interrupted,
+}
+
+/// One error, with its causes and the next actions.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    tips: Vec<String>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), tips: Vec::new(), source: None }
+    }
+
+    /// The run went wrong or a gate was missed: exit code 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// The command line, config or data is unusable: exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// The user interrupted: exit code 130.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
+    /// Adds a next action for the user.
+    #[must_use]
+    pub fn tip(mut self, tip: impl Into<String>) -> Self {
+        self.tips.push(tip.into());
+        self
+    }
+
+    /// Records what caused it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Who has to act.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The next actions, in order.
+    pub fn tips(&self) -> &[String] {
+        &self.tips
+    }
+
+    /// The process exit code: 1 failed, 2 usage, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Interrupted => 130,
+        }
+    }
+
+    /// The whole error as plain text: `error: `, then a `caused by: ` line per cause, then the tips.
+    pub fn render(&self) -> String {
+        let mut text = format!("error: {}", self.message);
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let _ = write!(text, "\ncaused by: {error}");
+            cause = error.source();
+        }
+        for tip in &self.tips {
+            let _ = write!(text, "\ntip: {tip}");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders_message_causes_and_tips_in_that_order() {
+        let error = Error::usage("`train.epochs`: must be at least 1, got 0")
+            .caused_by(Error::failed("inner").caused_by(std::io::Error::other("disk")))
+            .tip("set it to 10");
+        assert_eq!(
+            error.render(),
+            "error: `train.epochs`: must be at least 1, got 0\ncaused by: inner\ncaused by: disk\ntip: set it to 10"
+        );
+        assert_eq!(error.exit_code(), 2);
+    }
+}

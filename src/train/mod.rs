@@ -1,0 +1,75 @@
+//! Training on Burn's `SupervisedTraining` and `Learner`: the only module that sees `burn::train`.
+
+pub mod optimizer;
+pub mod schedule;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `[loss]`: cross-entropy between prediction and label.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LossConfig {
+    /// Share of the target taken from the true class and spread over all classes, 0 to below 1.
+    pub label_smoothing: f64,
+}
+
+/// `[train]`: epochs, batches, iterations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TrainConfig {
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Images that go through the network together in one iteration.
+    pub batch_size: usize,
+    /// Leave out the last batch of an epoch when it is smaller than `batch_size`.
+    pub drop_last: bool,
+    /// Overrides images / batch_size. More repeats images within an epoch, fewer leaves some unseen; the plan says how many.
+    pub iterations_per_epoch: Option<usize>,
+    /// Batches whose gradients are averaged into one update of the parameters; must divide the iterations per epoch.
+    pub accumulation: usize,
+    /// Scales the gradients down when their norm over all parameters together exceeds this.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self { epochs: 10, batch_size: 100, drop_last: false, iterations_per_epoch: None, accumulation: 1, clip_norm: None }
+    }
+}
+
+/// `[early_stopping]`: ends the run when the validation loss has stopped improving.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EarlyStoppingConfig {
+    /// Epochs without improvement to wait for; absent: never stop early.
+    pub patience: Option<usize>,
+    /// A smaller decrease of the validation loss than this is no improvement.
+    pub min_delta: f64,
+}
+
+/// `[stop_at]`: ends the run when a goal is reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StopAtConfig {
+    /// Stop after the first epoch whose validation accuracy is at least this, 0 to 1.
+    pub validation_accuracy: Option<f64>,
+}
+
+/// `[checkpoint]`: what is saved so that a run can be resumed. A checkpoint is written after every epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CheckpointConfig {
+    /// Newest checkpoints to keep, besides the best one.
+    pub keep_last: usize,
+    /// Also save inside an epoch, after every so many iterations.
+    pub every_iterations: Option<usize>,
+    /// Also save inside an epoch, when so many minutes have passed since the last save.
+    pub every_minutes: Option<f64>,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { keep_last: 2, every_iterations: None, every_minutes: None }
+    }
+}
