@@ -1,7 +1,18 @@
 //! Training on Burn's `SupervisedTraining` and `Learner`: the only module that sees `burn::train`.
 
+pub mod checkpoint;
+pub mod classifier;
+mod collect;
+pub mod epoch_loop;
+pub mod explanation;
+pub mod observer;
 pub mod optimizer;
+pub mod receipt;
+mod renderer;
 pub mod schedule;
+pub mod session;
+pub mod state;
+pub mod update;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
