@@ -51,6 +51,12 @@ pub struct DisplayArguments {
     pub require_accuracy: Option<f64>,
 }
 
+impl Default for DisplayArguments {
+    fn default() -> Self {
+        Self { ui: Interface::Lines, require_accuracy: None }
+    }
+}
+
 /// How training is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Interface {
@@ -79,7 +85,8 @@ pub struct Job {
     pub dataset: Dataset,
     /// Where.
     pub device: Opened,
-    preprocess: Preprocess,
+    /// How pixels become inputs.
+    pub preprocess: Preprocess,
     display: DisplayArguments,
     warnings: Vec<String>,
 }

@@ -61,6 +61,16 @@ impl Weights {
         self.iter().find(|(_, tensor)| tensor.values.iter().any(|value| !value.is_finite())).map(|(name, _)| name)
     }
 
+    /// The name of the first tensor that is not the same, to the last bit, in `other`; none when all are.
+    pub fn first_difference(&self, other: &Self) -> Option<String> {
+        let bits = |tensor: &WeightTensor| tensor.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let differs = |name: &&String| match (self.tensors.get(*name), other.tensors.get(*name)) {
+            (Some(one), Some(two)) => one.shape != two.shape || bits(one) != bits(two),
+            _ => true,
+        };
+        self.tensors.keys().chain(other.tensors.keys()).find(differs).cloned()
+    }
+
     /// SHA-256 in hexadecimal over all tensors sorted by name, each as: length of the name, name, number of
     /// dimensions, dimensions (numbers as 64-bit little-endian), values (32-bit floats, little-endian).
     pub fn sha256(&self) -> String {

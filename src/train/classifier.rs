@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
 use crate::data::batch::Batch;
-use crate::models::{Activation, Network, Pass};
+use crate::models::{Activation, Network, ParameterPath, Pass};
 use crate::ops;
 use crate::seed::{Purpose, Stream};
 
@@ -155,32 +155,32 @@ pub struct GradientNorm {
 
 /// The gradient norm of every parameter of `classifier`, in the order of the network.
 pub fn gradient_norms(classifier: &Classifier, gradients: &GradientsParams) -> Vec<GradientNorm> {
-    let mut visitor = Norms { gradients, path: Vec::new(), found: Vec::new() };
-    classifier.visit(&mut visitor);
+    let mut visitor = Norms { gradients, path: ParameterPath::default(), found: Vec::new() };
+    classifier.network.visit(&mut visitor);
     visitor.found
 }
 
 struct Norms<'a> {
     gradients: &'a GradientsParams,
-    path: Vec<String>,
+    path: ParameterPath,
     found: Vec<GradientNorm>,
 }
 
 impl ModuleVisitor for Norms<'_> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
+        self.path.enter(name);
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+        self.path.exit();
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
             self.found.push(GradientNorm {
-                name: self.path.join("."),
+                name: self.path.name(),
                 gradient: norm(gradient),
-                parameter: norm(param.val().inner()),
+                parameter: norm(param.val().without_autodiff()),
             });
         }
     }

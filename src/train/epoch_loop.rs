@@ -233,7 +233,7 @@ impl Steps<'_> {
 
     fn note(&mut self, output: &ClassificationOutput, images: usize) {
         self.pending.push(PendingStep {
-            loss: output.loss.clone().inner(),
+            loss: output.loss.clone().without_autodiff(),
             correct: count_correct(output),
             images,
             iteration: self.course.state.iteration,
@@ -395,8 +395,8 @@ impl Steps<'_> {
 
 /// How many of a batch's images have their highest logit at their label, `[1]`.
 fn count_correct(output: &ClassificationOutput) -> Tensor<1, Int> {
-    let predicted = output.output.clone().inner().argmax(1).flatten::<1>(0, 1);
-    predicted.equal(output.targets.clone().inner()).int().sum()
+    let predicted = output.output.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
+    predicted.equal(output.targets.clone().without_autodiff()).int().sum()
 }
 
 fn read_all(steps: &[PendingStep]) -> Result<(Vec<f32>, Vec<u64>)> {

@@ -1,16 +1,19 @@
 //! One real iteration, measured while it happens: for `kiln explain`. It computes and does not print.
 
 use burn::module::Module as _;
-use burn::train::{InferenceStep as _, Learner, TrainOutput};
+use burn::train::{ClassificationOutput, InferenceStep, Learner, TrainOutput};
 
-use super::classifier::gradient_norms;
+use serde::Serialize;
+
+use super::classifier::{Classifier, gradient_norms};
 use super::session::Session;
+use crate::data::batch::Batch;
 use crate::data::loader::EpochLoader;
 use crate::eval::argmax;
 use crate::{Error, Result};
 
 /// Everything that was measured in one iteration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
     /// The batch's images in the set of training images, in their order.
     pub images: Vec<usize>,
@@ -35,7 +38,7 @@ pub struct Explanation {
 }
 
 /// One layer's output for the whole batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Layer {
     /// The layer's name in the network.
     pub name: String,
@@ -48,7 +51,7 @@ pub struct Layer {
 }
 
 /// What the network said of one image.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct PredictionRow {
     /// The class it found most likely.
     pub predicted: usize,
@@ -59,7 +62,7 @@ pub struct PredictionRow {
 }
 
 /// What happened to one parameter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Parameter {
     /// Its path in the network.
     pub name: String,
@@ -108,13 +111,12 @@ pub fn explain(session: &Session) -> Result<Explanation> {
     let parameters = norms
         .into_iter()
         .filter_map(|norm| {
-            let name = norm.name.split_once('.').map_or(norm.name.as_str(), |(_, rest)| rest).to_owned();
-            let (old, new) = (before.find(&norm.name)?, after.find(&norm.name)?);
+            let (old, new) = (&before.get(&norm.name)?.values, &after.get(&norm.name)?.values);
             let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
             let change = squares(&mut old.iter().zip(new).map(|(old, new)| new - old)).sqrt();
             let size = squares(&mut old.iter().copied()).sqrt();
             Some(Parameter {
-                name,
+                name: norm.name,
                 count: old.len(),
                 gradient_norm: norm.gradient,
                 update_to_weight: change / size,
@@ -134,4 +136,28 @@ pub fn explain(session: &Session) -> Result<Explanation> {
         loss_same_batch: [plain_before.0, plain_after.0],
         correct_after: plain_after.1,
     })
+}
+
+fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
+    let unreadable = |error: &dyn std::fmt::Debug| {
+        Error::failed("the predictions cannot be read from the device").caused_by(format!("{error:?}"))
+    };
+    let classes = output.output.dims()[1];
+    let logits = output.output.clone().without_autodiff().into_data().to_vec::<f32>().map_err(|error| unreadable(&error))?;
+    let labels = output.targets.clone().without_autodiff().into_data();
+    let row = |(row, label): (&[f32], i64)| {
+        let predicted = argmax(row);
+        let sum: f64 = row.iter().map(|logit| f64::from(logit - row[predicted]).exp()).sum();
+        PredictionRow { predicted, probability: 1.0 / sum, label: label.unsigned_abs() as usize }
+    };
+    Ok(logits.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
+}
+
+/// Loss and recognised images of a batch as in inference: no dropout, no smoothing, norms with their running figures.
+fn plain_loss(learner: &Learner<Classifier>, batch: Batch) -> Result<(f64, usize)> {
+    let model = learner.model().valid();
+    let batch = Batch { images: batch.images.without_autodiff(), targets: batch.targets.without_autodiff(), ..batch };
+    let output = InferenceStep::step(&model, batch);
+    let correct = rows(&output)?.iter().filter(|row| row.predicted == row.label).count();
+    Ok((f64::from(output.loss.into_scalar::<f32>()), correct))
 }

@@ -146,7 +146,21 @@ impl Session<'_> {
         Ok(Classifier::new(network, StepSettings::new(self.experiment)))
     }
 
-    fn rate(&self) -> PlannedRate {
+    /// The learner that a fresh run begins with, and its training images.
+    pub fn learner(&self) -> Result<(Learner<Classifier>, EpochLoader)> {
+        Ok((self.learner_of(self.classifier(&Start::Fresh)?)?, self.train_loader()))
+    }
+
+    fn learner_of(&self, classifier: Classifier) -> Result<Learner<Classifier>> {
+        Ok(Learner::new(
+            classifier.train().fork(&self.device.clone().autodiff()),
+            self.experiment.optimizer.build()?,
+            self.experiment.optimizer.schedule(self.rate())?,
+        ))
+    }
+
+    /// The learning rate over the run.
+    pub fn rate(&self) -> PlannedRate {
         PlannedRate {
             schedule: self.experiment.schedule.clone(),
             peak: self.experiment.optimizer.learning_rate(),
@@ -175,11 +189,7 @@ impl Session<'_> {
     fn launch(&self, classifier: Classifier, course: Course) -> Result<(Classifier, Course, Result<Ending>)> {
         let validation = if self.dataset.validation.is_empty() { &self.dataset.train } else { &self.dataset.validation };
         let validation = EpochLoader::sequential(validation.clone(), self.preprocess, 500);
-        let learner = Learner::new(
-            classifier.train().fork(&self.device.clone().autodiff()),
-            self.experiment.optimizer.build()?,
-            self.experiment.optimizer.schedule(self.rate())?,
-        );
+        let learner = self.learner_of(classifier)?;
         let train = course.train.to_device(&self.device.clone().autodiff());
         let (model, optimizer, schedule) = course.collector.checkpointers();
         let folder = self.run.as_ref().map_or_else(std::env::temp_dir, |run| run.path().to_owned());
