@@ -9,7 +9,7 @@ use super::classifier::{Classifier, gradient_norms};
 use super::session::Session;
 use crate::data::batch::Batch;
 use crate::data::loader::EpochLoader;
-use crate::eval::argmax;
+use crate::logits::{argmax, probabilities};
 use crate::{Error, Result};
 
 /// Everything that was measured in one iteration.
@@ -143,12 +143,11 @@ fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
         Error::failed("the predictions cannot be read from the device").caused_by(format!("{error:?}"))
     };
     let classes = output.output.dims()[1];
-    let logits = output.output.clone().without_autodiff().into_data().to_vec::<f32>().map_err(|error| unreadable(&error))?;
+    let logits = output.output.clone().without_autodiff().into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
     let labels = output.targets.clone().without_autodiff().into_data();
     let row = |(row, label): (&[f32], i64)| {
         let predicted = argmax(row);
-        let sum: f64 = row.iter().map(|logit| f64::from(logit - row[predicted]).exp()).sum();
-        PredictionRow { predicted, probability: 1.0 / sum, label: label.unsigned_abs() as usize }
+        PredictionRow { predicted, probability: probabilities(row)[predicted], label: label.unsigned_abs() as usize }
     };
     Ok(logits.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
 }

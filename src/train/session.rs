@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Device};
