@@ -150,7 +150,7 @@ fn check(experiment: &Experiment, root: &Node, problems: &mut Vec<Located>) {
     doubtful.extend(ranges.into_iter().map(|problem| problem.key));
     for contradiction in contradictions(experiment) {
         let in_doubt = |key: &&str| doubtful.iter().any(|wrong| covers(wrong, key));
-        if !contradiction.keys.iter().any(|key| in_doubt(&key)) {
+        if !contradiction.keys.iter().any(in_doubt) {
             add(contradiction.problem.key, contradiction.problem.message, &doubtful);
         }
     }

@@ -60,10 +60,10 @@ fn the_plan_reads_well() {
     each image     seen once per epoch and 8 times in the run
     learning rate  ▁▄▇██████▇▇▇▇▇▆▆▆▆▅▅▅▄▄▄▄▃▃▃▂▂▂▂▂▁▁▁▁▁▁▁  3.7e-5 -> 0.004 -> 3.8e-9
                    warm-up ends after update 108 (epoch 0.5): 0.004
-    network        8,138 parameters in 2 layers
-    work           467 kFLOPs forward + 935 kFLOPs backward (twice forward) per image; 617 GFLOPs in the run
-    memory         about 74.5 MB: parameters 32.6 kB, gradients 32.6 kB, optimizer 65.1 kB, a batch's activations 19.5 MB, images 54.9 MB (an estimate)
-    checkpoint     97.7 kB each
+    network        7,850 parameters in 1 layer
+    work           15.7 kFLOPs forward + 31.4 kFLOPs backward (twice forward) per image; 20.7 GFLOPs in the run
+    memory         about 55.2 MB: parameters 31.4 kB, gradients 31.4 kB, optimizer 62.8 kB, a batch's activations 208 kB, images 54.9 MB (an estimate)
+    checkpoint     94.2 kB each
     ");
 }
 
