@@ -100,7 +100,8 @@ impl Job {
         let device = open_device(&experiment.device)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
         let plan = plan_for(&experiment, &dataset)?;
-        let preprocess = Preprocess::of(&dataset.train);
+        let fit = experiment.data.source.fit(dataset.train.shape);
+        let preprocess = Preprocess::from_training(&dataset.train, fit);
         ui.say(&plan.render());
         ui.say(&format!("device         {}\n", device.reason));
         let warnings: Vec<String> = plan.warnings.iter().chain(&dataset.notices).cloned().collect();

@@ -10,7 +10,6 @@ use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::{GradientsAccumulator, OptimizerRecord};
 use burn::store::ModuleRecord;
 use burn::tensor::{Bytes, Int, Tensor};
-use burn::train::checkpoint::Checkpoint as _;
 use burn::train::{
     ClassificationOutput, EventProcessorTraining as _, InferenceStep, Interrupter, Learner, LearnerEvent,
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
@@ -302,7 +301,7 @@ impl Steps<'_> {
         let line = serde_json::to_string(&metrics)
             .map_err(|error| Error::failed("cannot encode the epoch's metrics").caused_by(error))?;
         state.metrics.push(line.clone());
-        state.stopped = self.reason_to_stop(&metrics);
+        self.course.state.stopped = self.reason_to_stop(&metrics);
         let state = &mut self.course.state;
         state.epoch += 1;
         state.iteration_in_epoch = 0;
@@ -403,7 +402,7 @@ fn read_all(steps: &[PendingStep]) -> Result<(Vec<f32>, Vec<u64>)> {
     let unreadable = |error: &dyn std::fmt::Debug| Error::failed("cannot read the loss from the device").caused_by(format!("{error:?}"));
     let losses = Tensor::cat(steps.iter().map(|step| step.loss.clone()).collect(), 0);
     let correct = Tensor::cat(steps.iter().map(|step| step.correct.clone()).collect(), 0);
-    let losses = losses.into_data().to_vec::<f32>().map_err(|error| unreadable(&error))?;
+    let losses = losses.into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
     let correct = correct.into_data().iter::<i64>().map(|count| count.unsigned_abs()).collect();
     Ok((losses, correct))
 }

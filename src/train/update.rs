@@ -85,7 +85,7 @@ fn decay(weight_decay: f64) -> Option<WeightDecayConfig> {
 
 fn group(pattern: &str) -> Result<ParamGroup> {
     ParamGroup::from_regex(pattern)
-        .map_err(|error| Error::failed(format!("parameter group `{pattern}`")).caused_by(error.to_string()))
+        .map_err(|error| Error::failed(format!("parameter group `{pattern}`")).caused_by(format!("{error:?}")))
 }
 
 /// A schedule with its place in the run: Burn asks for the next update's rate.
