@@ -100,7 +100,7 @@ impl Job {
         let device = open_device(&experiment.device)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
         let plan = plan_for(&experiment, &dataset)?;
-        let fit = experiment.data.source.fit(dataset.train.shape);
+        let fit = experiment.data.fit(dataset.train.shape);
         let preprocess = Preprocess::from_training(&dataset.train, fit);
         ui.say(&plan.render());
         ui.say(&format!("device         {}\n", device.reason));
