@@ -164,7 +164,7 @@ impl Job {
             Ok(()) => {}
             Err(error) if error.kind() == crate::error::Kind::Interrupted => record.status = Status::Interrupted,
             Err(_) if record.status == Status::Done => {}
-            Err(error) => record.status = Status::Failed,
+            Err(_) => record.status = Status::Failed,
         }
         if let Err(error) = &ended {
             record.message = Some(error.to_string());

@@ -13,7 +13,6 @@ mod mnist;
 pub mod preprocess;
 pub mod split;
 pub mod synthetic;
-#[cfg(test)]
 
 use std::sync::Arc;
 
