@@ -20,6 +20,10 @@ pub struct Batch {
     /// This batch's share of the images of its accumulation window: the gradients of a window's batches, each times its
     /// weight, add up to the mean over the window's images. 1 without accumulation.
     pub weight: f32,
+    /// The epoch it belongs to, from 1.
+    pub epoch: usize,
+    /// Its place in that epoch, from 0.
+    pub iteration: usize,
 }
 
 /// One image to be put into a batch.
@@ -108,6 +112,8 @@ impl Batcher<SampleRef, Batch> for ImageBatcher {
             targets: Tensor::from_data(TensorData::new(labels, [items.len()]), device),
             size: items.len(),
             weight: 1.0,
+            epoch: 1,
+            iteration: 0,
         }
     }
 }

@@ -254,6 +254,7 @@ impl Iterator for Epoch<'_> {
         }
         let mut batch = batcher.batch(self.samples(), device);
         batch.weight = shape.weight_of(self.loader.images(), self.iteration);
+        (batch.epoch, batch.iteration) = (self.epoch, self.iteration);
         self.iteration += 1;
         Some(Ok(batch))
     }

@@ -1,8 +1,48 @@
 //! The networks as Burn modules, one enum over them, and what can be said of them without running them.
 //! Nothing here knows where images come from.
+//!
+//! A new architecture is one new file plus its lines in the two enums and their `match`es below; the tests that walk
+//! [`ModelConfig::examples`] then cover it.
 
+mod compute;
+mod convnet;
+mod initial;
+mod layers;
+mod lenet;
+mod linear;
+mod mlp;
+mod outline;
+mod parameter;
+mod pass;
+mod ranges;
+mod resnet;
+#[cfg(test)]
+mod tests;
+mod weights;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use convnet::{BlockConfig, Convnet, ConvnetConfig};
+pub use layers::{ConvBlock, Norm, Padding};
+pub use lenet::{Lenet, LenetConfig};
+pub use linear::{Linear, LinearConfig};
+pub use mlp::{Mlp, MlpConfig};
+pub use outline::{LayerSummary, Misfit};
+pub use parameter::ParameterPath;
+pub use pass::{Activation, Pass};
+pub use resnet::{Residual, Resnet, ResnetConfig};
+pub use weights::{WeightTensor, Weights};
+
+use crate::config::check::{Check, Problems};
+use crate::data::ImageShape;
+use crate::{Error, Result};
+use outline::Outline;
+
+/// The most parameters a network may have: with Adam's moments and the gradients, 3.2 GB.
+pub const MOST_PARAMETERS: usize = 200_000_000;
 
 /// `model.kind` and the keys that belong to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,124 +60,193 @@ pub enum ModelConfig {
     Resnet(ResnetConfig),
 }
 
-/// The keys of `model.kind = "linear"`: none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct LinearConfig {}
-
-/// The keys of `model.kind = "mlp"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct MlpConfig {
-    /// The width of each hidden layer, first to last.
-    pub hidden: Vec<usize>,
-    /// Share of the hidden activations dropped in training, 0 to below 1.
-    pub dropout: f64,
-}
-
-impl Default for MlpConfig {
-    fn default() -> Self {
-        Self { hidden: vec![256, 128], dropout: 0.0 }
-    }
-}
-
-/// The keys of `model.kind = "lenet"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct LenetConfig {
-    /// The channels of the two 5x5 convolutions.
-    pub channels: [usize; 2],
-    /// The widths of the two hidden layers.
-    pub hidden: [usize; 2],
-}
-
-impl Default for LenetConfig {
-    fn default() -> Self {
-        Self { channels: [6, 16], hidden: [120, 84] }
-    }
-}
-
-/// The keys of `model.kind = "convnet"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ConvnetConfig {
-    /// The blocks, first to last.
-    pub blocks: Vec<BlockConfig>,
-    /// What stands between convolution and ReLU.
-    pub norm: Norm,
-    /// The border round each convolution's input.
-    pub padding: Padding,
-    /// The width of each fully connected hidden layer; may be empty.
-    pub hidden: Vec<usize>,
-    /// Share of the activations dropped before each fully connected layer in training, 0 to below 1.
-    pub dropout: f64,
-}
-
-/// One block of a `convnet`: convolution, norm, ReLU and, if asked for, max-pooling.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct BlockConfig {
-    /// Output channels of the convolution.
-    pub channels: usize,
-    /// Side of the square kernel in pixels.
-    #[serde(default = "three")]
-    pub kernel_size: usize,
-    /// Halve height and width with a 2x2 max-pool after the ReLU.
-    #[serde(default = "yes")]
-    pub pool: bool,
-}
-
-fn three() -> usize {
-    3
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// What stands between convolution and ReLU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Norm {
-    /// Nothing; the convolution has a bias.
-    None,
-    /// Batch normalisation (Ioffe and Szegedy, 2015); the convolution has no bias.
-    Batch,
-}
-
-/// The border round a convolution's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Padding {
-    /// None: the output shrinks by `kernel_size - 1`.
-    Valid,
-    /// Zeros, `(kernel_size - 1) / 2` wide: the output keeps its size; the kernel size must be odd.
-    Same,
-}
-
-impl Default for ConvnetConfig {
-    fn default() -> Self {
-        let block = |channels| BlockConfig { channels, kernel_size: 3, pool: true };
-        Self { blocks: vec![block(32), block(64)], norm: Norm::Batch, padding: Padding::Same, hidden: vec![128], dropout: 0.0 }
-    }
-}
-
-/// The keys of `model.kind = "resnet"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ResnetConfig {
-    /// The channels of each stage; every stage after the first halves height and width.
-    pub channels: Vec<usize>,
-    /// Residual blocks per stage, each of two 3x3 convolutions.
-    pub blocks: usize,
-}
-
-impl Default for ResnetConfig {
-    fn default() -> Self {
-        Self { channels: vec![16, 32, 64], blocks: 1 }
-    }
-}
-
 impl Default for ModelConfig {
     fn default() -> Self {
         Self::Convnet(ConvnetConfig::default())
+    }
+}
+
+/// Any of the networks, as one Burn module. Its tensors are named by [`ParameterPath`].
+// A process holds a handful of networks, so a box would save nothing.
+#[allow(clippy::large_enum_variant)]
+#[derive(Module, Debug)]
+pub enum Network {
+    /// See [`LinearConfig`].
+    Linear(Linear),
+    /// See [`MlpConfig`].
+    Mlp(Mlp),
+    /// See [`LenetConfig`].
+    Lenet(Lenet),
+    /// See [`ConvnetConfig`].
+    Convnet(Convnet),
+    /// See [`ResnetConfig`].
+    Resnet(Resnet),
+}
+
+impl ModelConfig {
+    /// One small example of every kind, for tests that must cover them all.
+    pub fn examples() -> Vec<Self> {
+        let block = |channels, kernel_size, pool| BlockConfig { channels, kernel_size, pool };
+        vec![
+            Self::Linear(LinearConfig {}),
+            Self::Mlp(MlpConfig { hidden: vec![24, 16], dropout: 0.1 }),
+            Self::Lenet(LenetConfig::default()),
+            Self::Convnet(ConvnetConfig {
+                blocks: vec![block(6, 3, true), block(8, 3, true)],
+                hidden: vec![16],
+                ..ConvnetConfig::default()
+            }),
+            Self::Convnet(ConvnetConfig {
+                blocks: vec![block(6, 3, false), block(8, 4, true)],
+                norm: Norm::None,
+                padding: Padding::Valid,
+                hidden: vec![],
+                dropout: 0.25,
+            }),
+            Self::Resnet(ResnetConfig { channels: vec![4, 6, 8], blocks: 1 }),
+        ]
+    }
+
+    /// The value of `model.kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Linear(_) => "linear",
+            Self::Mlp(_) => "mlp",
+            Self::Lenet(_) => "lenet",
+            Self::Convnet(_) => "convnet",
+            Self::Resnet(_) => "resnet",
+        }
+    }
+
+    fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
+        match self {
+            Self::Linear(config) => config.outline(input, classes),
+            Self::Mlp(config) => config.outline(input, classes),
+            Self::Lenet(config) => config.outline(input, classes),
+            Self::Convnet(config) => config.outline(input, classes),
+            Self::Resnet(config) => config.outline(input, classes),
+        }
+    }
+
+    /// Adds what is wrong with this model for images of this size and this many classes. The values themselves are
+    /// checked by [`Check::check`], which must have found nothing.
+    pub fn check_for(&self, input: ImageShape, classes: usize, problems: &mut Problems) {
+        problems.require(!input.is_empty(), "kind", || format!("needs images with pixels, got {input}"));
+        problems.require(classes >= 2, "kind", || format!("needs at least 2 classes to tell apart, got {classes}"));
+        match self.outline(input, classes) {
+            Err(misfit) => problems.add(misfit.key, misfit.message),
+            Ok(outline) => {
+                let total = total_parameters(&outline.into_layers());
+                problems.require(total <= MOST_PARAMETERS, "kind", || {
+                    format!("the network must have at most {MOST_PARAMETERS} parameters, got {total}")
+                });
+            }
+        }
+    }
+
+    /// The layers for images of this size and this many classes, computed without building them.
+    ///
+    /// # Errors
+    /// A usage error when the model's values are out of range or it does not fit the images.
+    pub fn layers(&self, input: ImageShape, classes: usize) -> Result<Vec<LayerSummary>> {
+        Ok(self.checked(input, classes)?.into_layers())
+    }
+
+    fn checked(&self, input: ImageShape, classes: usize) -> Result<Outline> {
+        let mut problems = Problems::default();
+        problems.within("model", |problems| {
+            self.check(problems);
+        });
+        let mut found = problems.into_vec();
+        if found.is_empty() {
+            let mut problems = Problems::default();
+            problems.within("model", |problems| self.check_for(input, classes, problems));
+            found = problems.into_vec();
+        }
+        if let Some(first) = found.first() {
+            return Err(Error::usage(format!("`{}`: {}", first.key, first.message)));
+        }
+        self.outline(input, classes)
+            .map_err(|misfit| Error::usage(format!("`model.{}`: {}", misfit.key, misfit.message)))
+    }
+
+    /// The network with its structure and nothing learned: weights and biases 0, norms the identity. Follow with
+    /// [`Network::initialise`] or [`Network::load`].
+    ///
+    /// # Errors
+    /// A usage error when the model's values are out of range or it does not fit the images.
+    pub fn init(&self, input: ImageShape, classes: usize, device: &Device) -> Result<Network> {
+        let flattened = self.checked(input, classes)?.flattened();
+        let network = match self {
+            Self::Linear(config) => Network::Linear(config.init(input, classes, device)),
+            Self::Mlp(config) => Network::Mlp(config.init(input, classes, device)),
+            Self::Lenet(config) => Network::Lenet(config.init(input, flattened, classes, device)),
+            Self::Convnet(config) => Network::Convnet(config.init(input, flattened, classes, device)),
+            Self::Resnet(config) => Network::Resnet(config.init(input, flattened, classes, device)),
+        };
+        Ok(parameter::identify(network))
+    }
+}
+
+impl Check for ModelConfig {
+    fn check(&self, problems: &mut Problems) {
+        match self {
+            Self::Linear(config) => config.check(problems),
+            Self::Mlp(config) => config.check(problems),
+            Self::Lenet(config) => config.check(problems),
+            Self::Convnet(config) => config.check(problems),
+            Self::Resnet(config) => config.check(problems),
+        }
+    }
+}
+
+/// The learned values of all layers together.
+pub fn total_parameters(layers: &[LayerSummary]) -> usize {
+    layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.parameters))
+}
+
+/// The forward work of all layers together for one image, in floating-point operations.
+pub fn total_forward_flops(layers: &[LayerSummary]) -> u64 {
+    layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.forward_flops))
+}
+
+impl Network {
+    /// Images, `[batch, channels, height, width]`, to logits, `[batch, classes]`, as for inference. On a device without
+    /// autodiff, batch norms use their running statistics.
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.forward_in(images, &mut Pass::inference())
+    }
+
+    /// The same computation within a [`Pass`]: with dropout in training, or observed.
+    pub fn forward_in(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+        match self {
+            Self::Linear(network) => network.forward(images, pass),
+            Self::Mlp(network) => network.forward(images, pass),
+            Self::Lenet(network) => network.forward(images, pass),
+            Self::Convnet(network) => network.forward(images, pass),
+            Self::Resnet(network) => network.forward(images, pass),
+        }
+    }
+
+    /// Draws all weights from `seed`: the same values on every device. See the rule in `initial.rs`.
+    #[must_use]
+    pub fn initialise(self, seed: u64) -> Self {
+        initial::initialise(self, seed)
+    }
+
+    /// A copy of all tensors on the host, running statistics included.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        weights::collect(self)
+    }
+
+    /// Puts `weights` in place of all tensors.
+    ///
+    /// # Errors
+    /// A usage error that names the tensor when one is missing, unknown or of another shape.
+    pub fn load(self, weights: &Weights) -> Result<Self> {
+        weights::load(self, weights)
     }
 }

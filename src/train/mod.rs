@@ -1,10 +1,23 @@
 //! Training on Burn's `SupervisedTraining` and `Learner`: the only module that sees `burn::train`.
 
+pub mod checkpoint;
+pub mod classifier;
+mod collect;
+pub mod epoch_loop;
+pub mod explanation;
+pub mod observer;
 pub mod optimizer;
+pub mod receipt;
+mod renderer;
 pub mod schedule;
+pub mod session;
+pub mod state;
+pub mod update;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::config::check::{Check, Problems};
 
 /// `[loss]`: cross-entropy between prediction and label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,5 +84,54 @@ pub struct CheckpointConfig {
 impl Default for CheckpointConfig {
     fn default() -> Self {
         Self { keep_last: 2, every_iterations: None, every_minutes: None }
+    }
+}
+
+impl Check for LossConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.share("label_smoothing", self.label_smoothing);
+    }
+}
+
+impl Check for TrainConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within_range("epochs", self.epochs, 1..=1_000_000);
+        problems.within_range("batch_size", self.batch_size, 1..=1_000_000);
+        if let Some(iterations) = self.iterations_per_epoch {
+            problems.within_range("iterations_per_epoch", iterations, 1..=100_000_000);
+        }
+        problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
+        if let Some(norm) = self.clip_norm {
+            problems.above_zero("clip_norm", norm, 1e6);
+        }
+    }
+}
+
+impl Check for EarlyStoppingConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Some(patience) = self.patience {
+            problems.within_range("patience", patience, 1..=1_000_000);
+        }
+        problems.within_range("min_delta", self.min_delta, 0.0..=1e6);
+    }
+}
+
+impl Check for StopAtConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Some(accuracy) = self.validation_accuracy {
+            problems.above_zero("validation_accuracy", accuracy, 1.0);
+        }
+    }
+}
+
+impl Check for CheckpointConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within_range("keep_last", self.keep_last, 1..=1_000_000);
+        if let Some(iterations) = self.every_iterations {
+            problems.within_range("every_iterations", iterations, 1..=100_000_000);
+        }
+        if let Some(minutes) = self.every_minutes {
+            problems.above_zero("every_minutes", minutes, 1e6);
+        }
     }
 }

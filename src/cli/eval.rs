@@ -1,0 +1,91 @@
+//! `kiln eval`: a model file measured on labelled images.
+
+use std::path::PathBuf;
+
+use super::ui::{Mode, Ui};
+use super::{model_file, open_device};
+use crate::config::Experiment;
+use crate::config::document::Origin;
+use crate::eval::{Evaluation, evaluate};
+use crate::predict::Predictor;
+use crate::{Error, Result, data, report};
+
+/// The arguments of `kiln eval`.
+#[derive(Debug, clap::Args)]
+pub struct EvalArguments {
+    /// A model file, or the directory of a run
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+
+    /// Measure on the test images of this config's [data]; without it: the data the model was trained on
+    #[arg(long, value_name = "CONFIG")]
+    data: Option<String>,
+
+    /// Which images
+    #[arg(long, value_enum, default_value_t = Part::Test)]
+    part: Part,
+
+    /// Compute here
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+
+    /// Exit with 1 when the accuracy is below this, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    require_accuracy: Option<f64>,
+}
+
+/// A part of a data set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The test images
+    Test,
+    /// The images held out to choose the best epoch by
+    Validation,
+    /// The images that were learned from
+    Train,
+}
+
+/// Measures and prints.
+pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
+    let device = open_device(&arguments.device)?;
+    let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
+    let experiment = match &arguments.data {
+        Some(config) => Experiment::load(&Origin::find(config)?, &[])?,
+        None => serde_json::from_value(predictor.manifest().provenance.experiment.clone()).map_err(|error| {
+            Error::usage("the model file does not say what data it was trained on")
+                .caused_by(error)
+                .tip("name the data with --data CONFIG")
+        })?,
+    };
+    let dataset = data::open(&experiment.data, experiment.seed)?;
+    for notice in &dataset.notices {
+        ui.warn(notice);
+    }
+    let set = match arguments.part {
+        Part::Test => &dataset.test,
+        Part::Validation => &dataset.validation,
+        Part::Train => &dataset.train,
+    };
+    let evaluation = measure(ui, &predictor, set)?;
+    if ui.mode() == Mode::Json {
+        let value = serde_json::to_value(&evaluation)
+            .map_err(|error| Error::failed("cannot encode the evaluation").caused_by(error))?;
+        ui.json(&value);
+    } else {
+        ui.out(&report::evaluation(&evaluation));
+    }
+    match arguments.require_accuracy {
+        Some(required) if evaluation.accuracy < required => {
+            Err(Error::failed(format!("accuracy {:.4} is below the required {required}", evaluation.accuracy)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Measures with a progress bar.
+pub fn measure(ui: &Ui, predictor: &Predictor, set: &data::ImageSet) -> Result<Evaluation> {
+    let bar = ui.bar("measuring", set.len());
+    let evaluation = evaluate(predictor, set, |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    evaluation
+}

@@ -1,0 +1,77 @@
+//! `kiln export`: a run's model, or a model file, in another format.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::model_file;
+use super::ui::{Mode, Ui};
+use crate::artifact::{self, Dtype, Format};
+use crate::{Error, Result};
+
+/// The arguments of `kiln export`.
+#[derive(Debug, clap::Args)]
+pub struct ExportArguments {
+    /// The directory of a run, or a model file
+    #[arg(value_name = "RUN")]
+    model: PathBuf,
+
+    /// The format; without it: what the extension of --out says (.bpk, .safetensors, .onnx)
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+
+    /// The type of the numbers
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    dtype: Dtype,
+
+    /// The file to write
+    #[arg(long, short, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Replace the file when it exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// Exports, and verifies what was written.
+pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
+    let extension = arguments.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let format = match arguments.format.or_else(|| Format::of_extension(extension)) {
+        Some(format) => format,
+        None => {
+            return Err(Error::usage(format!("cannot tell the format of `{}` from its name", arguments.out.display()))
+                .tip("name it: --format burnpack, safetensors or onnx"));
+        }
+    };
+    if arguments.out.exists() && !arguments.force {
+        return Err(Error::usage(format!("`{}` exists", arguments.out.display())).tip("replace it with --force"));
+    }
+    let (manifest, weights) = artifact::read(&model_file(&arguments.model))?;
+    artifact::write(&arguments.out, format, arguments.dtype, &manifest, &weights)?;
+    let (manifest, weights) = artifact::read(&arguments.out)?;
+    let device = crate::device::open(crate::device::Request::Named(crate::device::Backend::Flex, None))?;
+    let verification = artifact::verify(&manifest, &weights, &device.device)?;
+    if verification.labels_agree != verification.samples {
+        return Err(Error::failed(format!(
+            "the written file gives other labels: {} of {} golden samples agree",
+            verification.labels_agree, verification.samples
+        )));
+    }
+    let bytes = std::fs::metadata(&arguments.out).map(|data| data.len()).unwrap_or_default();
+    if ui.mode() == Mode::Json {
+        ui.json(&json!({
+            "model": arguments.out, "bytes": bytes, "weights_sha256": manifest.weights_sha256,
+            "largest_difference": verification.largest_difference,
+        }));
+    } else {
+        ui.out(&format!(
+            "wrote {} ({} KB); {} of {} golden samples agree, largest logit difference {:.1e}",
+            arguments.out.display(),
+            bytes / 1000,
+            verification.labels_agree,
+            verification.samples,
+            verification.largest_difference
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! The command line: one file per command, each with its arguments and its `run`. All printing goes through [`ui`].
+
+pub mod completions;
+pub mod config;
+pub mod devices;
+pub mod eval;
+pub mod explain;
+pub mod export;
+pub mod extend;
+pub mod fork;
+pub mod plan;
+pub mod predict;
+pub mod resume;
+pub mod train;
+pub mod ui;
+pub mod verify;
+pub mod verify_resume;
+
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::config::Experiment;
+use crate::config::document::Origin;
+use crate::{Error, Result, device};
+use ui::{Mode, Ui};
+
+/// Train, evaluate, export and serve small-image classifiers, from a config file.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "Start with `kiln train`: it trains on all of MNIST, offline, and ends with a verified model file.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print nothing but results, warnings and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+
+    /// Print one JSON value on stdout; everything for people goes to stderr
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what a config means, without training: iterations, learning rate, parameters, memory
+    Plan(plan::PlanArguments),
+    /// Train a network and leave a verified model file
+    Train(train::TrainArguments),
+    /// Go on with a run that was stopped, exactly where it stopped
+    Resume(resume::ResumeArguments),
+    /// Train a run for more epochs
+    Extend(extend::ExtendArguments),
+    /// Begin a new run with another run's weights
+    Fork(fork::ForkArguments),
+    /// Measure a model file on labelled images
+    Eval(eval::EvalArguments),
+    /// Say what is in a picture
+    Predict(predict::PredictArguments),
+    /// Write a run's model in another format
+    Export(export::ExportArguments),
+    /// Check a model file: its digest, and its golden samples replayed on a device
+    Verify(verify::VerifyArguments),
+    /// Prove that a stopped and resumed run is the same run to the last bit
+    VerifyResume(verify_resume::VerifyResumeArguments),
+    /// Walk through one real iteration, for those who are learning
+    Explain(explain::ExplainArguments),
+    /// Show, list and describe the configuration
+    Config(config::ConfigArguments),
+    /// List the backends of this build and the adapters of this machine
+    Devices(devices::DevicesArguments),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArguments),
+}
+
+/// Which experiment, and what is changed in it: shared by every command that takes a config.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExperimentArguments {
+    /// A config file, or the name of a config that is built in; without one: mnist
+    #[arg(value_name = "CONFIG")]
+    pub config: Option<String>,
+
+    /// Change one key: --set train.epochs=3; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+
+    /// Compute here: auto, flex, ndarray, wgpu, wgpu:1, ...; the same as --set device=...
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+
+    /// The seed of every random draw; the same as --set seed=...
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+}
+
+impl ExperimentArguments {
+    /// The experiment, checked.
+    pub fn load(&self) -> Result<Experiment> {
+        let mut sets = self.sets.clone();
+        sets.extend(self.device.as_ref().map(|device| format!("device={device}")));
+        sets.extend(self.seed.map(|seed| format!("seed={seed}")));
+        Experiment::load(&Origin::find(self.config.as_deref().unwrap_or("mnist"))?, &sets)
+    }
+}
+
+/// Parses the command line, runs it, renders what went wrong, and returns the process's exit code.
+pub fn main() -> u8 {
+    let arguments = match command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return error.exit_code().clamp(0, 255) as u8;
+        }
+    };
+    hush_panics();
+    let mode = match (arguments.json, arguments.quiet) {
+        (true, _) => Mode::Json,
+        (false, true) => Mode::Quiet,
+        (false, false) => Mode::Text,
+    };
+    let mut ui = Ui::new(mode);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(arguments.command, &mut ui)))
+        .unwrap_or_else(|panic| {
+            Err(Error::failed("kiln met a condition that it does not handle")
+                .caused_by(crate::train::session::panic_text(&*panic))
+                .tip("this is a mistake in kiln or in a library it uses; please report it with the command and the config"))
+        });
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            ui::error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn command() -> clap::Command {
+    Arguments::command()
+}
+
+fn run(command: Command, ui: &mut Ui) -> Result<()> {
+    match command {
+        Command::Plan(arguments) => plan::run(arguments, ui),
+        Command::Train(arguments) => train::run(arguments, ui),
+        Command::Resume(arguments) => resume::run(arguments, ui),
+        Command::Extend(arguments) => extend::run(arguments, ui),
+        Command::Fork(arguments) => fork::run(arguments, ui),
+        Command::Eval(arguments) => eval::run(arguments, ui),
+        Command::Predict(arguments) => predict::run(arguments, ui),
+        Command::Export(arguments) => export::run(arguments, ui),
+        Command::Verify(arguments) => verify::run(arguments, ui),
+        Command::VerifyResume(arguments) => verify_resume::run(arguments, ui),
+        Command::Explain(arguments) => explain::run(arguments, ui),
+        Command::Config(arguments) => config::run(arguments, ui),
+        Command::Devices(arguments) => devices::run(arguments, ui),
+        Command::Completions(arguments) => completions::run(arguments, ui),
+    }
+}
+
+/// Panics inside dependencies are caught and reported as errors, with their message; the default hook would print them
+/// a second time, in a form that nobody can use.
+fn hush_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+}
+
+/// Opens the device named in a config or on the command line.
+pub fn open_device(name: &str) -> Result<device::Opened> {
+    device::open(name.parse()?)
+}
+
+/// A file or run directory given for a model: the model file itself.
+pub fn model_file(path: &std::path::Path) -> PathBuf {
+    let inside = path.join("model.bpk");
+    if path.is_dir() && inside.is_file() { inside } else { path.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_is_documented_and_consistent() {
+        command().help_expected(true).debug_assert();
+    }
+}

@@ -1,0 +1,29 @@
+//! `kiln plan`: the arithmetic of a config, without training.
+
+use super::ui::{Mode, Ui};
+use super::{ExperimentArguments, train};
+use crate::{Error, Result, data};
+
+/// The arguments of `kiln plan`.
+#[derive(Debug, clap::Args)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    experiment: ExperimentArguments,
+}
+
+/// Prints the plan.
+pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
+    let experiment = arguments.experiment.load()?;
+    let dataset = data::open(&experiment.data, experiment.seed)?;
+    let plan = train::plan_for(&experiment, &dataset)?;
+    if ui.mode() == Mode::Json {
+        let value = serde_json::to_value(&plan).map_err(|error| Error::failed("cannot encode the plan").caused_by(error))?;
+        ui.json(&value);
+    } else {
+        ui.out(&plan.render());
+    }
+    for warning in &plan.warnings {
+        ui.warn(warning);
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! `kiln verify`: whether a model file is what was exported, and computes here what it computed there.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::ui::{Mode, Ui};
+use super::{model_file, open_device};
+use crate::{Error, Result, artifact};
+
+/// The arguments of `kiln verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArguments {
+    /// A model file, or the directory of a run
+    #[arg(value_name = "MODEL")]
+    model: PathBuf,
+
+    /// Compute here
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+
+    /// The largest difference between a logit now and at export that passes
+    #[arg(long, value_name = "DIFFERENCE", default_value_t = 1e-3)]
+    tolerance: f32,
+}
+
+/// Verifies and prints.
+pub fn run(arguments: VerifyArguments, ui: &mut Ui) -> Result<()> {
+    let path = model_file(&arguments.model);
+    let device = open_device(&arguments.device)?;
+    let (manifest, weights) = artifact::read(&path)?;
+    let verification = artifact::verify(&manifest, &weights, &device.device)?;
+    let passed =
+        verification.labels_agree == verification.samples && verification.largest_difference <= arguments.tolerance;
+    if ui.mode() == Mode::Json {
+        ui.json(&json!({
+            "model": path, "weights_sha256": manifest.weights_sha256, "device": device.name, "passed": passed,
+            "samples": verification.samples, "labels_agree": verification.labels_agree,
+            "largest_difference": verification.largest_difference,
+        }));
+    } else {
+        ui.out(&format!("weights      intact, SHA-256 {}", manifest.weights_sha256));
+        ui.out(&format!(
+            "golden       {} of {} labels agree on {}, largest logit difference {:.2e}",
+            verification.labels_agree, verification.samples, device.name, verification.largest_difference
+        ));
+    }
+    if passed {
+        return Ok(());
+    }
+    Err(Error::failed(format!(
+        "`{}` does not compute on {} what it computed at export: {} of {} labels agree, largest logit difference {:.2e}, allowed {:.0e}",
+        path.display(),
+        device.name,
+        verification.labels_agree,
+        verification.samples,
+        verification.largest_difference,
+        arguments.tolerance
+    ))
+    .tip("try another backend with --device; on a GPU, set CUBECL_AUTOTUNE_LEVEL=minimal"))
+}

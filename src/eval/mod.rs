@@ -1,0 +1,226 @@
+//! A finished model measured on labelled images, as plain data. Nothing here prints, and nothing here sees a tensor.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::ImageSet;
+use crate::logits::{argmax, log_sum_exp};
+use crate::predict::Predictor;
+use crate::{Error, Result};
+
+/// Everything measured in one pass over a set of images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// Images measured on.
+    pub images: usize,
+    /// Images recognised: the highest logit is at the label.
+    pub correct: usize,
+    /// Share recognised.
+    pub accuracy: f64,
+    /// The 95 % Wilson score interval of the accuracy (Wilson, 1927): what another sample of as many images would
+    /// plausibly give.
+    pub accuracy_interval: [f64; 2],
+    /// Mean cross-entropy per image, in nats.
+    pub loss: f64,
+    /// Expected calibration error over 15 equally wide bins (Guo et al., 2017): how far confidence is from accuracy.
+    pub calibration_error: f64,
+    /// One row per class.
+    pub classes: Vec<ClassFigures>,
+    /// `confusion[label][prediction]` counts images.
+    pub confusion: Vec<Vec<usize>>,
+    /// The mistakes, the most confident first.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// How one class fared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassFigures {
+    /// The class.
+    pub class: String,
+    /// Images with this label.
+    pub images: usize,
+    /// Of those, the share recognised.
+    pub recall: f64,
+    /// Of the images predicted to be of this class, the share that are.
+    pub precision: f64,
+    /// The harmonic mean of the two.
+    pub f1: f64,
+}
+
+/// One image that was not recognised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mistake {
+    /// Its place in the set.
+    pub index: usize,
+    /// What it is labelled.
+    pub label: String,
+    /// What the model took it for.
+    pub prediction: String,
+    /// With what probability.
+    pub confidence: f64,
+}
+
+/// Images that go through the network at a time.
+const BATCH: usize = 500;
+
+/// Measures `predictor` on `set`; `progress` is told the images done after every batch.
+///
+/// # Errors
+/// When the set's size or classes are not the model's.
+pub fn evaluate(predictor: &Predictor, set: &ImageSet, mut progress: impl FnMut(usize)) -> Result<Evaluation> {
+    let manifest = predictor.manifest();
+    let expected = manifest.preprocess.shape;
+    if set.shape != expected {
+        return Err(Error::usage(format!(
+            "the model takes images of {expected} (channels x height x width), the data has {}",
+            set.shape
+        )));
+    }
+    if set.classes[..] != manifest.classes[..] {
+        return Err(Error::usage(format!(
+            "the model knows the classes {}, the data has {}",
+            manifest.classes.join(", "),
+            set.classes.join(", ")
+        )));
+    }
+    if set.is_empty() {
+        return Err(Error::usage("there is no image to measure on"));
+    }
+    let size = set.shape.len();
+    let mut logits = Vec::with_capacity(set.len() * set.classes.len());
+    for start in (0..set.len()).step_by(BATCH) {
+        let end = (start + BATCH).min(set.len());
+        logits.extend(predictor.logits(&set.pixels[start * size..end * size], end - start)?);
+        progress(end);
+    }
+    Ok(Evaluation::from_logits(&logits, &set.labels, &set.classes))
+}
+
+impl Evaluation {
+    /// Measures from `logits`, `[images, classes]` row by row, and the true `labels`, `[images]`.
+    pub fn from_logits(logits: &[f32], labels: &[u16], classes: &[String]) -> Self {
+        let count = classes.len();
+        let mut confusion = vec![vec![0; count]; count];
+        let mut calibration = Calibration::default();
+        let (mut loss, mut correct, mut mistakes) = (0.0, 0, Vec::new());
+        for (index, (row, &label)) in logits.chunks_exact(count).zip(labels).enumerate() {
+            let label = usize::from(label);
+            let (predicted, log_sum) = (argmax(row), log_sum_exp(row));
+            let confidence = (f64::from(row[predicted]) - log_sum).exp();
+            loss += log_sum - f64::from(row[label]);
+            confusion[label][predicted] += 1;
+            calibration.add(confidence, predicted == label);
+            if predicted == label {
+                correct += 1;
+            } else {
+                let (label, prediction) = (classes[label].clone(), classes[predicted].clone());
+                mistakes.push(Mistake { index, label, prediction, confidence });
+            }
+        }
+        mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        let images = labels.len();
+        Self {
+            images,
+            correct,
+            accuracy: correct as f64 / images as f64,
+            accuracy_interval: wilson(correct, images),
+            loss: loss / images as f64,
+            calibration_error: calibration.error(),
+            classes: class_figures(&confusion, classes),
+            confusion,
+            mistakes,
+        }
+    }
+}
+
+fn class_figures(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassFigures> {
+    let ratio = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
+    classes
+        .iter()
+        .enumerate()
+        .map(|(class, name)| {
+            let images = confusion[class].iter().sum();
+            let predicted = confusion.iter().map(|row| row[class]).sum();
+            let hits = confusion[class][class];
+            ClassFigures {
+                class: name.clone(),
+                images,
+                recall: ratio(hits, images),
+                precision: ratio(hits, predicted),
+                f1: ratio(2 * hits, images + predicted),
+            }
+        })
+        .collect()
+}
+
+/// The 95 % Wilson score interval of `correct` successes in `images` trials.
+pub fn wilson(correct: usize, images: usize) -> [f64; 2] {
+    const Z: f64 = 1.959_963_984_540_054;
+    if images == 0 {
+        return [0.0, 1.0];
+    }
+    let (n, p) = (images as f64, correct as f64 / images as f64);
+    let scale = 1.0 + Z * Z / n;
+    let centre = (p + Z * Z / (2.0 * n)) / scale;
+    let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    [(centre - half).max(0.0), (centre + half).min(1.0)]
+}
+
+const BINS: usize = 15;
+
+#[derive(Default)]
+struct Calibration {
+    bins: [(usize, f64, usize); BINS],
+}
+
+impl Calibration {
+    fn add(&mut self, confidence: f64, correct: bool) {
+        let bin = &mut self.bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
+        bin.0 += 1;
+        bin.1 += confidence;
+        bin.2 += usize::from(correct);
+    }
+
+    fn error(&self) -> f64 {
+        let total: usize = self.bins.iter().map(|bin| bin.0).sum();
+        self.bins.iter().map(|(_, confidence, correct)| (confidence - *correct as f64).abs()).sum::<f64>()
+            / total.max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_a_small_case_by_hand() {
+        let classes = ["a".to_owned(), "b".to_owned()];
+        let logits = [2.0, 0.0, 0.0, 1.0, 3.0, 0.0];
+        let evaluation = Evaluation::from_logits(&logits, &[0, 1, 1], &classes);
+        assert_eq!((evaluation.images, evaluation.correct), (3, 2));
+        assert_eq!(evaluation.confusion, [[1, 0], [1, 1]]);
+        let softplus = |x: f64| x.exp().ln_1p();
+        let expected = (softplus(-2.0) + softplus(-1.0) + softplus(3.0)) / 3.0;
+        assert!((evaluation.loss - expected).abs() < 1e-6);
+        assert_eq!(evaluation.classes[0].recall, 1.0);
+        assert_eq!(evaluation.classes[0].precision, 0.5);
+        assert_eq!(evaluation.classes[1].recall, 0.5);
+        assert_eq!((evaluation.mistakes.len(), evaluation.mistakes[0].index), (1, 2));
+    }
+
+    #[test]
+    fn wilson_agrees_with_published_values() {
+        // 9,900 of 10,000: 0.98785..0.99177 (Brown, Cai and DasGupta's formula, by hand).
+        let [low, high] = wilson(9900, 10_000);
+        assert!((low - 0.987_859).abs() < 1e-5 && (high - 0.991_770).abs() < 1e-5, "{low} {high}");
+        assert_eq!(wilson(0, 0), [0.0, 1.0]);
+        assert!(wilson(10, 10)[1] <= 1.0);
+    }
+
+    #[test]
+    fn certain_and_always_right_is_perfectly_calibrated() {
+        let classes = ["a".to_owned(), "b".to_owned()];
+        let evaluation = Evaluation::from_logits(&[100.0, 0.0, 0.0, 100.0], &[0, 1], &classes);
+        assert!(evaluation.calibration_error < 1e-9);
+        assert!(evaluation.loss < 1e-9);
+    }
+}

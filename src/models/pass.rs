@@ -1,0 +1,94 @@
+//! One forward pass: what differs between training, inference and looking on, so that all three run the same code.
+
+use burn::tensor::Tensor;
+
+use super::compute;
+use crate::{Error, Result};
+
+/// Called with every layer's name and output.
+type Observer<'a> = &'a mut dyn FnMut(&str, Activation);
+
+/// What a forward pass does besides computing.
+#[derive(Default)]
+pub struct Pass<'a> {
+    dropout_seed: Option<u64>,
+    dropouts: u64,
+    observer: Option<Observer<'a>>,
+}
+
+impl<'a> Pass<'a> {
+    /// No dropout, nobody looking on.
+    pub fn inference() -> Self {
+        Self::default()
+    }
+
+    /// With dropout, its masks drawn from `dropout_seed`: a different number for every iteration.
+    pub fn training(dropout_seed: u64) -> Self {
+        Self { dropout_seed: Some(dropout_seed), ..Self::default() }
+    }
+
+    /// Calls `observer` with every layer's name and output, in order. The names are those of
+    /// [`ModelConfig::layers`](super::ModelConfig::layers).
+    #[must_use]
+    pub fn observed(self, observer: Observer<'a>) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// Drops a `share` of the values and scales the rest by `1 / (1 - share)`; the identity outside training.
+    pub(super) fn dropout(&mut self, values: Tensor<2>, share: f64) -> Tensor<2> {
+        let Some(seed) = self.dropout_seed.filter(|_| share > 0.0) else { return values };
+        self.dropouts += 1;
+        // The golden ratio's bits spread consecutive layers over the whole range of seeds (Steele et al., 2014).
+        compute::dropout(values, share, seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+    }
+
+    /// Shows an image-shaped output, `[batch, channels, height, width]`.
+    pub(super) fn image(&mut self, name: impl FnOnce() -> String, output: Tensor<4>) -> Tensor<4> {
+        if let Some(observer) = &mut self.observer {
+            observer(&name(), Activation::new(output.clone()));
+        }
+        output
+    }
+
+    /// Shows a flat output, `[batch, features]`.
+    pub(super) fn flat(&mut self, name: impl FnOnce() -> String, output: Tensor<2>) -> Tensor<2> {
+        if let Some(observer) = &mut self.observer {
+            observer(&name(), Activation::new(output.clone()));
+        }
+        output
+    }
+}
+
+/// A layer's output for a whole batch.
+pub struct Activation {
+    /// `[batch, ...]`.
+    pub shape: Vec<usize>,
+    values: Tensor<1>,
+}
+
+impl Activation {
+    fn new<const D: usize>(output: Tensor<D>) -> Self {
+        Self { shape: output.dims().to_vec(), values: output.detach().flatten(0, D - 1) }
+    }
+
+    /// All values, in the order of the shape, copied to the host.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        let read = self.values.clone().try_into_vec_as::<f32>();
+        read.map_err(|error| Error::failed("a layer's output cannot be read from the device").caused_by(error))
+    }
+
+    /// Mean and (population) standard deviation over all values.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn mean_and_sd(&self) -> Result<(f64, f64)> {
+        let values = self.values()?;
+        let count = values.len().max(1) as f64;
+        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+        Ok((mean, variance.sqrt()))
+    }
+}

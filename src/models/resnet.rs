@@ -1,0 +1,146 @@
+//! A small residual network (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016): the form
+//! of its section 4.2, for small images, with projected shortcuts where the size changes.
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, activation};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean};
+use super::outline::{Misfit, Outline};
+use super::pass::Pass;
+use super::ranges;
+use crate::config::check::{Check, Problems};
+use crate::data::ImageShape;
+
+/// The keys of `model.kind = "resnet"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ResnetConfig {
+    /// The channels of each stage; every stage after the first halves height and width.
+    pub channels: Vec<usize>,
+    /// Residual blocks per stage, each of two 3x3 convolutions.
+    pub blocks: usize,
+}
+
+impl Default for ResnetConfig {
+    fn default() -> Self {
+        Self { channels: vec![16, 32, 64], blocks: 1 }
+    }
+}
+
+/// A small residual network.
+#[derive(Module, Debug)]
+pub struct Resnet {
+    stem: ConvBlock,
+    blocks: Vec<Residual>,
+    output: Linear,
+}
+
+/// Two convolutions whose result is added to their input.
+#[derive(Module, Debug)]
+pub struct Residual {
+    first: ConvBlock,
+    second: ConvBlock,
+    shortcut: Option<ConvBlock>,
+}
+
+/// The numbers of one residual block.
+struct ResidualSpec {
+    parts: [ConvSpec; 2],
+    shortcut: Option<ConvSpec>,
+}
+
+impl ResidualSpec {
+    fn new(channels_in: usize, channels_out: usize, stride: usize) -> Self {
+        let first = ConvSpec { stride, ..ConvSpec::same(channels_in, channels_out, 3) };
+        let second = ConvSpec { relu: false, ..ConvSpec::same(channels_out, channels_out, 3) };
+        let projection = ConvSpec { stride, relu: false, ..ConvSpec::same(channels_in, channels_out, 1) };
+        let shortcut = (stride > 1 || channels_in != channels_out).then_some(projection);
+        Self { parts: [first, second], shortcut }
+    }
+}
+
+impl ResnetConfig {
+    fn stem(&self, channels: usize) -> ConvSpec {
+        ConvSpec::same(channels, self.channels.first().copied().unwrap_or(1), 3)
+    }
+
+    fn blocks(&self) -> Vec<ResidualSpec> {
+        let mut specs = Vec::new();
+        let mut channels_in = self.channels.first().copied().unwrap_or(1);
+        for (stage, &channels) in self.channels.iter().enumerate() {
+            for block in 0..self.blocks {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                specs.push(ResidualSpec::new(channels_in, channels, stride));
+                channels_in = channels;
+            }
+        }
+        specs
+    }
+
+    pub(super) fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
+        let mut outline = Outline::new(input);
+        let misfit = |reason: String| Misfit { key: "channels", message: format!("{reason}; the images are {input}") };
+        outline.conv("stem", &self.stem(input.channels)).map_err(misfit)?;
+        for (index, spec) in self.blocks().iter().enumerate() {
+            let size = outline.image();
+            if spec.parts[0].stride > 1 && (size.height < 2 || size.width < 2) {
+                let stage = index / self.blocks.max(1) + 1;
+                return Err(misfit(format!("stage {stage} cannot halve its input of {}x{}", size.height, size.width)));
+            }
+            outline.residual(&format!("blocks.{index}"), &spec.parts, spec.shortcut.as_ref()).map_err(misfit)?;
+        }
+        outline.global_pool("pool");
+        outline.dense("output", classes, false);
+        Ok(outline)
+    }
+
+    pub(super) fn init(&self, input: ImageShape, flattened: usize, classes: usize, device: &Device) -> Resnet {
+        let residual = |spec: &ResidualSpec| Residual {
+            first: ConvBlock::new(&spec.parts[0], device),
+            second: ConvBlock::new(&spec.parts[1], device),
+            shortcut: spec.shortcut.as_ref().map(|shortcut| ConvBlock::new(shortcut, device)),
+        };
+        Resnet {
+            stem: ConvBlock::new(&self.stem(input.channels), device),
+            blocks: self.blocks().iter().map(residual).collect(),
+            output: dense(flattened, classes, device),
+        }
+    }
+}
+
+impl Check for ResnetConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.require((1..=8).contains(&self.channels.len()), "channels", || {
+            format!("must name 1 to 8 stages, got {}", self.channels.len())
+        });
+        ranges::channels(problems, "channels", "stage", &self.channels);
+        problems.require((1..=64).contains(&self.blocks), "blocks", || {
+            format!("must be 1 to 64 residual blocks per stage, got {}", self.blocks)
+        });
+    }
+}
+
+impl Residual {
+    fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(images.clone()),
+            None => images.clone(),
+        };
+        activation::relu(self.second.forward(self.first.forward(images)) + shortcut)
+    }
+}
+
+impl Resnet {
+    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
+    pub(super) fn forward(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+        let mut images = pass.image(|| "stem".into(), self.stem.forward(images)); // [batch, first stage, height, width]
+        for (index, block) in self.blocks.iter().enumerate() {
+            images = pass.image(|| format!("blocks.{index}"), block.forward(images)); // halved once per stage
+        }
+        let values = pass.flat(|| "pool".into(), global_mean(images)); // [batch, last stage]
+        pass.flat(|| "output".into(), layers::output(&self.output, values))
+    }
+}

@@ -1,0 +1,218 @@
+//! What must hold for every kind of network.
+#![allow(clippy::unwrap_used)]
+
+use burn::module::Module as _;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::Rng as _;
+
+use super::*;
+use crate::seed::{Purpose, Stream};
+
+const CLASSES: usize = 10;
+
+fn shape(channels: usize, side: usize) -> ImageShape {
+    ImageShape { channels, height: side, width: side }
+}
+
+fn shapes() -> [ImageShape; 4] {
+    [shape(1, 28), shape(3, 32), shape(1, 12), ImageShape { channels: 2, height: 14, width: 19 }]
+}
+
+fn images(count: usize, shape: ImageShape, device: &Device) -> Tensor<4> {
+    let mut rng = Stream::new(3, Purpose::Synthetic).at(0, 0);
+    let values = (0..count * shape.len()).map(|_| rng.next_u32() as f32 / u32::MAX as f32 - 0.5).collect::<Vec<_>>();
+    Tensor::from_data(TensorData::new(values, [count, shape.channels, shape.height, shape.width]), device)
+}
+
+fn logits(network: &Network, images: Tensor<4>) -> Vec<f32> {
+    network.forward(images).try_into_vec_as::<f32>().unwrap()
+}
+
+#[test]
+fn there_is_an_example_of_every_kind() {
+    let schema = schemars::schema_for!(ModelConfig);
+    let kinds = schema.as_value()["oneOf"].as_array().unwrap().len();
+    let mut examples = ModelConfig::examples().iter().map(ModelConfig::kind).collect::<Vec<_>>();
+    examples.dedup();
+    assert_eq!(examples.len(), kinds);
+}
+
+#[test]
+fn every_network_builds_as_its_outline_says() {
+    let device = Device::flex();
+    for config in ModelConfig::examples() {
+        for shape in shapes() {
+            let layers = config.layers(shape, CLASSES).unwrap();
+            let network = config.init(shape, CLASSES, &device).unwrap().initialise(1);
+            let mut seen = Vec::new();
+            let mut observer = |name: &str, output: Activation| {
+                seen.push((name.to_owned(), output.shape[1..].to_vec()));
+                let (mean, sd) = output.mean_and_sd().unwrap();
+                assert!(mean.is_finite() && sd > 0.0, "{name}: mean {mean}, sd {sd}");
+            };
+            let output = network.forward_in(images(3, shape, &device), &mut Pass::inference().observed(&mut observer));
+            assert_eq!(output.dims(), [3, CLASSES]);
+            let listed =
+                layers.iter().map(|layer| (layer.name.clone(), layer.output_shape.clone())).collect::<Vec<_>>();
+            assert_eq!(seen, listed, "{} on {shape}", config.kind());
+            let weights = network.weights().unwrap();
+            for layer in &layers {
+                let prefix = format!("{}.", layer.name);
+                let learned = |name: &str| name.starts_with(&prefix) && !name.contains(".running_");
+                let actual = weights.iter().filter(|(name, _)| learned(name)).map(|(_, tensor)| tensor.values.len());
+                assert_eq!(actual.sum::<usize>(), layer.parameters, "{} of {}", layer.name, config.kind());
+            }
+            let learned = weights.iter().filter(|(name, _)| !name.contains(".running_"));
+            assert_eq!(learned.map(|(_, tensor)| tensor.values.len()).sum::<usize>(), total_parameters(&layers));
+        }
+    }
+}
+
+#[test]
+fn every_network_learns_a_batch() {
+    let device = Device::flex().autodiff();
+    let shape = shape(1, 12);
+    for config in ModelConfig::examples() {
+        let mut network = config.init(shape, CLASSES, &device).unwrap().initialise(7);
+        let labels = Tensor::<1, Int>::from_data([1, 2, 3, 4], &device);
+        let loss = |network: &Network| {
+            let logits = network.forward_in(images(4, shape, &device), &mut Pass::inference());
+            CrossEntropyLossConfig::new().init(&device).forward(logits, labels.clone())
+        };
+        let mut optimizer = SgdConfig::new().init();
+        let before = loss(&network);
+        let value = before.clone().try_into_vec_as::<f32>().unwrap()[0];
+        for _ in 0..3 {
+            let gradients = GradientsParams::from_grads(loss(&network).backward(), &network);
+            assert!(!gradients.is_empty());
+            network = optimizer.step(0.02, network, gradients);
+        }
+        let after = loss(&network).try_into_vec_as::<f32>().unwrap()[0];
+        assert!(after < value, "{}: {value} -> {after}", config.kind());
+    }
+}
+
+#[test]
+fn the_seed_decides_the_weights_and_dropout() {
+    let device = Device::flex();
+    let shape = shape(1, 12);
+    for config in ModelConfig::examples() {
+        let digest = |seed| config.init(shape, 3, &device).unwrap().initialise(seed).weights().unwrap().sha256();
+        assert_eq!(digest(1), digest(1));
+        assert_ne!(digest(1), digest(2));
+        let tracked = config.init(shape, 3, &device.clone().autodiff()).unwrap().initialise(1);
+        assert_eq!(tracked.weights().unwrap().sha256(), digest(1));
+    }
+    let config = ModelConfig::Mlp(MlpConfig { hidden: vec![64, 64], dropout: 0.5 });
+    let network = config.init(shape, 3, &device).unwrap().initialise(1);
+    let dropped = |seed| {
+        let output = network.forward_in(images(2, shape, &device), &mut Pass::training(seed));
+        output.try_into_vec_as::<f32>().unwrap()
+    };
+    assert_eq!(dropped(5), dropped(5));
+    assert_ne!(dropped(5), dropped(6));
+    assert_ne!(dropped(5), logits(&network, images(2, shape, &device)));
+}
+
+#[test]
+fn weights_survive_the_way_to_the_host_and_back() {
+    let device = Device::flex();
+    let shape = shape(1, 12);
+    for config in ModelConfig::examples() {
+        let trained = config.init(shape, CLASSES, &device.clone().autodiff()).unwrap().initialise(9);
+        // Moves the running statistics of batch norms.
+        let _ = trained.forward(images(4, shape, &device.clone().autodiff()));
+        let weights = trained.weights().unwrap();
+        let copy = config.init(shape, CLASSES, &device).unwrap().load(&weights).unwrap();
+        assert_eq!(copy.weights().unwrap(), weights);
+        let expected = logits(&trained.valid(), images(4, shape, &device));
+        assert_eq!(logits(&copy, images(4, shape, &device)), expected, "{}", config.kind());
+        let resumed = config.init(shape, CLASSES, &device.clone().autodiff()).unwrap().load(&weights).unwrap();
+        assert_eq!(resumed.weights().unwrap(), weights);
+        let labels = Tensor::<1, Int>::from_data([1, 2, 3, 4], &device.clone().autodiff());
+        let output = resumed.forward(images(4, shape, &device.clone().autodiff()));
+        let loss = CrossEntropyLossConfig::new().init(&output.device()).forward(output, labels);
+        let tracked = GradientsParams::from_grads(loss.backward(), &resumed);
+        let learned = weights.iter().filter(|(name, _)| !name.contains(".running_")).count();
+        assert_eq!(tracked.len(), learned, "{}", config.kind());
+    }
+}
+
+#[test]
+fn loading_names_the_tensor_that_does_not_fit() {
+    let device = Device::flex();
+    let config = ModelConfig::Linear(LinearConfig {});
+    let load = |weights: &Weights| config.init(shape(1, 2), 3, &device).unwrap().load(weights).unwrap_err().to_string();
+    let good = config.init(shape(1, 2), 3, &device).unwrap().weights().unwrap();
+    let mut weights = good.clone();
+    weights.remove("output.bias");
+    assert_eq!(load(&weights), "tensor `output.bias` is missing");
+    weights.insert("output.bias", WeightTensor { shape: vec![4], values: vec![0.0; 4] });
+    assert_eq!(load(&weights), "tensor `output.bias`: must have shape [3], got [4]");
+    let mut weights = good;
+    weights.insert("output.scale", WeightTensor { shape: vec![1], values: vec![0.0] });
+    assert_eq!(load(&weights), "the network has no tensor `output.scale`");
+}
+
+#[test]
+fn well_known_sizes_are_met() {
+    let parameters = |config: &ModelConfig| total_parameters(&config.layers(shape(1, 28), 10).unwrap());
+    let plain = |blocks: &[(usize, usize, bool)], hidden| {
+        let block = |&(channels, kernel_size, pool)| BlockConfig { channels, kernel_size, pool };
+        ModelConfig::Convnet(ConvnetConfig {
+            blocks: blocks.iter().map(block).collect(),
+            norm: Norm::None,
+            padding: Padding::Valid,
+            hidden: vec![hidden],
+            dropout: 0.0,
+        })
+    };
+    assert_eq!(parameters(&ModelConfig::Linear(LinearConfig {})), 7850);
+    assert_eq!(parameters(&ModelConfig::Lenet(LenetConfig::default())), 61_706);
+    let example = plain(&[(32, 3, false), (64, 3, true)], 128);
+    assert_eq!(parameters(&example), 1_199_882);
+    let layers = example.layers(shape(1, 28), 10).unwrap();
+    assert_eq!(layers[1].output_shape, [64, 12, 12]);
+    assert_eq!(layers[1].forward_flops, 2 * 9 * 32 * 64 * 24 * 24);
+    assert_eq!(layers[2].forward_flops, 2 * 9216 * 128);
+    let fast = plain(&[(24, 5, true), (32, 3, true)], 256).layers(shape(1, 28), 10).unwrap();
+    assert_eq!(fast[1].output_shape, [32, 5, 5]);
+    assert_eq!(fast[2].parameters, 800 * 256 + 256);
+}
+
+#[test]
+fn models_that_cannot_be_built_say_where_and_why() {
+    let said = |config: &ModelConfig, side| config.layers(shape(1, side), 10).unwrap_err().to_string();
+    let block = |kernel_size, pool| BlockConfig { channels: 4, kernel_size, pool };
+    let convnet = |blocks, padding| ModelConfig::Convnet(ConvnetConfig { blocks, padding, ..ConvnetConfig::default() });
+    let pools = convnet(vec![block(3, true), block(3, true), block(3, true)], Padding::Same);
+    let kernel = convnet(vec![block(3, true), block(7, false)], Padding::Valid);
+    let mut found = vec![
+        said(&pools, 6),
+        said(&kernel, 12),
+        said(&convnet(vec![block(4, true)], Padding::Same), 12),
+        said(&convnet(vec![], Padding::Same), 12),
+        said(&convnet(vec![BlockConfig { channels: 0, ..block(3, true) }], Padding::Same), 12),
+        said(&ModelConfig::Lenet(LenetConfig::default()), 11),
+        said(&ModelConfig::Mlp(MlpConfig { hidden: vec![], dropout: 0.0 }), 12),
+        said(&ModelConfig::Mlp(MlpConfig { hidden: vec![0], dropout: 1.0 }), 12),
+        said(&ModelConfig::Mlp(MlpConfig { hidden: vec![65_536, 65_536], dropout: 0.0 }), 12),
+        said(&ModelConfig::Resnet(ResnetConfig { channels: vec![4; 4], blocks: 1 }), 4),
+    ];
+    found.push(ModelConfig::default().layers(shape(1, 12), 1).unwrap_err().to_string());
+    insta::assert_snapshot!(found.join("\n"), @r#"
+    `model.blocks`: block 3 pools 2x2, but only 1x1 is left after its convolution of 1x1; the images are 1x6x6
+    `model.blocks`: block 2 has a 7x7 kernel, but its input is only 5x5 (border of 0); the images are 1x12x12
+    `model.blocks`: block 1: kernel_size must be odd with padding "same", got 4; padding "valid" takes any
+    `model.blocks`: must name 1 to 64 blocks, got 0
+    `model.blocks`: block 1: channels must be 1 to 4096, got 0
+    `model.kind`: `lenet` needs images of at least 12x12, got 11x11: block 2 pools 2x2, but only 1x1 is left after its convolution of 5x5
+    `model.hidden`: must name at least one hidden layer, got none; without one it is the model kind `linear`
+    `model.hidden`: layer 1: width must be 1 to 65536, got 0
+    `model.kind`: the network must have at most 200000000 parameters, got 4305190922
+    `model.channels`: stage 4 cannot halve its input of 1x1; the images are 1x4x4
+    `model.kind`: needs at least 2 classes to tell apart, got 1
+    "#);
+}

@@ -1,0 +1,103 @@
+//! Numbers to text. Nothing here computes, and nothing here sees a tensor.
+
+use std::fmt::Write as _;
+
+use crate::eval::Evaluation;
+
+/// The figures of an evaluation as text: the headline, a row per class, the confusion matrix.
+pub fn evaluation(evaluation: &Evaluation) -> String {
+    let mut text = headline(evaluation);
+    let width = evaluation.classes.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(5);
+    let _ = write!(text, "\n\n{:<width$}  {:>7}  {:>9}  {:>9}  {:>7}", "class", "images", "recall", "precision", "F1");
+    for class in &evaluation.classes {
+        let _ = write!(
+            text,
+            "\n{:<width$}  {:>7}  {:>8.2}%  {:>8.2}%  {:>6.2}%",
+            class.class,
+            class.images,
+            class.recall * 100.0,
+            class.precision * 100.0,
+            class.f1 * 100.0
+        );
+    }
+    text.push_str("\n\n");
+    text.push_str(&confusion(evaluation));
+    text
+}
+
+/// Accuracy with its interval, loss and calibration, in two lines.
+pub fn headline(evaluation: &Evaluation) -> String {
+    let [low, high] = evaluation.accuracy_interval;
+    format!(
+        "accuracy {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)\nloss {:.4} nats, calibration error {:.2} %",
+        evaluation.accuracy * 100.0,
+        evaluation.correct,
+        evaluation.images,
+        low * 100.0,
+        high * 100.0,
+        evaluation.loss,
+        evaluation.calibration_error * 100.0
+    )
+}
+
+fn confusion(evaluation: &Evaluation) -> String {
+    let names: Vec<&str> = evaluation.classes.iter().map(|class| class.class.as_str()).collect();
+    let counts = evaluation.confusion.iter().flatten().map(|count| count.to_string().len());
+    let cell = counts.chain(names.iter().map(|name| name.chars().count())).max().unwrap_or(1) + 1;
+    let first = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+    let mut text = format!("confusion (rows: label, columns: prediction)\n{:first$} ", "");
+    for name in &names {
+        let _ = write!(text, "{name:>cell$}");
+    }
+    for (row, name) in evaluation.confusion.iter().zip(&names) {
+        let _ = write!(text, "\n{name:<first$} ");
+        for count in row {
+            // A dot for zero lets the mistakes stand out.
+            let shown = if *count == 0 { "·".to_owned() } else { count.to_string() };
+            let _ = write!(text, "{shown:>cell$}");
+        }
+    }
+    text
+}
+
+/// `12345678` as `12,345,678`.
+pub fn thousands(number: impl Into<u128>) -> String {
+    let digits = number.into().to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds as people say them: `0.8 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        _ if seconds < 10.0 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evaluation_reads_well() {
+        let classes = ["cat".to_owned(), "dog".to_owned()];
+        let figures = Evaluation::from_logits(&[2.0, 0.0, 0.0, 1.0, 3.0, 0.0], &[0, 1, 1], &classes);
+        insta::assert_snapshot!(evaluation(&figures));
+    }
+
+    #[test]
+    fn numbers_are_grouped_and_times_are_said_plainly() {
+        assert_eq!([thousands(0_u32), thousands(999_u32), thousands(1_000_u32), thousands(60_000_000_u32)], ["0", "999", "1,000", "60,000,000"]);
+        assert_eq!([duration(0.84), duration(42.2), duration(185.0), duration(7800.0)], ["0.8 s", "42 s", "3 min 5 s", "2 h 10 min"]);
+    }
+}

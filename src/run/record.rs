@@ -1,0 +1,90 @@
+//! `run.json`: what ran, where, on what data, and how it ended.
+
+use serde::{Deserialize, Serialize};
+
+use super::{RunDir, file};
+use crate::{Error, Result};
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Training, or killed while training.
+    Running,
+    /// Finished as planned, or stopped early by its own rules.
+    Done,
+    /// Stopped by the user; can be resumed.
+    Interrupted,
+    /// Stopped by an error, which `message` tells.
+    Failed,
+}
+
+/// Everything about a run that its config does not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The version of this file's layout.
+    pub schema_version: u32,
+    /// How far it has come.
+    pub status: Status,
+    /// Why it failed or stopped before its last epoch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub message: Option<String>,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// When it last ended, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended: Option<String>,
+    /// The version of kiln.
+    pub kiln_version: String,
+    /// The version of Burn.
+    pub burn_version: String,
+    /// The commit of the repository that the command ran in, if it ran in one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub git_commit: Option<String>,
+    /// The device as opened, for example `flex`.
+    pub device: String,
+    /// The experiment's seed.
+    pub seed: u64,
+    /// Threads of the CPU pool.
+    pub threads: usize,
+    /// SHA-256 of the data set's source.
+    pub data_fingerprint: String,
+    /// The run whose weights this one began with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub parent: Option<String>,
+    /// Everything the user was warned of.
+    pub warnings: Vec<String>,
+    /// When it was resumed or extended, and from where.
+    #[serde(default)]
+    pub history: Vec<String>,
+    /// The summary of a finished run, as `kiln train --json` prints it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<serde_json::Value>,
+}
+
+impl RunRecord {
+    /// Writes it into `run`, in one step.
+    pub fn save(&self, run: &RunDir) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::failed("cannot write run.json").caused_by(error))?;
+        file::write_atomic(&run.record(), format!("{text}\n").as_bytes())
+    }
+
+    /// Reads it from `run`.
+    ///
+    /// # Errors
+    /// When it is missing or no longer what kiln wrote.
+    pub fn load(run: &RunDir) -> Result<Self> {
+        let path = run.record();
+        let text = file::read_text(&path)?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::usage(format!("`{}` is damaged or was written by another version of kiln", path.display()))
+                .caused_by(error)
+        })
+    }
+}
+
+/// The present moment as RFC 3339, in UTC and whole seconds.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

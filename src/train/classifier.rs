@@ -1,0 +1,192 @@
+//! One training step: forward, loss, backward, update. The only implementation of Burn's `TrainStep` and
+//! `InferenceStep`.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
+
+use crate::data::batch::Batch;
+use crate::models::{Activation, Network, ParameterPath, Pass};
+use crate::ops;
+use crate::seed::{Purpose, Stream};
+
+/// What a step needs besides the network.
+#[derive(Clone, Copy, Debug)]
+pub struct StepSettings {
+    /// Share of the target spread over all classes.
+    pub label_smoothing: f32,
+    /// The largest norm of all gradients together.
+    pub clip_norm: Option<f32>,
+    /// Where dropout masks come from.
+    pub dropout: Stream,
+}
+
+impl StepSettings {
+    /// The settings that an experiment asks for.
+    pub fn new(experiment: &crate::config::Experiment) -> Self {
+        Self {
+            label_smoothing: experiment.loss.label_smoothing as f32,
+            clip_norm: experiment.train.clip_norm.map(|norm| norm as f32),
+            dropout: Stream::new(experiment.seed, Purpose::Dropout),
+        }
+    }
+}
+
+/// The network with what training it needs.
+#[derive(Module, Debug)]
+pub struct Classifier {
+    /// What is trained.
+    pub network: Network,
+    #[module(skip)]
+    settings: StepSettings,
+}
+
+impl Classifier {
+    /// A classifier that trains `network`.
+    pub fn new(network: Network, settings: StepSettings) -> Self {
+        Self { network, settings }
+    }
+
+    /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
+    /// `[batch, classes]`.
+    fn forward(&self, batch: Batch, pass: &mut Pass, label_smoothing: f32) -> ClassificationOutput {
+        let logits = self.network.forward_in(batch.images, pass);
+        let loss = ops::cross_entropy(logits.clone(), batch.targets.clone(), label_smoothing);
+        ClassificationOutput { loss, output: logits, targets: batch.targets }
+    }
+
+    /// The same as in training, dropout and label smoothing included, with `observer` called for every layer.
+    pub fn forward_observed(&self, batch: Batch, observer: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
+        let pass = self.training_pass(&batch);
+        self.forward(batch, &mut pass.observed(observer), self.settings.label_smoothing)
+    }
+
+    /// The pass in which `batch` is trained on: it fixes the dropout masks.
+    fn training_pass<'a>(&self, batch: &Batch) -> Pass<'a> {
+        Pass::training(self.settings.dropout.number(batch.epoch, batch.iteration))
+    }
+}
+
+impl TrainStep for Classifier {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
+        let weight = batch.weight;
+        let mut pass = self.training_pass(&batch);
+        let output = self.forward(batch, &mut pass, self.settings.label_smoothing);
+        // Burn adds up the gradients of an accumulation window; weighted by its share of the window's images, each
+        // batch contributes to their mean.
+        let objective = if weight == 1.0 { output.loss.clone() } else { output.loss.clone().mul_scalar(weight) };
+        TrainOutput::new(self, objective.backward(), output)
+    }
+
+    fn optimize(self, optimizer: &mut ModuleOptimizer, rate: ModuleLearningRate, gradients: GradientsParams) -> Self {
+        let gradients = match self.settings.clip_norm {
+            Some(limit) => clip(&self, gradients, limit),
+            None => gradients,
+        };
+        optimizer.step(rate, self, gradients)
+    }
+}
+
+impl InferenceStep for Classifier {
+    type Input = Batch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Batch) -> ClassificationOutput {
+        self.forward(batch, &mut Pass::inference(), 0.0)
+    }
+}
+
+/// Scales all gradients by `limit / norm` when their global L2 norm exceeds `limit` (Pascanu et al., 2013).
+fn clip(classifier: &Classifier, mut gradients: GradientsParams, limit: f32) -> GradientsParams {
+    let mut total = SumOfSquares { gradients: &gradients, sum: None };
+    classifier.visit(&mut total);
+    let Some(sum) = total.sum else { return gradients };
+    // The small number keeps an all-zero gradient from dividing by zero.
+    let factor = (sum.sqrt() + 1e-6).recip().mul_scalar(limit).clamp_max(1.0);
+    classifier.visit(&mut Scale { gradients: &mut gradients, factor });
+    gradients
+}
+
+struct SumOfSquares<'a> {
+    gradients: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let squares = (gradient.clone() * gradient).sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + squares,
+                None => squares,
+            });
+        }
+    }
+}
+
+struct Scale<'a> {
+    gradients: &'a mut GradientsParams,
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.gradients.register(param.id, gradient * self.factor.clone().reshape([1; D]));
+        }
+    }
+}
+
+/// The L2 norm of one parameter's gradient, of the parameter, or of its change.
+#[derive(Clone, Debug)]
+pub struct GradientNorm {
+    /// The parameter's path in the network.
+    pub name: String,
+    /// The norm of the gradient.
+    pub gradient: f64,
+    /// The norm of the parameter itself.
+    pub parameter: f64,
+}
+
+/// The gradient norm of every parameter of `classifier`, in the order of the network.
+pub fn gradient_norms(classifier: &Classifier, gradients: &GradientsParams) -> Vec<GradientNorm> {
+    let mut visitor = Norms { gradients, path: ParameterPath::default(), found: Vec::new() };
+    classifier.network.visit(&mut visitor);
+    visitor.found
+}
+
+struct Norms<'a> {
+    gradients: &'a GradientsParams,
+    path: ParameterPath,
+    found: Vec<GradientNorm>,
+}
+
+impl ModuleVisitor for Norms<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.found.push(GradientNorm {
+                name: self.path.name(),
+                gradient: norm(gradient),
+                parameter: norm(param.val().without_autodiff()),
+            });
+        }
+    }
+}
+
+/// The L2 norm of a tensor of any rank.
+pub fn norm<const D: usize>(tensor: Tensor<D>) -> f64 {
+    f64::from((tensor.clone() * tensor).sum().sqrt().into_scalar::<f32>())
+}
