@@ -67,6 +67,8 @@ impl Default for ModelConfig {
 }
 
 /// Any of the networks, as one Burn module. Its tensors are named by [`ParameterPath`].
+// A process holds a handful of networks, so a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Network {
     /// See [`LinearConfig`].

@@ -1,5 +1,6 @@
 //! One real iteration, measured while it happens: for `kiln explain`. It computes and does not print.
 
+use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
 use burn::train::{ClassificationOutput, InferenceStep, Learner, TrainOutput};
 
@@ -82,8 +83,7 @@ pub fn explain(session: &Session) -> Result<Explanation> {
     let (mut learner, loader) = session.learner()?;
     let next = |loader: &EpochLoader| {
         loader.set_position(1, 0);
-        let device = session.device.clone().autodiff();
-        let first = burn::data::dataloader::DataLoader::to_device(loader, &device).iter().next();
+        let first = loader.iter().next();
         match first {
             Some(Ok(batch)) => Ok(batch),
             Some(Err(error)) => Err(Error::failed("cannot make the first batch").caused_by(error.to_string())),
@@ -125,7 +125,7 @@ pub fn explain(session: &Session) -> Result<Explanation> {
         .collect();
     let plain_after = plain_loss(&learner, next(&loader)?)?;
     Ok(Explanation {
-        images: loader.order(1).into_iter().take(input_shape[0]).collect(),
+        images: loader.samples(1, 0).into_iter().map(|sample| sample.index).collect(),
         input_shape,
         layers,
         correct_before: predictions.iter().filter(|row| row.predicted == row.label).count(),
