@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::document::Origin;
 use crate::config::presets::{self, Preset};
+use crate::data::loader::EpochShape;
 
 fn images(train: usize) -> Images {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
@@ -149,4 +150,24 @@ fn the_plan_is_json() {
     let json = serde_json::to_value(plan(60_000, &[])).unwrap();
     assert_eq!(json["iterations_per_epoch"], 600);
     assert_eq!(json["layers"][0]["parameters"].as_u64().map(|count| count > 0), Some(true));
+}
+
+#[test]
+fn the_plan_counts_what_the_loader_gives() {
+    for (train, batch_size) in [(60_000, 100), (1000, 300), (55_001, 64), (10, 10)] {
+        for drop_last in [false, true] {
+            for iterations in [1, 2, 3, 7, 600, 1000] {
+                let sets = [
+                    format!("train.batch_size={batch_size}"),
+                    format!("train.drop_last={drop_last}"),
+                    format!("train.iterations_per_epoch={iterations}"),
+                ];
+                let plan = plan(train, &sets.each_ref().map(String::as_str));
+                let shape = EpochShape { batch_size, iterations, drop_last, accumulation: 1 };
+                assert_eq!(plan.batches_per_pass, shape.batches_per_pass(train), "{train} {sets:?}");
+                assert_eq!(plan.seen.images_per_epoch, shape.items_in(train, iterations), "{train} {sets:?}");
+                assert!(plan.seen.least_per_epoch <= plan.seen.most_per_epoch);
+            }
+        }
+    }
 }
