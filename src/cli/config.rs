@@ -126,3 +126,29 @@ fn schema(ui: &Ui) -> Result<()> {
 fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::document::Origin;
+    use crate::config::presets::Preset;
+
+    #[test]
+    fn every_value_says_where_it_comes_from_and_what_is_printed_is_a_config() {
+        static PRESET: Preset = Preset { name: "test", text: "seed = 7\n\n[train]\nbatch_size = 50\n" };
+        let sets = ["model.kind=mlp".to_owned(), "train.epochs=3".to_owned()];
+        let loaded = document::load(&Origin::Embedded(&PRESET), &sets).unwrap();
+        let text = annotate(&loaded.experiment.to_toml(), &loaded);
+        let told: Vec<_> = text.lines().filter(|line| line.contains("# ") && !line.ends_with("default")).collect();
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        seed = 7                       # line 1
+        kind = "mlp"                   # --set model.kind=mlp
+        epochs = 3                     # --set train.epochs=3
+        batch_size = 50                # line 4
+        "#);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(Experiment::load(&Origin::File(file), &[]).unwrap(), loaded.experiment);
+    }
+}

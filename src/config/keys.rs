@@ -132,26 +132,35 @@ pub fn text(keys: &[&Key]) -> String {
     text
 }
 
-/// The keys as the Markdown of `docs/configuration.md`.
+/// The keys, section by section, as the Markdown of `docs/configuration.md`.
 pub fn markdown(keys: &[&Key]) -> String {
     let mut text = String::from(INTRODUCTION);
-    let mut section = None;
+    let mut sections: Vec<&str> = Vec::new();
     for key in keys {
-        let here = section_of(&key.path);
-        if section != Some(here) {
-            let heading = if here.is_empty() { "At the top".to_owned() } else { format!("`[{here}]`") };
-            let _ = write!(text, "\n## {heading}\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
-            section = Some(here);
+        let section = section_of(&key.path);
+        if !sections.contains(&section) {
+            sections.push(section);
         }
-        let kinds = match &key.kinds[..] {
-            [] => String::new(),
-            kinds => format!("*{}.* ", kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")),
-        };
-        let default = key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("`{value}`"));
-        let name = key.path.strip_prefix(here).unwrap_or(&key.path).trim_start_matches('.');
-        let _ = writeln!(text, "| `{name}` | {} | {default} | {kinds}{} |", key.of, key.description);
+    }
+    for section in sections {
+        let heading = if section.is_empty() { "At the top".to_owned() } else { format!("`[{section}]`") };
+        let _ = write!(text, "\n## {heading}\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
+        for key in keys.iter().filter(|key| section_of(&key.path) == section) {
+            text.push_str(&row(key, section));
+        }
     }
     text
+}
+
+fn row(key: &Key, section: &str) -> String {
+    let kinds = match &key.kinds[..] {
+        [] => String::new(),
+        kinds => format!("*{}.* ", kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(", ")),
+    };
+    let default = key.default.as_ref().map_or_else(|| "must be given".to_owned(), |value| format!("`{value}`"));
+    let name = key.path.strip_prefix(section).unwrap_or(&key.path).trim_start_matches('.');
+    let meaning = key.description.replace('|', "\\|");
+    format!("| `{name}` | {} | {default} | {kinds}{meaning} |\n", key.of)
 }
 
 const INTRODUCTION: &str = "\

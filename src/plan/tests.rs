@@ -1,6 +1,7 @@
 use super::*;
 use crate::config::document::Origin;
 use crate::config::presets::{self, Preset};
+use crate::data::loader::EpochShape;
 
 fn images(train: usize) -> Images {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
@@ -60,10 +61,10 @@ fn the_plan_reads_well() {
     each image     seen once per epoch and 8 times in the run
     learning rate  ▁▄▇██████▇▇▇▇▇▆▆▆▆▅▅▅▄▄▄▄▃▃▃▂▂▂▂▂▁▁▁▁▁▁▁  3.7e-5 -> 0.004 -> 3.8e-9
                    warm-up ends after update 108 (epoch 0.5): 0.004
-    network        8,138 parameters in 2 layers
-    work           467 kFLOPs forward + 935 kFLOPs backward (twice forward) per image; 617 GFLOPs in the run
-    memory         about 74.5 MB: parameters 32.6 kB, gradients 32.6 kB, optimizer 65.1 kB, a batch's activations 19.5 MB, images 54.9 MB (an estimate)
-    checkpoint     97.7 kB each
+    network        7,850 parameters in 1 layer
+    work           15.7 kFLOPs forward + 31.4 kFLOPs backward (twice forward) per image; 20.7 GFLOPs in the run
+    memory         about 55.2 MB: parameters 31.4 kB, gradients 31.4 kB, optimizer 62.8 kB, a batch's activations 208 kB, images 54.9 MB (an estimate)
+    checkpoint     94.2 kB each
     ");
 }
 
@@ -149,4 +150,24 @@ fn the_plan_is_json() {
     let json = serde_json::to_value(plan(60_000, &[])).unwrap();
     assert_eq!(json["iterations_per_epoch"], 600);
     assert_eq!(json["layers"][0]["parameters"].as_u64().map(|count| count > 0), Some(true));
+}
+
+#[test]
+fn the_plan_counts_what_the_loader_gives() {
+    for (train, batch_size) in [(60_000, 100), (1000, 300), (55_001, 64), (10, 10)] {
+        for drop_last in [false, true] {
+            for iterations in [1, 2, 3, 7, 600, 1000] {
+                let sets = [
+                    format!("train.batch_size={batch_size}"),
+                    format!("train.drop_last={drop_last}"),
+                    format!("train.iterations_per_epoch={iterations}"),
+                ];
+                let plan = plan(train, &sets.each_ref().map(String::as_str));
+                let shape = EpochShape { batch_size, iterations, drop_last, accumulation: 1 };
+                assert_eq!(plan.batches_per_pass, shape.batches_per_pass(train), "{train} {sets:?}");
+                assert_eq!(plan.seen.images_per_epoch, shape.items_in(train, iterations), "{train} {sets:?}");
+                assert!(plan.seen.least_per_epoch <= plan.seen.most_per_epoch);
+            }
+        }
+    }
 }

@@ -120,7 +120,9 @@ impl Check for EarlyStoppingConfig {
 impl Check for StopAtConfig {
     fn check(&self, problems: &mut Problems) {
         if let Some(accuracy) = self.validation_accuracy {
-            problems.above_zero("validation_accuracy", accuracy, 1.0);
+            problems.require(accuracy > 0.0 && accuracy <= 1.0, "validation_accuracy", || {
+                format!("must be above 0 and at most 1 (99.2 % is 0.992), got {accuracy}")
+            });
         }
     }
 }
