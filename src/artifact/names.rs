@@ -1,4 +1,4 @@
-//! Between kiln's tensors and PyTorch's, as the safetensors container has them.
+//! Between kiln's tensors and PyTorch's, as the safetensors container has them. `docs/artifact.md` shows the same table.
 //!
 //! | kiln | PyTorch | layout |
 //! |---|---|---|
