@@ -5,15 +5,17 @@
 pub mod augment;
 pub mod batch;
 mod config;
+mod digit;
 mod draw;
 mod folder;
 mod idx;
 pub mod loader;
 mod mnist;
+pub mod picture;
 pub mod preprocess;
-pub mod split;
+mod split;
+mod strokes;
 pub mod synthetic;
-
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,7 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EarlyStoppingConfig {
-    /// Epochs without improvement to wait for; absent: never stop early.
+    /// Epochs without improvement to wait for; unset: never stop early.
     pub patience: Option<usize>,
     /// A smaller decrease of the validation loss than this is no improvement.
     pub min_delta: f64,
