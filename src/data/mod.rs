@@ -7,6 +7,8 @@ pub mod batch;
 mod config;
 mod digit;
 mod draw;
+#[cfg(test)]
+mod drawn_digits;
 mod folder;
 mod idx;
 pub mod loader;
@@ -16,6 +18,7 @@ pub mod preprocess;
 mod split;
 mod strokes;
 pub mod synthetic;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
