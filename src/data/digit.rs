@@ -14,7 +14,7 @@ use super::strokes::{self, Plane};
 use crate::{Error, Result};
 
 /// Larger pictures are averaged down to at most this many pixels along their longer side before anything else.
-const WORKING_SIDE: u32 = 1024;
+const WORKING_SIDE: u32 = 512;
 
 /// Ink must stand out from the paper by this much in 0..=255, or the picture counts as blank.
 const FAINTEST_INK: f64 = 16.0;

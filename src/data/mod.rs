@@ -4,6 +4,8 @@
 
 pub mod augment;
 pub mod batch;
+#[cfg(test)]
+mod broken;
 mod config;
 mod digit;
 mod draw;
