@@ -1,4 +1,4 @@
-//! Between kiln's tensors and PyTorch's, as the safetensors container has them.
+//! Between kiln's tensors and PyTorch's, as the safetensors container has them; `docs/artifact.md` has the table too.
 //!
 //! | kiln | PyTorch | layout |
 //! |---|---|---|

@@ -4,9 +4,13 @@
 
 pub mod augment;
 pub mod batch;
+#[cfg(test)]
+mod broken;
 mod config;
 mod digit;
 mod draw;
+#[cfg(test)]
+mod drawn_digits;
 mod folder;
 mod idx;
 pub mod loader;
@@ -16,6 +20,7 @@ pub mod preprocess;
 mod split;
 mod strokes;
 pub mod synthetic;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -40,7 +40,7 @@ pub(super) fn isolate(ink: &Plane, threshold: f32) -> Plane {
     };
     let mut digit = ink.clone();
     for y in 0..ink.height {
-        for x in 0..ink.width {
+        for x in (0..ink.width).filter(|x| ink.values[y * ink.width + x] > 0.0) {
             let mut around = (y.saturating_sub(1)..(y + 2).min(ink.height))
                 .flat_map(|y| (x.saturating_sub(1)..(x + 2).min(ink.width)).map(move |x| (x, y)));
             if !around.any(|(x, y)| kept(x, y)) {

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::fill::{filled, filled_pair, with_scratch};
 use super::gemm::{Into, Matrix, Threads, multiply};
 use super::pool::{Finish, Winner, max_pool, shift, unpool, unrelu};
-use super::{patches, vectorised};
+use super::{patches, sparse, vectorised};
 
 /// The sizes of a convolution; kernels and strides are square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +183,8 @@ const GROUPS: usize = 16;
 
 /// The gradients of [`forward`] from the `gradient` of its output.
 pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32], wanted: Wanted) -> Gradients {
+    let is_sparse = sparse::is_worth_it(geometry);
+    let reordered = if is_sparse && wanted.input { sparse::channels_last(geometry, saved.weight) } else { Vec::new() };
     let group = geometry.batch.div_ceil(GROUPS).max(1);
     let groups = geometry.batch.div_ceil(group);
     let weights = geometry.channels_out * geometry.patch();
@@ -192,7 +194,16 @@ pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32], wanted: Wan
         let images = index * group..((index + 1) * group).min(geometry.batch);
         let mut inputs = input_gradient.chunks_exact_mut(input.max(1));
         for image in images {
-            back_image(geometry, saved, gradient, image, sums, inputs.next());
+            match is_sparse {
+                true => back_winners(
+                    geometry,
+                    Saved { weight: &reordered, ..saved },
+                    gradient,
+                    image,
+                    (sums, inputs.next()),
+                ),
+                false => back_image(geometry, saved, gradient, image, (sums, inputs.next())),
+            }
         }
     };
     let (input, partial) = match (wanted.input, wanted.parameters) {
@@ -203,18 +214,37 @@ pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32], wanted: Wan
     };
     let mut weight = sum_groups(&partial, parameters);
     let bias = weight.split_off(weights.min(weight.len()));
+    if is_sparse {
+        weight = sparse::channels_first(geometry, &weight);
+    }
     Gradients { input, weight, bias }
 }
 
+/// Where one image's gradients go: the sums of weights' and biases' (empty: not wanted), and its input's.
+type Targets<'a> = (&'a mut [f32], Option<&'a mut [f32]>);
+
+/// [`back_image`] by the winners alone; the weights and the sums of their gradients have their channels last.
+fn back_winners(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize, (sums, target): Targets) {
+    let padded = sparse::padded(geometry);
+    let wanted = [if sums.is_empty() { 0 } else { padded }, if target.is_some() { padded } else { 0 }];
+    let (weight_sums, bias_sums) = sums.split_at_mut(sums.len().saturating_sub(geometry.channels_out));
+    with_scratch(wanted, |[input, input_sums]| {
+        vectorised(|| {
+            if !input.is_empty() {
+                sparse::spread(geometry, &saved.input[image * geometry.image()..][..geometry.image()], input);
+            }
+            input_sums.fill(0.0);
+            let parts = sparse::Image { input, weight: saved.weight, weight_sums, bias_sums, input_sums };
+            sparse::back(geometry, saved, gradient, image, parts);
+            if let Some(target) = target {
+                sparse::gather(geometry, input_sums, target);
+            }
+        });
+    });
+}
+
 /// Adds the gradients of one image's weights and biases to `sums` and writes that of its input.
-fn back_image(
-    geometry: &Geometry,
-    saved: Saved,
-    gradient: &[f32],
-    image: usize,
-    sums: &mut [f32],
-    input: Option<&mut [f32]>,
-) {
+fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize, (sums, input): Targets) {
     let (plane, patch) = (geometry.plane(), geometry.patch());
     let is_direct = geometry.finish == Finish { relu: false, pool: false };
     let scratch = if is_direct { 0 } else { geometry.channels_out * plane };

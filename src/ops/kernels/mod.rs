@@ -13,6 +13,7 @@ pub mod loss;
 pub mod norm;
 mod patches;
 pub mod pool;
+mod sparse;
 pub mod update;
 
 /// Runs `work` compiled for the best instruction set this CPU has; its inner functions must be `#[inline(always)]`.
