@@ -10,11 +10,16 @@ use serde::Serialize;
 
 use crate::artifact::{self, Manifest};
 use crate::data::picture;
+use crate::data::preprocess::Table;
+use crate::logits::probabilities;
 use crate::models::{Network, Weights};
 use crate::{Error, Result};
 
 /// The most images that go through the network together, which bounds the memory of a call.
 const BATCH: usize = 256;
+
+/// The same on the CPU: larger batches leave its caches, and inference takes up to twice as long.
+const CPU_BATCH: usize = 32;
 
 /// A trained network ready to answer. It can be shared by threads.
 ///
@@ -30,6 +35,7 @@ const BATCH: usize = 256;
 pub struct Predictor {
     manifest: Manifest,
     network: Network,
+    table: Table,
     device: Device,
 }
 
@@ -79,7 +85,8 @@ impl Predictor {
         let device = device.clone().inner();
         let network = manifest.model.init(manifest.preprocess.shape, manifest.classes.len(), &device)?;
         let network = network.load(weights)?.valid();
-        Ok(Self { manifest, network, device })
+        let table = manifest.preprocess.table();
+        Ok(Self { manifest, network, table, device })
     }
 
     /// What the model says about itself.
@@ -121,7 +128,8 @@ impl Predictor {
             )));
         }
         let mut logits = Vec::with_capacity(count * self.manifest.classes.len());
-        for batch in pixels.chunks(BATCH * size) {
+        let most = if self.device == Device::flex() { CPU_BATCH } else { BATCH };
+        for batch in pixels.chunks(most * size) {
             let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
             let failed = |error| Error::failed("the device cannot compute the network").caused_by(error);
             logits.extend(output.map_err(failed)?);
@@ -131,59 +139,21 @@ impl Predictor {
 
     /// Network inputs, `[batch, channels, height, width]`, from their pixels.
     fn images(&self, pixels: &[u8]) -> Tensor<4> {
-        let preprocess = &self.manifest.preprocess;
-        let shape = preprocess.shape;
-        let tables = tables(preprocess);
-        let planes = pixels.chunks(shape.height * shape.width).enumerate();
-        let values = planes.flat_map(|(plane, pixels)| {
-            let table = &tables[plane % shape.channels];
-            pixels.iter().map(|&pixel| table[usize::from(pixel)])
-        });
+        let shape = self.manifest.preprocess.shape;
+        let mut values = vec![0.0; pixels.len()];
+        for (image, values) in pixels.chunks_exact(shape.len()).zip(values.chunks_exact_mut(shape.len())) {
+            self.table.apply(image, values);
+        }
         let dims = [pixels.len() / shape.len(), shape.channels, shape.height, shape.width];
-        Tensor::from_data(TensorData::new(values.collect::<Vec<f32>>(), dims), (&self.device, DType::F32))
+        Tensor::from_data(TensorData::new(values, dims), (&self.device, DType::F32))
     }
 
     fn prediction(&self, input: &[u8], logits: &[f32]) -> Prediction {
-        let classes = softmax(logits).into_iter().zip(&self.manifest.classes).enumerate();
+        let classes = probabilities(logits).into_iter().zip(&self.manifest.classes).enumerate();
         let mut ranked = classes
             .map(|(index, (probability, label))| Ranked { index, label: label.clone(), probability })
             .collect::<Vec<_>>();
         ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Prediction { ranked, input: input.to_vec() }
-    }
-}
-
-/// The value of every pixel per channel.
-fn tables(preprocess: &crate::data::preprocess::Preprocess) -> Vec<[f32; 256]> {
-    let table = |(mean, std): (&f32, &f32)| std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std);
-    preprocess.mean.iter().zip(&preprocess.std).map(table).collect()
-}
-
-/// Probabilities from logits, shifted by the largest so that no exponential overflows.
-pub fn softmax(logits: &[f32]) -> Vec<f64> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers = logits.iter().map(|&logit| (f64::from(logit) - f64::from(largest)).exp()).collect::<Vec<_>>();
-    let sum = powers.iter().sum::<f64>();
-    powers.into_iter().map(|power| power / sum).collect()
-}
-
-/// The position of the largest logit; the first of equals.
-pub fn best(logits: &[f32]) -> usize {
-    let larger = |best: usize, index: usize| if logits[index] > logits[best] { index } else { best };
-    (0..logits.len()).fold(0, larger)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn softmax_is_stable_and_sums_to_one() {
-        let probabilities = softmax(&[1e30, 1e30, -1e30]);
-        assert_eq!(probabilities, [0.5, 0.5, 0.0]);
-        let probabilities = softmax(&[1.0, 2.0, 3.0]);
-        assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        assert!((probabilities[2] - 0.665_240_955_774_821_9).abs() < 1e-9);
-        assert_eq!(best(&[0.0, 2.0, 2.0, 1.0]), 1);
     }
 }

@@ -69,6 +69,24 @@ pub struct Provenance {
     pub parent: Option<String>,
 }
 
+impl Provenance {
+    /// This kiln at this moment, and nothing else known.
+    fn now() -> Self {
+        Self {
+            kiln_version: env!("CARGO_PKG_VERSION").into(),
+            burn_version: super::BURN_VERSION.into(),
+            git_commit: None,
+            created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            experiment: Value::Null,
+            data_fingerprint: String::new(),
+            run: String::new(),
+            seed: 0,
+            device: String::new(),
+            parent: None,
+        }
+    }
+}
+
 /// One input and what the network answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,28 +122,36 @@ impl Manifest {
     pub fn describe(description: Description) -> Result<Self> {
         let experiment = serde_json::to_value(description.experiment)
             .map_err(|error| Error::failed("the experiment cannot be written as JSON").caused_by(error))?;
-        Ok(Self {
+        let provenance = Provenance {
+            git_commit: super::git_commit(),
+            experiment,
+            data_fingerprint: description.fingerprint.to_owned(),
+            run: description.run,
+            seed: description.experiment.seed,
+            device: description.device.to_owned(),
+            ..Provenance::now()
+        };
+        let classes = description.classes.to_vec();
+        Ok(Self::new(description.experiment.model.clone(), description.preprocess.clone(), classes, provenance))
+    }
+
+    /// A manifest for weights that were trained elsewhere; `source` names them.
+    pub fn imported(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, source: &str) -> Self {
+        Self::new(model, preprocess, classes, Provenance { parent: Some(source.to_owned()), ..Provenance::now() })
+    }
+
+    fn new(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, provenance: Provenance) -> Self {
+        Self {
             schema_version: SCHEMA_VERSION,
-            model: description.experiment.model.clone(),
-            preprocess: description.preprocess.clone(),
-            classes: description.classes.to_vec(),
+            model,
+            preprocess,
+            classes,
             metrics: Map::new(),
-            provenance: Provenance {
-                kiln_version: env!("CARGO_PKG_VERSION").into(),
-                burn_version: super::BURN_VERSION.into(),
-                git_commit: super::git_commit(),
-                created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                experiment,
-                data_fingerprint: description.fingerprint.to_owned(),
-                run: description.run,
-                seed: description.experiment.seed,
-                device: description.device.to_owned(),
-                parent: None,
-            },
+            provenance,
             dtype: Dtype::F32,
             weights_sha256: String::new(),
             golden: Vec::new(),
-        })
+        }
     }
 
     /// Takes 16 images, spread evenly over `set`, with the logits that `predictor` gives, as golden samples.

@@ -14,6 +14,8 @@ mod safetensors;
 mod tests;
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -24,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 pub use import::{import, import_pytorch};
 pub use manifest::{Description, GoldenSample, Manifest, Provenance, SCHEMA_VERSION};
 
+use crate::logits::argmax;
 use crate::models::Weights;
 use crate::predict::Predictor;
 use crate::run::file;
@@ -189,18 +192,19 @@ pub fn read(path: &Path) -> Result<(Manifest, Weights)> {
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {
     let unreadable = |error| Error::usage(format!("cannot read the model file `{}`", path.display())).caused_by(error);
-    let found = std::fs::metadata(path).map_err(unreadable)?;
-    if found.is_dir() {
+    let file = File::open(path).map_err(unreadable)?;
+    if file.metadata().map_err(unreadable)?.is_dir() {
         return Err(Error::usage(format!("`{}` is a folder, not a model file", path.display())));
     }
-    if found.len() > LARGEST_FILE {
+    let mut bytes = Vec::new();
+    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST_FILE {
         return Err(Error::usage(format!(
-            "the model file `{}` must have at most {LARGEST_FILE} bytes, got {}",
-            path.display(),
-            found.len()
+            "the model file `{}` must have at most {LARGEST_FILE} bytes, and has more",
+            path.display()
         )));
     }
-    std::fs::read(path).map_err(unreadable)
+    Ok(bytes)
 }
 
 fn decode(bytes: &[u8]) -> Result<(Manifest, Weights)> {
@@ -253,7 +257,7 @@ pub fn verify(manifest: &Manifest, weights: &Weights, device: &Device) -> Result
     let logits = predictor.logits(&images.concat(), images.len())?;
     let mut result = Verification { samples: images.len(), labels_agree: 0, largest_difference: 0.0 };
     for (sample, found) in manifest.golden.iter().zip(logits.chunks(manifest.classes.len())) {
-        result.labels_agree += usize::from(crate::predict::best(&sample.logits) == crate::predict::best(found));
+        result.labels_agree += usize::from(argmax(&sample.logits) == argmax(found));
         for (expected, found) in sample.logits.iter().zip(found) {
             let difference = (expected - found).abs();
             // A NaN is the largest difference there is.

@@ -1,4 +1,4 @@
-//! Between kiln's tensors and PyTorch's, as the safetensors container has them.
+//! Between kiln's tensors and PyTorch's, as the safetensors container has them; `docs/artifact.md` has the table too.
 //!
 //! | kiln | PyTorch | layout |
 //! |---|---|---|
@@ -43,8 +43,10 @@ pub(super) fn from_pytorch(weights: &Weights) -> Weights {
 /// Matrices, which are the weights of fully connected layers, with their dimensions swapped; the rest as it is.
 fn transposed(tensor: &WeightTensor) -> WeightTensor {
     let &[rows, columns] = tensor.shape.as_slice() else { return tensor.clone() };
+    // A file may claim a matrix of any width when it has no rows.
+    let columns_held = if tensor.values.is_empty() { 0 } else { columns };
     let mut values = Vec::with_capacity(tensor.values.len());
-    for column in 0..columns {
+    for column in 0..columns_held {
         values.extend((0..rows).map(|row| tensor.values[row * columns + column]));
     }
     WeightTensor { shape: vec![columns, rows], values }

@@ -37,34 +37,15 @@ fn sample(model: &ModelConfig, channels: usize) -> (Manifest, Weights) {
             }
         }
     }
-    let manifest = Manifest {
-        schema_version: SCHEMA_VERSION,
-        model: model.clone(),
-        preprocess: Preprocess {
-            shape,
-            mean: vec![0.13, 0.3, 0.45][..channels].to_vec(),
-            std: vec![0.31, 0.25, 0.2][..channels].to_vec(),
-            fit: Fit::Resize,
-        },
-        classes: ["zero", "one", "two", "\"three\""].map(str::to_owned).to_vec(),
-        metrics: serde_json::Map::from_iter([("test_accuracy".to_owned(), json!(0.1))]),
-        provenance: Provenance {
-            kiln_version: "0.1.0".into(),
-            burn_version: BURN_VERSION.into(),
-            git_commit: None,
-            created: "2026-01-01T00:00:00Z".into(),
-            experiment: json!({ "name": "x" }),
-            data_fingerprint: String::new(),
-            run: "x-0001".into(),
-            seed: 3,
-            device: "flex".into(),
-            parent: None,
-        },
-        dtype: Dtype::F32,
-        weights_sha256: String::new(),
-        golden: vec![],
+    let preprocess = Preprocess {
+        shape,
+        mean: vec![0.13, 0.3, 0.45][..channels].to_vec(),
+        std: vec![0.31, 0.25, 0.2][..channels].to_vec(),
+        fit: Fit::Resize,
     };
-    let mut manifest = manifest;
+    let classes = ["zero", "one", "two", "\"three\""].map(str::to_owned).to_vec();
+    let mut manifest = Manifest::imported(model.clone(), preprocess, classes, "a test");
+    manifest.metrics.insert("test_accuracy".into(), json!(0.1));
     let predictor = Predictor::new(manifest.clone(), &weights, &Device::flex()).unwrap();
     let set = ImageSet {
         pixels: pixels(20, shape).into(),
@@ -137,11 +118,11 @@ fn another_engine_computes_the_same_from_the_onnx_file() {
                 let (logits, probabilities) = run_elsewhere(&file, &pixels, count, shape);
                 assert_eq!(logits.len(), count * CLASSES);
                 for (row, (found, expected)) in logits.chunks(CLASSES).zip(expected.chunks(CLASSES)).enumerate() {
-                    assert_eq!(crate::predict::best(found), crate::predict::best(expected), "{}", model.kind());
+                    assert_eq!(argmax(found), argmax(expected), "{}", model.kind());
                     for (a, b) in found.iter().zip(expected) {
                         assert!((a - b).abs() < 1e-4, "{}: {a} and {b}", model.kind());
                     }
-                    let expected = crate::predict::softmax(expected);
+                    let expected = crate::logits::probabilities(expected);
                     for (a, b) in probabilities[row * CLASSES..].iter().zip(expected) {
                         assert!((f64::from(*a) - b).abs() < 1e-4);
                     }
@@ -200,7 +181,8 @@ fn refusal(bytes: &[u8]) -> String {
     let text = text.replace(&path("model").display().to_string(), "model");
     // The digest and the column depend on the last bits of the sample's numbers.
     let text = text.lines().map(|line| line.split_once(" at line ").map_or(line, |(line, _)| line));
-    let text = text.map(|line| line.split_once(", got ").filter(|_| line.contains("SHA")).map_or(line, |(line, _)| line));
+    let text =
+        text.map(|line| line.split_once(", got ").filter(|_| line.contains("SHA")).map_or(line, |(line, _)| line));
     text.collect::<Vec<_>>().join("\n")
 }
 

@@ -106,7 +106,9 @@ pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
     let name = origin.name();
     let text = origin.text()?;
     let mut root = tree::parse(&text).map_err(|error| {
-        Error::usage(format!("`{name}` is not valid TOML")).caused_by(error.to_string().trim_end().to_owned())
+        let printable = |letter: char| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter };
+        let excerpt: String = error.to_string().trim_end().chars().map(printable).collect();
+        Error::usage(format!("`{name}` is not valid TOML")).caused_by(excerpt)
     })?;
     if root.entries().is_empty() {
         return Err(Error::usage(format!("`{name}` is empty: it sets no key"))
@@ -148,7 +150,7 @@ fn check(experiment: &Experiment, root: &Node, problems: &mut Vec<Located>) {
     doubtful.extend(ranges.into_iter().map(|problem| problem.key));
     for contradiction in contradictions(experiment) {
         let in_doubt = |key: &&str| doubtful.iter().any(|wrong| covers(wrong, key));
-        if !contradiction.keys.iter().any(|key| in_doubt(&key)) {
+        if !contradiction.keys.iter().any(in_doubt) {
             add(contradiction.problem.key, contradiction.problem.message, &doubtful);
         }
     }
@@ -168,7 +170,7 @@ fn all(name: &str, sets: &[String], mut problems: Vec<Located>) -> Error {
             Some(Place::Set(index)) => format!("--set {}", shorten(&sets[index])),
             None => name.to_owned(),
         };
-        format!("{place}: `{}`: {}", problem.key, problem.message)
+        format!("{place}: `{}`: {}", shorten(&problem.key), problem.message)
     };
     let error = match &problems[..] {
         [problem] => Error::usage(line(problem)),
@@ -198,6 +200,9 @@ fn read(path: &Path) -> Result<String> {
     }
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(Error::usage(format!("`{shown}` is UTF-16 text; a config must be UTF-8")).tip("save it as UTF-8"));
+    }
+    if bytes.contains(&0) {
+        return Err(Error::usage(format!("`{shown}` is no text file; a config is TOML")));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -235,3 +240,6 @@ fn neighbour(path: &Path) -> Option<PathBuf> {
         .collect();
     super::suggest::nearest(wanted, names.iter().map(String::as_str)).map(|name| folder.join(name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,9 +198,14 @@ fn section(table: &Table) -> Json {
 fn closed<'a>(fields: impl Iterator<Item = &'a Field>, kind: Option<(&KindOf, bool)>) -> Json {
     let mut properties = Map::new();
     let mut required = Vec::new();
+    let mut dependent = Map::new();
     if let Some((kind, is_default)) = kind {
         properties.insert("kind".into(), json!({ "const": kind.name, "description": kind.description }));
-        if !is_default {
+        if is_default {
+            // The loader's rule: a key that belongs to a kind needs its kind named.
+            let owned = kind.fields.iter().map(|field| (field.name.clone(), json!(["kind"])));
+            dependent.extend(owned);
+        } else {
             required.push("kind".to_owned());
         }
     }
@@ -213,6 +218,9 @@ fn closed<'a>(fields: impl Iterator<Item = &'a Field>, kind: Option<(&KindOf, bo
     let mut schema = json!({ "type": "object", "additionalProperties": false, "properties": properties });
     if !required.is_empty() {
         schema["required"] = json!(required);
+    }
+    if !dependent.is_empty() {
+        schema["dependentRequired"] = Json::Object(dependent);
     }
     schema
 }

@@ -128,7 +128,7 @@ fn reset_kind(root: &mut Node, section: &str, kind: &Node) {
     else {
         return;
     };
-    if current_kind(keys, table) == Some(&kind.text) {
+    if matches!(&kind.value, Value::Text(kind) if current_kind(keys, table) == Some(kind)) {
         return;
     }
     keys.retain(|entry| table.field(&entry.key, None).is_some() || table.kinds_with(&entry.key).is_empty());

@@ -57,7 +57,7 @@ impl Walk {
                 }
                 Some(_) => {}
                 None if !judged && !table.kinds_with(&entry.key).is_empty() => {}
-                None => self.unknown(entry, table, kind, &path),
+                None => self.unknown(entry, table, kind.filter(|_| judged), &path),
             }
         }
         let own = table.fields.iter().chain(kind.into_iter().flat_map(|kind| &kind.fields));
@@ -103,18 +103,20 @@ impl Walk {
         let section = path.strip_suffix(&entry.key).unwrap_or_default().trim_end_matches('.');
         let owners = table.kinds_with(&entry.key);
         if let Some(kind) = kind.filter(|_| !owners.is_empty()) {
-            let message =
-                format!("belongs to {} = {}, here it is \"{}\"", join(section, "kind"), quoted(owners), kind.name);
+            let owners = quoted(owners).replace(", ", " or ");
+            let message = format!("belongs to {} = {owners}, here it is \"{}\"", join(section, "kind"), kind.name);
             return self.add(entry.place, path, message);
         }
-        let own = table.fields.iter().chain(kind.into_iter().flat_map(|kind| &kind.fields));
+        // Where the kind is not certain, the keys of all of them are candidates.
+        let kinds = table.kinds.iter().filter(|each| kind.is_none_or(|kind| kind.name == each.name));
+        let own = table.fields.iter().chain(kinds.flat_map(|kind| &kind.fields));
         let mut siblings: Vec<_> = own.map(|field| field.name.as_str()).collect();
-        if kind.is_some() {
+        if !table.kinds.is_empty() {
             siblings.push("kind");
         }
         let message = match suggest::key(section, &entry.key, &siblings) {
             Some(near) => format!("unknown key; did you mean `{near}`?"),
-            None if section.is_empty() => "unknown key".to_owned(),
+            None if section.is_empty() || (kind.is_none() && !table.kinds.is_empty()) => "unknown key".to_owned(),
             None => format!("unknown key; `{section}` has {}", siblings.join(", ")),
         };
         self.add(entry.place, path, message);
@@ -221,7 +223,8 @@ fn describe(of: &Type) -> String {
         Type::Choice(choices) => format!("one of {}", quoted(choices.iter().map(String::as_str))),
         Type::Array(of, None) => format!("a list, each of its elements {}", describe(of)),
         Type::Array(of, Some(length)) => format!("a list of {length} values, each {}", describe(of)),
-        Type::Table(_) => "a table".into(),
+        Type::Table(table) if table.kinds.is_empty() => "a table".into(),
+        Type::Table(_) => "a table with a `kind`".into(),
     }
 }
 

@@ -4,7 +4,6 @@
 //! A new architecture is one new file plus its lines in the two enums and their `match`es below; the tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
-mod compute;
 mod convnet;
 mod initial;
 mod layers;

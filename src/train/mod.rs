@@ -5,6 +5,7 @@ pub mod classifier;
 mod collect;
 pub mod epoch_loop;
 pub mod explanation;
+mod fused;
 pub mod observer;
 pub mod optimizer;
 pub mod receipt;
@@ -55,7 +56,7 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EarlyStoppingConfig {
-    /// Epochs without improvement to wait for; absent: never stop early.
+    /// Epochs without improvement to wait for; unset: never stop early.
     pub patience: Option<usize>,
     /// A smaller decrease of the validation loss than this is no improvement.
     pub min_delta: f64,
@@ -119,7 +120,9 @@ impl Check for EarlyStoppingConfig {
 impl Check for StopAtConfig {
     fn check(&self, problems: &mut Problems) {
         if let Some(accuracy) = self.validation_accuracy {
-            problems.above_zero("validation_accuracy", accuracy, 1.0);
+            problems.require(accuracy > 0.0 && accuracy <= 1.0, "validation_accuracy", || {
+                format!("must be above 0 and at most 1 (99.2 % is 0.992), got {accuracy}")
+            });
         }
     }
 }

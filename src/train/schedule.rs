@@ -17,7 +17,7 @@ pub struct ScheduleConfig {
     /// Epochs over which the rate first rises in a straight line to the peak; may be a fraction. `one_cycle` has its own.
     #[serde(default)]
     pub warmup_epochs: f64,
-    /// Epochs that the schedule spans, warm-up included; after them the rate stays where it is. Absent: the whole run.
+    /// Epochs that the schedule spans, warm-up included; after them the rate stays where it is. Unset: the whole run.
     #[serde(default)]
     pub epochs: Option<usize>,
 }
