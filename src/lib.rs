@@ -20,6 +20,7 @@
 //! | [`serve`] | the same over HTTP, and the drawing page |
 //! | [`device`] | backends: what is compiled in, what is there, opening it |
 //! | [`seed`] | every random draw as a function of (seed, purpose, epoch, index) |
+//! | [`logits`] | what a network's outputs mean |
 //! | [`error`] | the one error type and its exit codes |
 #![recursion_limit = "256"]
 
@@ -30,6 +31,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
+pub mod logits;
 pub mod models;
 pub mod ops;
 pub mod plan;
@@ -37,7 +39,6 @@ pub mod predict;
 pub mod report;
 pub mod run;
 pub mod seed;
-pub mod serve;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -28,7 +28,9 @@ use ui::{Mode, Ui};
 /// Train, evaluate, export and serve small-image classifiers, from a config file.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `kiln train`: it trains on all of MNIST, offline, and ends with a verified model file.")]
+#[command(
+    after_help = "Start with `kiln train`: it trains on all of MNIST, offline, and ends with a verified model file."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -95,12 +97,18 @@ pub struct ExperimentArguments {
 }
 
 impl ExperimentArguments {
-    /// The experiment, checked.
-    pub fn load(&self) -> Result<Experiment> {
+    /// Where the config comes from, and every change to it.
+    pub fn origin(&self) -> Result<(Origin, Vec<String>)> {
         let mut sets = self.sets.clone();
         sets.extend(self.device.as_ref().map(|device| format!("device={device}")));
         sets.extend(self.seed.map(|seed| format!("seed={seed}")));
-        Experiment::load(&Origin::find(self.config.as_deref().unwrap_or("mnist"))?, &sets)
+        Ok((Origin::find(self.config.as_deref().unwrap_or("mnist"))?, sets))
+    }
+
+    /// The experiment, checked.
+    pub fn load(&self) -> Result<Experiment> {
+        let (origin, sets) = self.origin()?;
+        Experiment::load(&origin, &sets)
     }
 }
 

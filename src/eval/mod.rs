@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::ImageSet;
+use crate::logits::{argmax, log_sum_exp};
 use crate::predict::Predictor;
 use crate::{Error, Result};
 
@@ -149,24 +150,6 @@ fn class_figures(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassFigur
             }
         })
         .collect()
-}
-
-/// The place of the highest value; the first of equals, as Burn's `argmax` on the CPU has it.
-pub fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = index;
-        }
-    }
-    best
-}
-
-/// `ln(sum(exp(row)))`, shifted by the maximum so that nothing overflows.
-fn log_sum_exp(row: &[f32]) -> f64 {
-    let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|value| f64::from(value - highest).exp()).sum();
-    f64::from(highest) + sum.ln()
 }
 
 /// The 95 % Wilson score interval of `correct` successes in `images` trials.

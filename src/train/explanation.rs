@@ -1,5 +1,6 @@
 //! One real iteration, measured while it happens: for `kiln explain`. It computes and does not print.
 
+use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
 use burn::train::{ClassificationOutput, InferenceStep, Learner, TrainOutput};
 
@@ -9,7 +10,7 @@ use super::classifier::{Classifier, gradient_norms};
 use super::session::Session;
 use crate::data::batch::Batch;
 use crate::data::loader::EpochLoader;
-use crate::eval::argmax;
+use crate::logits::{argmax, probabilities};
 use crate::{Error, Result};
 
 /// Everything that was measured in one iteration.
@@ -82,8 +83,7 @@ pub fn explain(session: &Session) -> Result<Explanation> {
     let (mut learner, loader) = session.learner()?;
     let next = |loader: &EpochLoader| {
         loader.set_position(1, 0);
-        let device = session.device.clone().autodiff();
-        let first = burn::data::dataloader::DataLoader::to_device(loader, &device).iter().next();
+        let first = loader.iter().next();
         match first {
             Some(Ok(batch)) => Ok(batch),
             Some(Err(error)) => Err(Error::failed("cannot make the first batch").caused_by(error.to_string())),
@@ -112,7 +112,8 @@ pub fn explain(session: &Session) -> Result<Explanation> {
         .into_iter()
         .filter_map(|norm| {
             let (old, new) = (&before.get(&norm.name)?.values, &after.get(&norm.name)?.values);
-            let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
+            let squares =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
             let change = squares(&mut old.iter().zip(new).map(|(old, new)| new - old)).sqrt();
             let size = squares(&mut old.iter().copied()).sqrt();
             Some(Parameter {
@@ -125,7 +126,7 @@ pub fn explain(session: &Session) -> Result<Explanation> {
         .collect();
     let plain_after = plain_loss(&learner, next(&loader)?)?;
     Ok(Explanation {
-        images: loader.order(1).into_iter().take(input_shape[0]).collect(),
+        images: loader.samples(1, 0).into_iter().map(|sample| sample.index).collect(),
         input_shape,
         layers,
         correct_before: predictions.iter().filter(|row| row.predicted == row.label).count(),
@@ -143,12 +144,12 @@ fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
         Error::failed("the predictions cannot be read from the device").caused_by(format!("{error:?}"))
     };
     let classes = output.output.dims()[1];
-    let logits = output.output.clone().without_autodiff().into_data().to_vec::<f32>().map_err(|error| unreadable(&error))?;
+    let logits =
+        output.output.clone().without_autodiff().into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
     let labels = output.targets.clone().without_autodiff().into_data();
     let row = |(row, label): (&[f32], i64)| {
         let predicted = argmax(row);
-        let sum: f64 = row.iter().map(|logit| f64::from(logit - row[predicted]).exp()).sum();
-        PredictionRow { predicted, probability: 1.0 / sum, label: label.unsigned_abs() as usize }
+        PredictionRow { predicted, probability: probabilities(row)[predicted], label: label.unsigned_abs() as usize }
     };
     Ok(logits.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
 }

@@ -19,12 +19,16 @@ use super::state::LoopState;
 use super::update::PlannedRate;
 use crate::config::Experiment;
 use crate::data::Dataset;
+use crate::data::batch::ImageBatcher;
 use crate::data::loader::{EpochLoader, EpochShape};
 use crate::data::preprocess::Preprocess;
 use crate::models::{Network, Weights};
 use crate::plan::Plan;
 use crate::run::RunDir;
 use crate::{Error, Result};
+
+/// Validation images that go through the network at a time.
+const VALIDATION_BATCH: usize = 500;
 
 /// What a run is made of.
 pub struct Session<'a> {
@@ -96,7 +100,7 @@ impl Session<'_> {
             experiment: self.experiment.clone(),
             iterations_per_epoch: self.plan.iterations_per_epoch,
             rate: self.rate(),
-            train: Arc::new(self.train_loader()),
+            train: Arc::new(self.train_loader()?),
             has_validation: !self.dataset.validation.is_empty(),
             output,
             resume,
@@ -121,7 +125,8 @@ impl Session<'_> {
     pub fn weights_of(&self, checkpoint: &Checkpoint) -> Result<Weights> {
         let bytes = checkpoint.records.get(RECORDS[0]).cloned().unwrap_or_default();
         let unusable = |error: String| {
-            Error::failed(format!("checkpoint `{}` does not fit this model", checkpoint.path.display())).caused_by(error)
+            Error::failed(format!("checkpoint `{}` does not fit this model", checkpoint.path.display()))
+                .caused_by(error)
         };
         let record =
             ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|error| unusable(error.to_string()))?;
@@ -148,7 +153,7 @@ impl Session<'_> {
 
     /// The learner that a fresh run begins with, and its training images.
     pub fn learner(&self) -> Result<(Learner<Classifier>, EpochLoader)> {
-        Ok((self.learner_of(self.classifier(&Start::Fresh)?)?, self.train_loader()))
+        Ok((self.learner_of(self.classifier(&Start::Fresh)?)?, self.train_loader()?))
     }
 
     fn learner_of(&self, classifier: Classifier) -> Result<Learner<Classifier>> {
@@ -170,32 +175,28 @@ impl Session<'_> {
         }
     }
 
-    fn train_loader(&self) -> EpochLoader {
+    fn train_loader(&self) -> Result<EpochLoader> {
         let shape = EpochShape {
             batch_size: self.experiment.train.batch_size,
             iterations: self.plan.iterations_per_epoch,
             drop_last: self.experiment.train.drop_last,
             accumulation: self.experiment.train.accumulation,
         };
-        EpochLoader::training(
-            self.dataset.train.clone(),
-            self.preprocess,
-            &self.experiment.data.augment,
-            shape,
-            self.experiment.seed,
-        )
+        let batcher = ImageBatcher::new(self.dataset.train.clone(), self.preprocess)
+            .augmented(&self.experiment.data.augment, self.experiment.seed);
+        EpochLoader::shuffled(batcher, shape, self.experiment.seed, &self.device.clone().autodiff())
     }
 
     fn launch(&self, classifier: Classifier, course: Course) -> Result<(Classifier, Course, Result<Ending>)> {
-        let validation = if self.dataset.validation.is_empty() { &self.dataset.train } else { &self.dataset.validation };
-        let validation = EpochLoader::sequential(validation.clone(), self.preprocess, 500);
+        let batcher = ImageBatcher::new(self.dataset.validation.clone(), self.preprocess);
+        let validation = EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?;
         let learner = self.learner_of(classifier)?;
-        let train = course.train.to_device(&self.device.clone().autodiff());
+        let train = course.train.clone();
         let (model, optimizer, schedule) = course.collector.checkpointers();
         let folder = self.run.as_ref().map_or_else(std::env::temp_dir, |run| run.path().to_owned());
         let epochs = self.experiment.train.epochs;
         let strategy = Arc::new(EpochLoop::new(course));
-        let training = SupervisedTraining::<Classifier>::new(folder, train, validation.to_device(&self.device))
+        let training = SupervisedTraining::<Classifier>::new(folder, train, Arc::new(validation))
             .num_epochs(epochs)
             .with_application_logger(None)
             .with_metric_logger(NoMetricFiles)
@@ -205,8 +206,9 @@ impl Session<'_> {
             .with_training_strategy(TrainingStrategy::Custom(strategy.clone()));
         let training = self.with_renderer(training);
         // Burn and its backends panic on device errors; the run must end with a message and stay resumable.
-        let result = catch_unwind(AssertUnwindSafe(|| training.launch(learner)))
-            .map_err(|panic| Error::failed("training stopped by a panic inside a dependency").caused_by(panic_text(&panic)))?;
+        let result = catch_unwind(AssertUnwindSafe(|| training.launch(learner))).map_err(|panic| {
+            Error::failed("training stopped by a panic inside a dependency").caused_by(panic_text(&panic))
+        })?;
         let (course, ending) =
             strategy.take_ending().ok_or_else(|| Error::failed("training ended without having begun"))?;
         let ending = match result.error {
