@@ -1,5 +1,7 @@
 //! End-to-end tests through the binary, on small made-up data. One test binary: linking kiln once is enough.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error fails, and says where")]
+
 /// Running the binary in a folder of its own.
 mod fixture;
 
