@@ -18,6 +18,7 @@
 //! | [`artifact`] | the exported model: weights and manifest in one file |
 //! | [`predict`] | image bytes -> ranked labels: the one inference path |
 //! | [`serve`] | the same over HTTP, and the drawing page |
+//! | [`bench`] | how fast an experiment computes here |
 //! | [`device`] | backends: what is compiled in, what is there, opening it |
 //! | [`seed`] | every random draw as a function of (seed, purpose, epoch, index) |
 //! | [`logits`] | what a network's outputs mean |
@@ -25,6 +26,7 @@
 #![recursion_limit = "256"]
 
 pub mod artifact;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;

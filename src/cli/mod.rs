@@ -1,5 +1,6 @@
 //! The command line: one file per command, each with its arguments and its `run`. All printing goes through [`ui`].
 
+pub mod bench;
 pub mod completions;
 pub mod config;
 pub mod devices;
@@ -69,6 +70,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Prove that a stopped and resumed run is the same run to the last bit
     VerifyResume(verify_resume::VerifyResumeArguments),
+    /// Measure how fast a config computes here
+    Bench(bench::BenchArguments),
     /// Walk through one real iteration, for those who are learning
     Explain(explain::ExplainArguments),
     /// Show, list and describe the configuration
@@ -163,6 +166,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Import(arguments) => import::run(arguments, ui),
         Command::Verify(arguments) => verify::run(arguments, ui),
         Command::VerifyResume(arguments) => verify_resume::run(arguments, ui),
+        Command::Bench(arguments) => bench::run(arguments, ui),
         Command::Explain(arguments) => explain::run(arguments, ui),
         Command::Config(arguments) => config::run(arguments, ui),
         Command::Devices(arguments) => devices::run(arguments, ui),

@@ -13,8 +13,9 @@ pub struct Preset {
 }
 
 /// All of them, the default first.
-pub const PRESETS: [Preset; 4] = [
+pub const PRESETS: [Preset; 5] = [
     Preset { name: "mnist", text: include_str!("../../configs/mnist.toml") },
+    Preset { name: "mnist-fast", text: include_str!("../../configs/mnist-fast.toml") },
     Preset { name: "mnist-mlp", text: include_str!("../../configs/mnist-mlp.toml") },
     Preset { name: "batch-iteration-epoch", text: include_str!("../../configs/batch-iteration-epoch.toml") },
     Preset { name: "smoke", text: include_str!("../../configs/smoke.toml") },

@@ -151,6 +151,11 @@ impl Session<'_> {
         Ok(Classifier::new(network, StepSettings::new(self.experiment)))
     }
 
+    /// The weights that a fresh run begins with.
+    pub fn initial_weights(&self) -> Result<Weights> {
+        self.classifier(&Start::Fresh)?.network.weights()
+    }
+
     /// The learner that a fresh run begins with, and its training images.
     pub fn learner(&self) -> Result<(Learner<Classifier>, EpochLoader)> {
         Ok((self.learner_of(self.classifier(&Start::Fresh)?)?, self.train_loader()?))

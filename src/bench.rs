@@ -1,0 +1,144 @@
+//! How fast an experiment computes here: loading, forward, a whole training step, inference; the share of each layer; the
+//! memory at its peak. Every figure is the best of several rounds, since whatever disturbs a round only slows it.
+
+use std::time::Instant;
+
+use burn::data::dataloader::DataLoader as _;
+use burn::module::Module as _;
+use serde::Serialize;
+
+use crate::data::ImageSet;
+use crate::models::Pass;
+use crate::predict::Predictor;
+use crate::train::session::Session;
+use crate::{Error, Result};
+
+/// What was measured; all speeds in images per second.
+#[derive(Clone, Debug, Serialize)]
+pub struct Speeds {
+    /// Making batches: shuffle, distortion, bytes to numbers.
+    pub load_images_per_second: f64,
+    /// The training network's forward pass, with all that the backward pass will need.
+    pub forward_images_per_second: f64,
+    /// Whole iterations: batch, forward, loss, backward, update.
+    pub train_images_per_second: f64,
+    /// The exported network on prepared images.
+    pub inference_images_per_second: f64,
+    /// Where the time of a forward pass goes.
+    pub layers: Vec<LayerShare>,
+    /// The most memory the process has held at once, in bytes; absent where the system does not tell.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// One layer's part in the forward pass.
+#[derive(Clone, Debug, Serialize)]
+pub struct LayerShare {
+    /// The layer's name in the network.
+    pub name: String,
+    /// Its share of the forward pass's time, 0 to 1.
+    pub share: f64,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds per figure.
+    pub rounds: usize,
+    /// Images per round.
+    pub images: usize,
+}
+
+/// Measures the session's experiment and `predictor`, which must be of the same model.
+///
+/// # Errors
+/// When the device fails.
+pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort: Effort) -> Result<Speeds> {
+    let batch_size = session.experiment.train.batch_size;
+    let batches = effort.images.div_ceil(batch_size).min(session.plan.iterations_per_epoch);
+    let (mut learner, loader) = session.learner()?;
+    let sync = || session.device.sync().map_err(|error| Error::failed("the device failed").caused_by(format!("{error:?}")));
+    let batch_error = |error: String| Error::failed("cannot make a batch").caused_by(error);
+
+    let load = best_rate(effort.rounds, || {
+        loader.set_position(1, 0);
+        let mut images = 0;
+        for batch in loader.iter().take(batches) {
+            images += batch.map_err(|error| batch_error(error.to_string()))?.size;
+        }
+        Ok(images)
+    })?;
+    loader.set_position(1, 0);
+    let batches: Vec<_> = loader
+        .iter()
+        .take(batches)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| batch_error(error.to_string()))?;
+    let images: usize = batches.iter().map(|batch| batch.size).sum();
+    let model = learner.model();
+    let forward = best_rate(effort.rounds, || {
+        for batch in &batches {
+            let _ = model.network.forward_in(batch.images.clone(), &mut Pass::training(1));
+        }
+        sync()?;
+        Ok(images)
+    })?;
+    drop(model);
+    let train = best_rate(effort.rounds, || {
+        for batch in &batches {
+            let step = learner.train_step(batch.clone());
+            learner.lr_step();
+            learner.optimizer_step(step.grads);
+        }
+        sync()?;
+        Ok(images)
+    })?;
+    let count = effort.images.min(test.len());
+    let pixels = &test.pixels[..count * test.shape.len()];
+    let inference = best_rate(effort.rounds, || predictor.logits(pixels, count).map(|_| count))?;
+
+    let model = learner.model().valid();
+    let mut seconds: Vec<(String, f64)> = Vec::new();
+    for batch in &batches {
+        let mut before = Instant::now();
+        let mut index = 0;
+        let mut observer = |name: &str, _: crate::models::Activation| {
+            let _ = session.device.sync();
+            if index == seconds.len() {
+                seconds.push((name.to_owned(), 0.0));
+            }
+            seconds[index].1 += before.elapsed().as_secs_f64();
+            index += 1;
+            before = Instant::now();
+        };
+        let images = batch.images.clone().without_autodiff();
+        let _ = model.network.forward_in(images, &mut Pass::inference().observed(&mut observer));
+    }
+    let total: f64 = seconds.iter().map(|(_, seconds)| seconds).sum();
+    Ok(Speeds {
+        load_images_per_second: load,
+        forward_images_per_second: forward,
+        train_images_per_second: train,
+        inference_images_per_second: inference,
+        layers: seconds.into_iter().map(|(name, seconds)| LayerShare { name, share: seconds / total }).collect(),
+        peak_memory_bytes: peak_memory(),
+    })
+}
+
+/// Images per second of the fastest of `rounds` rounds, after one that only warms up; `work` returns its images.
+fn best_rate(rounds: usize, mut work: impl FnMut() -> Result<usize>) -> Result<f64> {
+    work()?;
+    let mut best: f64 = 0.0;
+    for _ in 0..rounds {
+        let started = Instant::now();
+        let images = work()?;
+        best = best.max(images as f64 / started.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+/// The process's peak resident memory in bytes, from Linux's `/proc`.
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
