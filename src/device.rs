@@ -197,8 +197,7 @@ fn cpu(backend: Backend) -> Option<Device> {
     match backend {
         Backend::Flex => Some(Device::flex()),
         #[cfg(feature = "ndarray")]
-        #[expect(deprecated, reason = "kiln keeps ndarray as its second CPU backend while Burn ships it")]
-        Backend::Ndarray => Some(Device::ndarray()),
+        Backend::Ndarray => Some(Device::from(burn_ndarray::NdArrayDevice::Cpu)),
         _ => None,
     }
 }

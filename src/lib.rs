@@ -39,7 +39,6 @@ pub mod predict;
 pub mod report;
 pub mod run;
 pub mod seed;
-pub mod serve;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,1 +1,16 @@
-//! x
+//! End-to-end tests through the binary, on small made-up data. One test binary: linking kiln once is enough.
+
+/// Running the binary in a folder of its own.
+mod fixture;
+
+/// From a config to a model file, and what can be done with it.
+mod training;
+
+/// Stopping, killing, damaging and going on.
+mod resuming;
+
+/// Commands that train nothing: plan, config, devices, completions, and wrong input.
+mod commands;
+
+/// The README and the configs say what is so.
+mod documents;

@@ -95,12 +95,18 @@ pub struct ExperimentArguments {
 }
 
 impl ExperimentArguments {
-    /// The experiment, checked.
-    pub fn load(&self) -> Result<Experiment> {
+    /// Where the config comes from, and every change to it.
+    pub fn origin(&self) -> Result<(Origin, Vec<String>)> {
         let mut sets = self.sets.clone();
         sets.extend(self.device.as_ref().map(|device| format!("device={device}")));
         sets.extend(self.seed.map(|seed| format!("seed={seed}")));
-        Experiment::load(&Origin::find(self.config.as_deref().unwrap_or("mnist"))?, &sets)
+        Ok((Origin::find(self.config.as_deref().unwrap_or("mnist"))?, sets))
+    }
+
+    /// The experiment, checked.
+    pub fn load(&self) -> Result<Experiment> {
+        let (origin, sets) = self.origin()?;
+        Experiment::load(&origin, &sets)
     }
 }
 

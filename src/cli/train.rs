@@ -100,7 +100,7 @@ impl Job {
         let device = open_device(&experiment.device)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
         let plan = plan_for(&experiment, &dataset)?;
-        let fit = experiment.data.source.fit(dataset.train.shape);
+        let fit = experiment.data.fit(dataset.train.shape);
         let preprocess = Preprocess::from_training(&dataset.train, fit);
         ui.say(&plan.render());
         ui.say(&format!("device         {}\n", device.reason));
@@ -164,7 +164,7 @@ impl Job {
             Ok(()) => {}
             Err(error) if error.kind() == crate::error::Kind::Interrupted => record.status = Status::Interrupted,
             Err(_) if record.status == Status::Done => {}
-            Err(error) => record.status = Status::Failed,
+            Err(_) => record.status = Status::Failed,
         }
         if let Err(error) = &ended {
             record.message = Some(error.to_string());

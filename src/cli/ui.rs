@@ -1,7 +1,7 @@
 //! All printing. Results go to stdout, everything else to stderr; a closed pipe ends the output and nothing else.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};

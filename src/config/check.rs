@@ -1,5 +1,8 @@
 //! Collecting what is wrong with an experiment, so that everything is said at once.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 /// What is wrong so far, each with the key it is about.
 #[derive(Debug, Default)]
 pub struct Problems {
@@ -29,6 +32,32 @@ impl Problems {
         if !ok {
             self.add(key, message());
         }
+    }
+
+    /// Says so when `value` is outside `allowed`.
+    pub fn within_range<T: PartialOrd + Display>(&mut self, key: &str, value: T, allowed: RangeInclusive<T>) {
+        if allowed.contains(&value) {
+            return;
+        }
+        let [low, high] = [allowed.start(), allowed.end()];
+        self.add(
+            key,
+            if value > *high {
+                format!("must be at most {high}, got {value}")
+            } else {
+                format!("must be at least {low}, got {value}")
+            },
+        );
+    }
+
+    /// Says so when `value` is not above 0 and at most `most`.
+    pub fn above_zero(&mut self, key: &str, value: f64, most: f64) {
+        self.require(value > 0.0 && value <= most, key, || format!("must be above 0 and at most {most}, got {value}"));
+    }
+
+    /// Says so when `value` is not a share: at least 0 and below 1.
+    pub fn share(&mut self, key: &str, value: f64) {
+        self.require((0.0..1.0).contains(&value), key, || format!("must be at least 0 and below 1, got {value}"));
     }
 
     /// Runs `check` with `key` put before every key that it names.

@@ -2,8 +2,16 @@
 //! each section's type lives beside the code that it configures.
 
 pub mod check;
+pub mod contradictions;
 pub mod document;
 pub mod keys;
+pub mod presets;
+mod schema;
+mod sets;
+mod suggest;
+mod tree;
+mod walk;
+mod write;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,19 +4,32 @@
 
 pub mod augment;
 pub mod batch;
-pub mod folder;
-pub mod idx;
+#[cfg(test)]
+mod broken;
+mod config;
+mod digit;
+mod draw;
+#[cfg(test)]
+mod drawn_digits;
+mod folder;
+mod idx;
 pub mod loader;
-pub mod mnist;
+mod mnist;
+pub mod picture;
 pub mod preprocess;
-pub mod split;
+mod split;
+mod strokes;
 pub mod synthetic;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use config::{DataConfig, FitConfig, FolderConfig, IdxConfig, MnistConfig, Source};
+pub use split::split;
+
+use crate::{Error, Result};
 
 /// The size of one image: channels x height x width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +74,44 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
+    /// Puts the parts of a set together.
+    ///
+    /// # Errors
+    /// When the pixels do not divide into one image per label, or a label has no class.
+    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u16>, classes: Arc<[String]>) -> Result<Self> {
+        if pixels.len() != labels.len() * shape.len() {
+            return Err(Error::failed(format!(
+                "{} labels of {shape} images need {} pixels, got {}",
+                labels.len(),
+                labels.len() * shape.len(),
+                pixels.len()
+            )));
+        }
+        if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes.len()) {
+            return Err(Error::failed(format!("labels must be below {}, got {label}", classes.len())));
+        }
+        Ok(Self { pixels: pixels.into(), labels: labels.into(), classes, shape })
+    }
+
+    /// The images at `indices`, in that order, with their bytes copied.
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let mut pixels = Vec::with_capacity(indices.len() * self.shape.len());
+        for &index in indices {
+            pixels.extend_from_slice(self.image(index));
+        }
+        let labels = indices.iter().map(|&index| self.labels[index]).collect();
+        Self { pixels: pixels.into(), labels, classes: self.classes.clone(), shape: self.shape }
+    }
+
+    /// The number of images of each class, by label.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes.len()];
+        for &label in self.labels.iter() {
+            counts[usize::from(label)] += 1;
+        }
+        counts
+    }
+
     /// The number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -98,81 +149,50 @@ pub struct Dataset {
     pub notices: Vec<String>,
 }
 
-/// `[data]`: where the images come from and how they are prepared.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct DataConfig {
-    /// Where the images come from.
-    #[serde(flatten)]
-    pub source: Source,
-    /// Images held out of the training set to choose the best epoch by: stratified by class, drawn by the seed. 0 keeps
-    /// every image for training, and then the last epoch is the one that is kept.
-    #[serde(default = "default_validation")]
-    pub validation: usize,
-    /// Random distortions of the training images, new in every epoch.
-    #[serde(default)]
-    pub augment: augment::AugmentConfig,
+/// What a source delivers, before validation is carved out.
+struct Parts {
+    train: ImageSet,
+    test: ImageSet,
+    notices: Vec<String>,
 }
 
-fn default_validation() -> usize {
-    5000
+/// Opens the data set that `config` describes: read, checked, and validation carved out of the training images by `seed`.
+///
+/// # Errors
+/// A usage error when the files are missing, damaged or contradict each other, or when too few images would be left to
+/// train on.
+pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
+    let parts = match &config.source {
+        Source::Mnist(_) => mnist::open()?,
+        Source::Idx(source) => idx::open(&source.path)?,
+        Source::Folder(source) => folder::open(source)?,
+        Source::Synthetic(source) => synthetic::generate(source, seed)?,
+    };
+    let fingerprint = fingerprint(&parts.train, &parts.test);
+    let (train, validation) = split(&parts.train, config.validation, seed)?;
+    Ok(Dataset { train, validation, test: parts.test, fingerprint, notices: parts.notices })
 }
 
-/// `data.kind` and the keys that belong to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Source {
-    /// The 70,000 handwritten digits of MNIST, embedded in the program.
-    Mnist(MnistConfig),
-    /// Any four IDX files in one folder, plain or gzip-compressed, under MNIST's file names.
-    Idx(PathConfig),
-    /// A folder of pictures: `train/CLASS/*.png` and `test/CLASS/*.png`.
-    Folder(FolderConfig),
-    /// Small made-up images, the same for the same seed: for tests and benchmarks.
-    Synthetic(synthetic::SyntheticConfig),
+/// SHA-256 over the shape, the counts, the pixels and the labels of both parts, in hexadecimal.
+fn fingerprint(train: &ImageSet, test: &ImageSet) -> String {
+    let (train, test) = rayon::join(|| digest(train), || digest(test));
+    let mut hash = Sha256::new();
+    hash.update(train);
+    hash.update(test);
+    hexadecimal(&hash.finalize())
 }
 
-/// The keys of `data.kind = "mnist"`: none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct MnistConfig {}
-
-/// The keys of `data.kind = "idx"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PathConfig {
-    /// The folder that holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-    /// `t10k-labels-idx1-ubyte`, each plain or with `.gz`.
-    pub path: PathBuf,
-}
-
-/// The keys of `data.kind = "folder"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct FolderConfig {
-    /// The folder that holds `train` and `test`, each with one folder per class.
-    pub path: PathBuf,
-    /// Colour channels: 1 turns every picture grey, 3 keeps colour.
-    #[serde(default = "one")]
-    pub channels: usize,
-    /// Rows that every picture is resized to.
-    #[serde(default = "twenty_eight")]
-    pub height: usize,
-    /// Columns that every picture is resized to.
-    #[serde(default = "twenty_eight")]
-    pub width: usize,
-}
-
-fn one() -> usize {
-    1
-}
-
-fn twenty_eight() -> usize {
-    28
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self {
-            source: Source::Mnist(MnistConfig {}),
-            validation: default_validation(),
-            augment: augment::AugmentConfig::default(),
-        }
+fn digest(set: &ImageSet) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for size in [set.len(), set.shape.channels, set.shape.height, set.shape.width] {
+        hash.update((size as u64).to_le_bytes());
     }
+    hash.update(&set.pixels);
+    let labels: Vec<u8> = set.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+    hash.update(&labels);
+    hash.finalize().into()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::compute::{Conv2dOptions, NormOptions, batch_norm, conv2d, linear};
+use crate::ops::{Conv2dOptions, NormOptions, batch_norm, conv2d, linear};
 
 /// What stands between convolution and ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

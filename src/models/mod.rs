@@ -4,7 +4,6 @@
 //! A new architecture is one new file plus its lines in the two enums and their `match`es below; the tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
-mod compute;
 mod convnet;
 mod initial;
 mod layers;
@@ -67,6 +66,8 @@ impl Default for ModelConfig {
 }
 
 /// Any of the networks, as one Burn module. Its tensors are named by [`ParameterPath`].
+// A process holds a handful of networks, so a box would save nothing.
+#[allow(clippy::large_enum_variant)]
 #[derive(Module, Debug)]
 pub enum Network {
     /// See [`LinearConfig`].

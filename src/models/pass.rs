@@ -2,8 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::compute;
-use crate::{Error, Result};
+use crate::{Error, Result, ops};
 
 /// Called with every layer's name and output.
 type Observer<'a> = &'a mut dyn FnMut(&str, Activation);
@@ -39,7 +38,7 @@ impl<'a> Pass<'a> {
         let Some(seed) = self.dropout_seed.filter(|_| share > 0.0) else { return values };
         self.dropouts += 1;
         // The golden ratio's bits spread consecutive layers over the whole range of seeds (Steele et al., 2014).
-        compute::dropout(values, share, seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        ops::dropout(values, share, seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
     }
 
     /// Shows an image-shaped output, `[batch, channels, height, width]`.

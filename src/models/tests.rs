@@ -1,4 +1,5 @@
 //! What must hold for every kind of network.
+#![allow(clippy::unwrap_used)]
 
 use burn::module::Module as _;
 use burn::nn::loss::CrossEntropyLossConfig;

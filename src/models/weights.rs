@@ -36,9 +36,20 @@ impl Weights {
         self.tensors.get(name)
     }
 
+    /// The values of the tensor at `path`, which may begin with the names of modules around the network.
+    pub fn find(&self, path: &str) -> Option<&[f32]> {
+        let own = |name: &str| path == name || path.strip_suffix(name).is_some_and(|outer| outer.ends_with('.'));
+        self.tensors.iter().find(|(name, _)| own(name)).map(|(_, tensor)| tensor.values.as_slice())
+    }
+
     /// Takes the tensor of that name out.
     pub fn remove(&mut self, name: &str) -> Option<WeightTensor> {
         self.tensors.remove(name)
+    }
+
+    /// All tensors, to be changed in place.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut WeightTensor)> {
+        self.tensors.iter_mut().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// All tensors, sorted by name.

@@ -5,6 +5,7 @@ pub mod classifier;
 mod collect;
 pub mod epoch_loop;
 pub mod explanation;
+mod fused;
 pub mod observer;
 pub mod optimizer;
 pub mod receipt;
@@ -16,6 +17,8 @@ pub mod update;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::config::check::{Check, Problems};
 
 /// `[loss]`: cross-entropy between prediction and label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -53,7 +56,7 @@ impl Default for TrainConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EarlyStoppingConfig {
-    /// Epochs without improvement to wait for; absent: never stop early.
+    /// Epochs without improvement to wait for; unset: never stop early.
     pub patience: Option<usize>,
     /// A smaller decrease of the validation loss than this is no improvement.
     pub min_delta: f64,
@@ -82,5 +85,56 @@ pub struct CheckpointConfig {
 impl Default for CheckpointConfig {
     fn default() -> Self {
         Self { keep_last: 2, every_iterations: None, every_minutes: None }
+    }
+}
+
+impl Check for LossConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.share("label_smoothing", self.label_smoothing);
+    }
+}
+
+impl Check for TrainConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within_range("epochs", self.epochs, 1..=1_000_000);
+        problems.within_range("batch_size", self.batch_size, 1..=1_000_000);
+        if let Some(iterations) = self.iterations_per_epoch {
+            problems.within_range("iterations_per_epoch", iterations, 1..=100_000_000);
+        }
+        problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
+        if let Some(norm) = self.clip_norm {
+            problems.above_zero("clip_norm", norm, 1e6);
+        }
+    }
+}
+
+impl Check for EarlyStoppingConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Some(patience) = self.patience {
+            problems.within_range("patience", patience, 1..=1_000_000);
+        }
+        problems.within_range("min_delta", self.min_delta, 0.0..=1e6);
+    }
+}
+
+impl Check for StopAtConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Some(accuracy) = self.validation_accuracy {
+            problems.require(accuracy > 0.0 && accuracy <= 1.0, "validation_accuracy", || {
+                format!("must be above 0 and at most 1 (99.2 % is 0.992), got {accuracy}")
+            });
+        }
+    }
+}
+
+impl Check for CheckpointConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within_range("keep_last", self.keep_last, 1..=1_000_000);
+        if let Some(iterations) = self.every_iterations {
+            problems.within_range("every_iterations", iterations, 1..=100_000_000);
+        }
+        if let Some(minutes) = self.every_minutes {
+            problems.above_zero("every_minutes", minutes, 1e6);
+        }
     }
 }

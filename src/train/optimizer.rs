@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::check::{Check, Problems};
+
 /// `optimizer.kind` and the keys that belong to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -104,5 +106,46 @@ impl Default for MuonConfig {
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self::Adam(AdamConfig::default())
+    }
+}
+
+impl OptimizerConfig {
+    /// The value of `optimizer.kind`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sgd(_) => "sgd",
+            Self::Adam(_) => "adam",
+            Self::Adamw(_) => "adamw",
+            Self::Muon(_) => "muon",
+        }
+    }
+}
+
+impl Check for OptimizerConfig {
+    fn check(&self, problems: &mut Problems) {
+        let (learning_rate, weight_decay) = match self {
+            Self::Sgd(config) => {
+                problems.share("momentum", config.momentum);
+                problems.require(!config.nesterov || config.momentum > 0.0, "nesterov", || {
+                    "looks ahead along the momentum, but `optimizer.momentum` is 0; set it to 0.9, or `nesterov` to false"
+                        .to_owned()
+                });
+                (config.learning_rate, config.weight_decay)
+            }
+            Self::Adam(AdamConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay })
+            | Self::Adamw(AdamwConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay }) => {
+                problems.share("beta_1", *beta_1);
+                problems.share("beta_2", *beta_2);
+                problems.above_zero("epsilon", *epsilon, 1.0);
+                (*learning_rate, *weight_decay)
+            }
+            Self::Muon(config) => {
+                problems.share("momentum", config.momentum);
+                problems.above_zero("adamw_ratio", config.adamw_ratio, 1.0);
+                (config.learning_rate, config.weight_decay)
+            }
+        };
+        problems.above_zero("learning_rate", learning_rate, 1.0);
+        problems.within_range("weight_decay", weight_decay, 0.0..=1.0);
     }
 }

@@ -7,8 +7,10 @@ use burn::optim::lr_scheduler::{LrScheduler, LrSchedulerRecord};
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{self, ModuleOptimizer};
 
-use super::optimizer::{AdamwConfig, OptimizerConfig};
+use super::fused::{Adam, Sgd};
+use super::optimizer::{AdamwConfig, OptimizerConfig, SgdConfig};
 use super::schedule::ScheduleConfig;
+use crate::ops::Decay;
 use crate::{Error, Result};
 
 /// Parameters that weight decay leaves alone: biases, and the scale and shift of norms.
@@ -30,21 +32,16 @@ impl OptimizerConfig {
     /// Burn's optimizer for it.
     pub fn build(&self) -> Result<ModuleOptimizer> {
         match self {
-            Self::Sgd(config) => {
-                let momentum = (config.momentum > 0.0).then(|| MomentumConfig {
-                    momentum: config.momentum,
-                    dampening: 0.0,
-                    nesterov: config.nesterov,
-                });
-                let decay = decay(config.weight_decay);
-                Ok(optim::SgdConfig::new().with_momentum(momentum).with_weight_decay(decay).init())
+            Self::Sgd(SgdConfig { momentum, nesterov, weight_decay, .. }) => {
+                Ok(Sgd { momentum: *momentum, nesterov: *nesterov, penalty: *weight_decay }.into())
             }
-            Self::Adam(config) => Ok(optim::AdamConfig::new()
-                .with_beta_1(config.beta_1 as f32)
-                .with_beta_2(config.beta_2 as f32)
-                .with_epsilon(config.epsilon as f32)
-                .with_weight_decay(decay(config.weight_decay))
-                .init()),
+            Self::Adam(config) => Ok(Adam {
+                beta_1: config.beta_1 as f32,
+                beta_2: config.beta_2 as f32,
+                epsilon: config.epsilon as f32,
+                decay: Decay::Penalty(config.weight_decay as f32),
+            }
+            .into()),
             Self::Adamw(config) => adamw(config),
             Self::Muon(config) => {
                 let rest = AdamwConfig { weight_decay: config.weight_decay, ..AdamwConfig::default() };
@@ -69,14 +66,13 @@ impl OptimizerConfig {
 }
 
 fn adamw(config: &AdamwConfig) -> Result<ModuleOptimizer> {
-    let with = |weight_decay: f64| {
-        optim::AdamWConfig::new()
-            .with_beta_1(config.beta_1 as f32)
-            .with_beta_2(config.beta_2 as f32)
-            .with_epsilon(config.epsilon as f32)
-            .with_weight_decay(weight_decay as f32)
+    let with = |weight_decay: f64| Adam {
+        beta_1: config.beta_1 as f32,
+        beta_2: config.beta_2 as f32,
+        epsilon: config.epsilon as f32,
+        decay: Decay::Decoupled(weight_decay as f32),
     };
-    Ok(with(config.weight_decay).init().with_group(group(UNDECAYED)?, with(0.0).build(), None))
+    Ok(ModuleOptimizer::from(with(config.weight_decay)).with_group(group(UNDECAYED)?, with(0.0), None))
 }
 
 fn decay(weight_decay: f64) -> Option<WeightDecayConfig> {

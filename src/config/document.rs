@@ -1,0 +1,245 @@
+//! From a config's text to a checked [`Experiment`]: TOML -> `--set` patches -> against the schema -> typed -> checked.
+//! All problems are found in one pass, each with its place and its key.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::check::{Check as _, Problems};
+use super::contradictions::contradictions;
+use super::presets::{self, Preset};
+use super::tree::{self, Node, Place};
+use super::walk::{Located, Walk, shorten};
+use super::{Experiment, schema, sets};
+use crate::{Error, Result};
+
+/// The largest config file, in bytes; a real one has a few hundred.
+const LARGEST: u64 = 1 << 20;
+
+/// Where a config comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// A config that is built into the program.
+    Embedded(&'static Preset),
+}
+
+impl Origin {
+    /// What the user means by `argument`: a bare name is a config that is built in (or a file, if only that exists);
+    /// anything with a `/`, `\` or `.` in it is a path.
+    ///
+    /// # Errors
+    /// When a bare name is neither.
+    pub fn find(argument: &str) -> Result<Self> {
+        if argument.is_empty() {
+            return Err(Error::usage("the config has an empty name").tip("leave it out to use `mnist`"));
+        }
+        let is_path = argument.contains(['/', '\\', '.']);
+        match presets::embedded(argument) {
+            Ok(preset) if !is_path => Ok(Self::Embedded(preset)),
+            Err(error) if !is_path && !Path::new(argument).exists() => Err(error),
+            _ => Ok(Self::File(argument.into())),
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Embedded(preset) => format!("{} (built in)", preset.name),
+        }
+    }
+
+    fn text(&self) -> Result<String> {
+        match self {
+            Self::File(path) => read(path),
+            Self::Embedded(preset) => Ok(preset.text.to_owned()),
+        }
+    }
+}
+
+/// Where a key's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nobody gave it.
+    Default,
+    /// A line of the file.
+    Line(usize),
+    /// This `--set`.
+    Set(String),
+}
+
+/// A loaded experiment that still knows where each of its values was written.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The experiment, checked.
+    pub experiment: Experiment,
+    root: Node,
+    sets: Vec<String>,
+}
+
+impl Loaded {
+    /// Where the value of the key at this path comes from.
+    pub fn given(&self, path: &str) -> Given {
+        match self.root.get(&tree::split(path)).map(|node| node.place) {
+            None => Given::Default,
+            Some(Place::File(line, _)) => Given::Line(line),
+            Some(Place::Set(index)) => Given::Set(self.sets[index].clone()),
+        }
+    }
+}
+
+impl Experiment {
+    /// Reads a config and changes it by `sets`, each `key=value`.
+    ///
+    /// # Errors
+    /// One usage error with every problem, each with its place and key.
+    pub fn load(origin: &Origin, sets: &[String]) -> Result<Self> {
+        load(origin, sets).map(|loaded| loaded.experiment)
+    }
+}
+
+/// As [`Experiment::load`], keeping where each value was written.
+///
+/// # Errors
+/// One usage error with every problem, each with its place and key.
+pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
+    let name = origin.name();
+    let text = origin.text()?;
+    let mut root = tree::parse(&text).map_err(|error| {
+        let printable = |letter: char| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter };
+        let excerpt: String = error.to_string().trim_end().chars().map(printable).collect();
+        Error::usage(format!("`{name}` is not valid TOML")).caused_by(excerpt)
+    })?;
+    if root.entries().is_empty() {
+        return Err(Error::usage(format!("`{name}` is empty: it sets no key"))
+            .tip("to use kiln's own config, give no file; `kiln config show` prints it"));
+    }
+    let mut problems = sets::apply(&mut root, sets);
+    let mut walk = Walk::default();
+    let json = walk.table(&root, schema::experiment(), "", Place::File(1, 1));
+    problems.append(&mut walk.problems);
+    match serde_json::from_value::<Experiment>(json) {
+        Ok(experiment) => {
+            check(&experiment, &root, &mut problems);
+            if problems.is_empty() {
+                return Ok(Loaded { experiment, root, sets: sets.to_vec() });
+            }
+        }
+        Err(error) if problems.is_empty() => {
+            return Err(Error::usage(format!("`{name}` does not describe an experiment")).caused_by(error));
+        }
+        Err(_) => {}
+    }
+    Err(all(&name, sets, problems))
+}
+
+/// Adds what the values' own checks find, except about keys that are known to be wrong.
+fn check(experiment: &Experiment, root: &Node, problems: &mut Vec<Located>) {
+    let mut doubtful: Vec<String> = problems.iter().map(|problem| problem.key.clone()).collect();
+    let mut add = |key: String, message: String, doubtful: &[String]| {
+        if !doubtful.iter().any(|wrong| covers(wrong, &key) || covers(&key, wrong)) {
+            problems.push(Located { place: root.place_of(&tree::split(&key)), key, message });
+        }
+    };
+    let mut ranges = Problems::default();
+    experiment.check(&mut ranges);
+    let ranges = ranges.into_vec();
+    for problem in &ranges {
+        add(problem.key.clone(), problem.message.clone(), &doubtful);
+    }
+    doubtful.extend(ranges.into_iter().map(|problem| problem.key));
+    for contradiction in contradictions(experiment) {
+        let in_doubt = |key: &&str| doubtful.iter().any(|wrong| covers(wrong, key));
+        if !contradiction.keys.iter().any(in_doubt) {
+            add(contradiction.problem.key, contradiction.problem.message, &doubtful);
+        }
+    }
+}
+
+/// Whether `key` is `section`, or lies in it.
+fn covers(section: &str, key: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// One error that lists all problems in the order of the file, then of the options.
+fn all(name: &str, sets: &[String], mut problems: Vec<Located>) -> Error {
+    problems.sort_by_key(|problem| (problem.place.is_none(), problem.place));
+    let line = |problem: &Located| {
+        let place = match problem.place {
+            Some(Place::File(line, column)) => format!("{name}:{line}:{column}"),
+            Some(Place::Set(index)) => format!("--set {}", shorten(&sets[index])),
+            None => name.to_owned(),
+        };
+        format!("{place}: `{}`: {}", shorten(&problem.key), problem.message)
+    };
+    let error = match &problems[..] {
+        [problem] => Error::usage(line(problem)),
+        _ => {
+            let lines: String = problems.iter().map(|problem| format!("\n  {}", line(problem))).collect();
+            Error::usage(format!("the config has {} problems{lines}", problems.len()))
+        }
+    };
+    if problems.iter().any(|problem| problem.message.starts_with("unknown key")) {
+        return error.tip("`kiln config keys` lists every key with its type and default");
+    }
+    error
+}
+
+fn read(path: &Path) -> Result<String> {
+    let shown = path.display();
+    if path.is_dir() {
+        let error = Error::usage(format!("`{shown}` is a folder, not a config file"));
+        let inside = path.join("config.toml");
+        return Err(if inside.is_file() { error.tip(format!("did you mean `{}`?", inside.display())) } else { error });
+    }
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, error))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::usage(format!("`{shown}` is larger than 1 MiB, which no config is")));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::usage(format!("`{shown}` is UTF-16 text; a config must be UTF-8")).tip("save it as UTF-8"));
+    }
+    if bytes.contains(&0) {
+        return Err(Error::usage(format!("`{shown}` is no text file; a config is TOML")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let byte = error.as_bytes()[at];
+        Error::usage(format!("`{shown}` is not UTF-8 text: byte 0x{byte:02x} in line {line}")).tip("save it as UTF-8")
+    })
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    let missing = error.kind() == std::io::ErrorKind::NotFound;
+    let found = Error::usage(format!("cannot read the config `{}`", path.display())).caused_by(error);
+    if !missing {
+        return found;
+    }
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    match presets::embedded(stem) {
+        Ok(preset) => found.tip(format!("`{}` is built in: give its name without a path", preset.name)),
+        Err(_) => match neighbour(path) {
+            Some(near) => found.tip(format!("did you mean `{}`?", near.display())),
+            None => found.tip(format!("built in are {}", presets::names())),
+        },
+    }
+}
+
+/// The config beside a missing one whose name is nearest.
+fn neighbour(path: &Path) -> Option<PathBuf> {
+    let wanted = path.file_name()?.to_str()?;
+    let folder = path.parent()?;
+    let folder_or_here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let names: Vec<String> = std::fs::read_dir(folder_or_here)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".toml"))
+        .collect();
+    super::suggest::nearest(wanted, names.iter().map(String::as_str)).map(|name| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests;

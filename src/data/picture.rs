@@ -1,0 +1,208 @@
+//! From an encoded picture to the bytes that a network was trained on. Used by every command that takes pictures, and by
+//! the data set of pictures in folders, so that training and inference cannot differ.
+
+use std::io::Cursor;
+
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+
+use super::ImageShape;
+use super::digit;
+use super::preprocess::{Fit, Preprocess};
+use crate::{Error, Result};
+
+/// An encoded picture must be smaller than this, in bytes.
+pub const MAX_BYTES: u64 = 128 << 20;
+
+/// The most pixels that a picture may have; a larger one is refused before memory is taken for it.
+pub const MAX_PIXELS: u64 = 64_000_000;
+
+const FORMATS: &str = "PNG, JPEG, BMP, WebP or GIF";
+
+/// Decodes a PNG, JPEG, BMP, WebP or GIF (of an animation, the first frame), turned as its EXIF orientation says.
+///
+/// # Errors
+/// A usage error when the bytes are no such picture, are cut off or damaged, or declare more than [`MAX_PIXELS`].
+pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
+    if bytes.len() as u64 >= MAX_BYTES {
+        return Err(Error::usage(format!("a picture must be smaller than {} MiB", MAX_BYTES >> 20))
+            .tip("make the picture smaller"));
+    }
+    let format = image::guess_format(bytes).ok().filter(|format| {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+        matches!(format, Png | Jpeg | Bmp | WebP | Gif)
+    });
+    let Some(format) = format else {
+        let found = match bytes {
+            [] => "an empty file".to_owned(),
+            bytes => format!("{} bytes that begin with {}", bytes.len(), beginning(bytes)),
+        };
+        return Err(Error::usage(format!("a picture must be {FORMATS}, got {found}")).tip("convert it to PNG"));
+    };
+    let damaged = |error| {
+        Error::usage(format!("the {format:?} picture is damaged or cut off"))
+            .caused_by(error)
+            .tip("copy or make the picture again")
+    };
+    if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
+        return Err(
+            Error::usage("the Jpeg picture is cut off: its end is missing").tip("copy or make the picture again")
+        );
+    }
+
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    // Four channels of 16 bits, and as much again for the decoder's own work.
+    limits.max_alloc = Some(MAX_PIXELS * 8 * 2);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(Error::usage(format!(
+            "a picture may have at most {} million pixels, got {width} x {height}",
+            MAX_PIXELS / 1_000_000
+        ))
+        .tip("make the picture smaller"));
+    }
+    let orientation = decoder.orientation().map_err(damaged)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+fn beginning(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(8)];
+    match std::str::from_utf8(start) {
+        Ok(text) if text.chars().all(|letter| !letter.is_control()) => format!("\"{text}\""),
+        _ => start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// Whether the end marker is there. The decoder fills a missing rest with grey, which nobody should train on.
+fn is_complete_jpeg(bytes: &[u8]) -> bool {
+    // Segments up to the start of the scan may hold a whole thumbnail, with an end marker of its own.
+    let mut place = 2;
+    while let Some(&[0xff, marker, high, low]) = bytes.get(place..place + 4) {
+        place += 2 + usize::from(u16::from_be_bytes([high, low]));
+        if marker == 0xda {
+            break;
+        }
+    }
+    bytes.get(place..).is_some_and(|scan| scan.windows(2).any(|pair| pair == [0xff, 0xd9]))
+}
+
+/// Brings a picture of any size and colour to the network's size as `preprocess` says: pixels `[c, h, w]`.
+///
+/// Transparent parts are laid over white when the ink is dark, over black when it is light.
+///
+/// # Errors
+/// A usage error when a digit is looked for and the picture is blank.
+pub fn fit(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
+    let shape = preprocess.shape;
+    match preprocess.fit {
+        Fit::Resize => Ok(resize(picture, shape)),
+        Fit::Digit { box_size } => {
+            let plane = digit::fit(&flatten(picture), (shape.height, shape.width), box_size)?;
+            Ok(plane.repeat(shape.channels))
+        }
+    }
+}
+
+/// Takes a picture that is already as the training images are, without any change: pixels `[c, h, w]`.
+///
+/// # Errors
+/// A usage error when it has another size.
+pub fn raw(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
+    let shape = preprocess.shape;
+    let (height, width) = (picture.height() as usize, picture.width() as usize);
+    if (height, width) != (shape.height, shape.width) {
+        return Err(Error::usage(format!(
+            "a raw picture must be {} pixels wide and {} high, got {width} x {height}",
+            shape.width, shape.height
+        ))
+        .tip("without `--raw`, pictures of any size are fitted"));
+    }
+    Ok(planes(&flatten(picture), shape.channels))
+}
+
+/// Resizes to `shape`, aspect ignored: pixels `[c, h, w]`.
+pub(super) fn resize(picture: &DynamicImage, shape: ImageShape) -> Vec<u8> {
+    let flat = DynamicImage::from(flatten(picture));
+    let resized = flat.resize_exact(shape.width as u32, shape.height as u32, FilterType::Triangle);
+    planes(&resized.into_rgb8(), shape.channels)
+}
+
+/// One plane of luminance, or one per colour.
+fn planes(picture: &RgbImage, channels: usize) -> Vec<u8> {
+    match channels {
+        1 => picture.pixels().map(luminance).collect(),
+        _ => (0..channels).flat_map(|channel| picture.pixels().map(move |pixel| pixel.0[channel])).collect(),
+    }
+}
+
+/// Rec. 709 luma. The weights add up to 10000, so grey stays what it is.
+fn luminance(pixel: &Rgb<u8>) -> u8 {
+    let [red, green, blue] = pixel.0.map(u32::from);
+    ((2126 * red + 7152 * green + 722 * blue + 5000) / 10_000) as u8
+}
+
+/// The picture in 8-bit colour without transparency: laid over white when what is opaque is dark on average, else over
+/// black, so that ink drawn on nothing can be seen.
+fn flatten(picture: &DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.to_rgb8();
+    }
+    let picture = picture.to_rgba8();
+    let (mut light, mut total) = (0_u64, 0_u64);
+    for pixel in picture.pixels() {
+        let [red, green, blue, alpha] = pixel.0;
+        light += u64::from(luminance(&Rgb([red, green, blue]))) * u64::from(alpha);
+        total += u64::from(alpha);
+    }
+    let ground = if light <= total * 127 { 255 } else { 0 };
+    let mut flat = RgbImage::new(picture.width(), picture.height());
+    for (flat, pixel) in flat.pixels_mut().zip(picture.pixels()) {
+        let [colours @ .., alpha] = pixel.0;
+        let alpha = u32::from(alpha);
+        flat.0 = colours.map(|colour| ((u32::from(colour) * alpha + ground * (255 - alpha) + 127) / 255) as u8);
+    }
+    flat
+}
+
+/// The widest image that is drawn with two characters per pixel, to fit into 80 columns.
+const WIDEST_SHADED: usize = 40;
+
+/// Draws an image `[c, h, w]` for the terminal: shades, or for wide images half blocks.
+pub fn ascii(pixels: &[u8], shape: ImageShape) -> String {
+    let plane = shape.height * shape.width;
+    let value = |row: usize, column: usize| {
+        let sum: usize = (0..shape.channels).map(|c| usize::from(pixels[c * plane + row * shape.width + column])).sum();
+        sum / shape.channels
+    };
+    let mut text = String::new();
+    if shape.width <= WIDEST_SHADED {
+        for row in 0..shape.height {
+            let line: String = (0..shape.width)
+                .flat_map(|column| [[' ', '░', '▒', '▓', '█'][(value(row, column) * 5 / 256).min(4)]; 2])
+                .collect();
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    } else {
+        for row in (0..shape.height).step_by(2) {
+            let line: String = (0..shape.width)
+                .map(|column| {
+                    match (value(row, column) > 127, row + 1 < shape.height && value(row + 1, column) > 127) {
+                        (false, false) => ' ',
+                        (true, false) => '▀',
+                        (false, true) => '▄',
+                        (true, true) => '█',
+                    }
+                })
+                .collect();
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+    text
+}

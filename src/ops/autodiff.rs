@@ -1,0 +1,297 @@
+//! The operations' gradients in Burn's autodiff graph: what each forward pass keeps, and which kernel goes back.
+
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata as _};
+
+use super::extension::{Kernels, dims, linear_geometry, norm_geometry};
+use super::host::Host;
+use super::kernels::pool::Winner;
+use super::kernels::{conv, linear, loss, norm};
+use super::{Conv2dOptions, NormOptions};
+
+impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn kiln_conv2d(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: Conv2dOptions,
+    ) -> FloatTensor<Self> {
+        let parents = [input.node(), weight.node(), bias.node()];
+        let run = || {
+            let [input, weight, bias] = [&input, &weight, &bias].map(|tensor| tensor.primitive().clone());
+            ConvState::<B>::run(input, weight, bias, options)
+        };
+        match ConvBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (output, state) = run();
+                prepared.finish(state, output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(run().0),
+        }
+    }
+
+    fn kiln_linear(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let parents = [input.node(), weight.node(), bias.node()];
+        let run = || {
+            let [input, weight, bias] = [&input, &weight, &bias].map(|tensor| tensor.primitive().clone());
+            LinearState::<B>::run(input, weight, bias, relu)
+        };
+        match LinearBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (output, state) = run();
+                prepared.finish(state, output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(run().0),
+        }
+    }
+
+    fn kiln_batch_norm(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let run = || {
+            let [input, gamma, beta] = [&input, &gamma, &beta].map(|tensor| tensor.primitive().clone());
+            NormState::<B>::run(input, gamma, beta, (epsilon, options))
+        };
+        let parents = [input.node(), gamma.node(), beta.node()];
+        let (output, state) = match NormBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (output, state) = run();
+                (prepared.finish(state.clone(), output), state)
+            }
+            OpsKind::UnTracked(prepared) => {
+                let (output, state) = run();
+                (prepared.finish(output), state)
+            }
+        };
+        let channels = state.statistics.0.len();
+        let constant = |values: &[f32]| Self::from_inner(B::tensor(values.to_vec(), &[channels]));
+        (output, constant(&state.statistics.0), constant(&state.statistics.1))
+    }
+
+    fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self> {
+        let [_, classes] = dims(&logits);
+        let run = || {
+            let logits = B::dense(logits.primitive().clone());
+            let result = loss::cross_entropy(B::values(&logits), classes, &B::indices(targets), smoothing);
+            (B::tensor(vec![result.loss], &[1]), B::tensor(result.gradient, &logits.shape()))
+        };
+        match ScaleBackward.prepare::<C>([logits.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (loss, gradient) = run();
+                prepared.finish(gradient, loss)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(run().0),
+        }
+    }
+
+    fn kiln_dropout(input: FloatTensor<Self>, share: f64, seed: u64) -> FloatTensor<Self> {
+        let output = B::kiln_dropout(input.primitive().clone(), share, seed);
+        match DropoutBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((share, seed), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+}
+
+/// What a convolution keeps; see [`conv::Saved`].
+#[derive(Clone, Debug)]
+struct ConvState<B: Host> {
+    geometry: conv::Geometry,
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    output: Option<FloatTensor<B>>,
+    winners: Arc<[Winner]>,
+}
+
+impl<B: Host> ConvState<B> {
+    fn run(
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        bias: FloatTensor<B>,
+        options: Conv2dOptions,
+    ) -> (FloatTensor<B>, Self) {
+        let geometry = options.geometry(dims(&input), dims(&weight));
+        let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
+        let forward = conv::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        let [height, width] = geometry.finished();
+        let output = B::tensor(forward.output, &[geometry.batch, geometry.channels_out, height, width]);
+        let kept = (options.relu && !options.pool).then(|| output.clone());
+        (output, Self { geometry, input, weight, output: kept, winners: forward.winners.into() })
+    }
+}
+
+/// Parents: input, weight, bias.
+#[derive(Debug)]
+struct ConvBackward;
+
+impl<B: Host> Backward<B, 3> for ConvBackward {
+    type State = ConvState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = B::dense(gradients.consume::<B>(&ops.node));
+        let ConvState { geometry, input, weight, output, winners } = ops.state;
+        let saved = conv::Saved {
+            input: B::values(&input),
+            weight: B::values(&weight),
+            output: output.as_ref().map_or(&[], B::values),
+            winners: &winners,
+        };
+        let wanted =
+            conv::Wanted { input: ops.parents[0].is_some(), parameters: ops.parents[1..].iter().any(Option::is_some) };
+        let result = conv::backward(&geometry, saved, B::values(&gradient), wanted);
+        let shapes = [input.shape().to_vec(), weight.shape().to_vec(), vec![geometry.channels_out]];
+        let results = [result.input, result.weight, result.bias].into_iter().zip(shapes);
+        for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                gradients.register::<B>(parent.id, B::tensor(values, &shape));
+            }
+        }
+    }
+}
+
+/// What a fully connected layer keeps; see [`linear::Saved`].
+#[derive(Clone, Debug)]
+struct LinearState<B: Host> {
+    geometry: linear::Geometry,
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    output: Option<FloatTensor<B>>,
+}
+
+impl<B: Host> LinearState<B> {
+    fn run(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>, relu: bool) -> (FloatTensor<B>, Self) {
+        let geometry = linear_geometry::<B>(&input, &weight, relu);
+        let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
+        let output = linear::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        let output = B::tensor(output, &[geometry.batch, geometry.outputs]);
+        let kept = relu.then(|| output.clone());
+        (output, Self { geometry, input, weight, output: kept })
+    }
+}
+
+/// Parents: input, weight, bias.
+#[derive(Debug)]
+struct LinearBackward;
+
+impl<B: Host> Backward<B, 3> for LinearBackward {
+    type State = LinearState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = B::dense(gradients.consume::<B>(&ops.node));
+        let LinearState { geometry, input, weight, output } = ops.state;
+        let output = output.as_ref().map_or(&[][..], B::values);
+        let dz = linear::pre_activation(&geometry, output, B::values(&gradient));
+        for (index, parent) in ops.parents.into_iter().enumerate() {
+            let Some(parent) = parent else { continue };
+            let result = match index {
+                0 => B::tensor(linear::input_gradient(&geometry, B::values(&weight), &dz), &input.shape()),
+                1 => B::tensor(linear::weight_gradient(&geometry, B::values(&input), &dz), &weight.shape()),
+                _ => B::tensor(linear::bias_gradient(&geometry, &dz), &[geometry.outputs]),
+            };
+            gradients.register::<B>(parent.id, result);
+        }
+    }
+}
+
+/// What a batch norm keeps; see [`norm::Saved`].
+#[derive(Clone, Debug)]
+struct NormState<B: Host> {
+    geometry: norm::Geometry,
+    input: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    statistics: Arc<(Vec<f32>, Vec<f32>)>,
+    output: Option<FloatTensor<B>>,
+    winners: Arc<[Winner]>,
+}
+
+impl<B: Host> NormState<B> {
+    fn run(
+        input: FloatTensor<B>,
+        gamma: FloatTensor<B>,
+        beta: FloatTensor<B>,
+        (epsilon, options): (f64, NormOptions),
+    ) -> (FloatTensor<B>, Self) {
+        let geometry = norm_geometry(dims(&input), epsilon, options);
+        let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
+        let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
+        let [height, width] = geometry.finished();
+        let output = B::tensor(forward.output, &[geometry.batch, geometry.channels, height, width]);
+        let kept = (options.relu && !options.pool).then(|| output.clone());
+        let statistics = Arc::new((forward.mean, forward.variance));
+        (output, Self { geometry, input, gamma, statistics, output: kept, winners: forward.winners.into() })
+    }
+}
+
+/// Parents: input, scale, shift.
+#[derive(Debug)]
+struct NormBackward;
+
+impl<B: Host> Backward<B, 3> for NormBackward {
+    type State = NormState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = B::dense(gradients.consume::<B>(&ops.node));
+        let NormState { geometry, input, gamma, statistics, output, winners } = ops.state;
+        let saved = norm::Saved {
+            input: B::values(&input),
+            gamma: B::values(&gamma),
+            mean: &statistics.0,
+            variance: &statistics.1,
+            output: output.as_ref().map_or(&[], B::values),
+            winners: &winners,
+        };
+        let result = norm::backward(&geometry, saved, B::values(&gradient));
+        let shapes = [input.shape(), gamma.shape(), gamma.shape()];
+        let results = [result.input, result.gamma, result.beta].into_iter().zip(shapes);
+        for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                gradients.register::<B>(parent.id, B::tensor(values, &shape));
+            }
+        }
+    }
+}
+
+/// The way back through a scalar whose gradient is known: that, times the scalar's own gradient.
+#[derive(Debug)]
+struct ScaleBackward;
+
+impl<B: Host> Backward<B, 1> for ScaleBackward {
+    type State = FloatTensor<B>;
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let scale = B::values(&B::dense(gradients.consume::<B>(&ops.node)))[0];
+        let [Some(parent)] = ops.parents else { return };
+        let gradient = if scale == 1.0 { ops.state } else { B::float_mul_scalar(ops.state, scale.into()) };
+        gradients.register::<B>(parent.id, gradient);
+    }
+}
+
+/// The way back through dropout: the same values dropped.
+#[derive(Debug)]
+struct DropoutBackward;
+
+impl<B: Host> Backward<B, 1> for DropoutBackward {
+    type State = (f64, u64);
+
+    fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let [Some(parent)] = ops.parents else { return };
+        let (share, seed) = ops.state;
+        gradients.register::<B>(parent.id, B::kiln_dropout(gradient, share, seed));
+    }
+}

@@ -1,0 +1,179 @@
+//! The operations as an extension of Burn's backends: the kernels on tensors of host memory.
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, TensorMetadata, backend_extension};
+
+use super::host::Host;
+use super::kernels::pool::Finish;
+use super::kernels::{conv, dropout, linear, loss, norm, update};
+use super::{Conv2dOptions, NormOptions};
+
+/// Operations with a kernel; `crate::ops` describes them.
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Autodiff)]
+pub trait Kernels: Backend {
+    /// Convolution and what follows it.
+    fn kiln_conv2d(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        options: Conv2dOptions,
+    ) -> FloatTensor<Self>;
+
+    /// Fully connected layer.
+    fn kiln_linear(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self>;
+
+    /// Batch norm in training mode and what follows it; also the batch's mean and biased variance.
+    fn kiln_batch_norm(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Mean cross-entropy.
+    fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self>;
+
+    /// Dropout.
+    fn kiln_dropout(input: FloatTensor<Self>, share: f64, seed: u64) -> FloatTensor<Self>;
+}
+
+/// Optimizer updates with a kernel, outside of the autodiff graph.
+#[backend_extension(Flex, NdArray: cfg(feature = "ndarray"))]
+pub trait Updates: Backend {
+    /// Parameter and both moments after one Adam update.
+    fn kiln_adam(
+        gradient: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        constants: update::Adam,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Parameter and velocity after one step of gradient descent.
+    fn kiln_sgd(
+        gradient: FloatTensor<Self>,
+        parameter: FloatTensor<Self>,
+        velocity: FloatTensor<Self>,
+        constants: update::Sgd,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// A tensor's sizes.
+pub(super) fn dims<const D: usize>(tensor: &impl TensorMetadata) -> [usize; D] {
+    tensor.shape().dims()
+}
+
+impl Conv2dOptions {
+    /// The sizes of this convolution of tensors of these shapes.
+    pub(super) fn geometry(self, input: [usize; 4], weight: [usize; 4]) -> conv::Geometry {
+        let ([batch, channels_in, height, width], [channels_out, channels, kernel, kernel_width]) = (input, weight);
+        assert_eq!(
+            (channels, kernel),
+            (channels_in, kernel_width),
+            "the weights fit the input, and kernels are square"
+        );
+        let Self { stride, padding, relu, pool } = self;
+        assert!(kernel <= height.min(width) + 2 * padding, "the kernel fits the input");
+        let finish = Finish { relu, pool };
+        conv::Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, finish }
+    }
+}
+
+/// The sizes of a fully connected layer.
+pub(super) fn linear_geometry<B: Host>(
+    input: &FloatTensor<B>,
+    weight: &FloatTensor<B>,
+    relu: bool,
+) -> linear::Geometry {
+    let ([batch, inputs], [rows, outputs]) = (dims(input), dims(weight));
+    assert_eq!(inputs, rows, "the weights fit the input");
+    linear::Geometry { batch, inputs, outputs, relu }
+}
+
+/// The sizes of a batch norm.
+pub(super) fn norm_geometry(input: [usize; 4], epsilon: f64, options: NormOptions) -> norm::Geometry {
+    let [batch, channels, height, width] = input;
+    let finish = Finish { relu: options.relu, pool: options.pool };
+    norm::Geometry { batch, channels, height, width, epsilon, finish }
+}
+
+impl<B: Host> Kernels for B {
+    fn kiln_conv2d(
+        input: FloatTensor<B>,
+        weight: FloatTensor<B>,
+        bias: FloatTensor<B>,
+        options: Conv2dOptions,
+    ) -> FloatTensor<B> {
+        let geometry = options.geometry(dims(&input), dims(&weight));
+        let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
+        let output = conv::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias)).output;
+        let [height, width] = geometry.finished();
+        B::tensor(output, &[geometry.batch, geometry.channels_out, height, width])
+    }
+
+    fn kiln_linear(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>, relu: bool) -> FloatTensor<B> {
+        let geometry = linear_geometry::<B>(&input, &weight, relu);
+        let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
+        let output = linear::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        B::tensor(output, &[geometry.batch, geometry.outputs])
+    }
+
+    fn kiln_batch_norm(
+        input: FloatTensor<B>,
+        gamma: FloatTensor<B>,
+        beta: FloatTensor<B>,
+        epsilon: f64,
+        options: NormOptions,
+    ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+        let geometry = norm_geometry(dims(&input), epsilon, options);
+        let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
+        let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
+        let ([height, width], channels) = (geometry.finished(), geometry.channels);
+        let output = B::tensor(forward.output, &[geometry.batch, channels, height, width]);
+        (output, B::tensor(forward.mean, &[channels]), B::tensor(forward.variance, &[channels]))
+    }
+
+    fn kiln_cross_entropy(logits: FloatTensor<B>, targets: IntTensor<B>, smoothing: f32) -> FloatTensor<B> {
+        let [_, classes] = dims(&logits);
+        let loss = loss::cross_entropy(B::values(&B::dense(logits)), classes, &B::indices(targets), smoothing).loss;
+        B::tensor(vec![loss], &[1])
+    }
+
+    fn kiln_dropout(input: FloatTensor<B>, share: f64, seed: u64) -> FloatTensor<B> {
+        let input = B::dense(input);
+        B::tensor(dropout::dropout(B::values(&input), share, seed), &input.shape())
+    }
+}
+
+impl<B: Host> Updates for B {
+    fn kiln_adam(
+        gradient: FloatTensor<B>,
+        parameter: FloatTensor<B>,
+        first: FloatTensor<B>,
+        second: FloatTensor<B>,
+        constants: update::Adam,
+    ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+        let (shape, gradient) = (parameter.shape(), B::dense(gradient));
+        let [mut parameter, mut first, mut second] = [parameter, first, second].map(B::into_values);
+        update::adam(constants, B::values(&gradient), &mut parameter, &mut first, &mut second);
+        (B::tensor(parameter, &shape), B::tensor(first, &shape), B::tensor(second, &shape))
+    }
+
+    fn kiln_sgd(
+        gradient: FloatTensor<B>,
+        parameter: FloatTensor<B>,
+        velocity: FloatTensor<B>,
+        constants: update::Sgd,
+    ) -> (FloatTensor<B>, FloatTensor<B>) {
+        let (shape, gradient) = (parameter.shape(), B::dense(gradient));
+        let [mut parameter, mut velocity] = [parameter, velocity].map(B::into_values);
+        update::sgd(constants, B::values(&gradient), &mut parameter, &mut velocity);
+        (B::tensor(parameter, &shape), B::tensor(velocity, &shape))
+    }
+}

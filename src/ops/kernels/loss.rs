@@ -1,0 +1,49 @@
+//! Softmax cross-entropy with label smoothing, and its gradient, in one pass over the logits.
+
+use super::vectorised;
+
+/// The mean loss over the batch and the gradient of the logits `[batch, classes]`.
+pub struct CrossEntropy {
+    /// `mean over rows of -sum over k of q[k] * log_softmax(logits)[k]`, natural logarithm.
+    pub loss: f32,
+    /// `(softmax(logits) - q) / batch`.
+    pub gradient: Vec<f32>,
+}
+
+/// The cross-entropy to `q[k] = (1 - smoothing) * (k == target) + smoothing / classes` (Szegedy et al., 2016, section 7).
+///
+/// # Panics
+/// If a target is not a class.
+pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[usize], smoothing: f32) -> CrossEntropy {
+    assert_eq!(logits.len(), classes * targets.len(), "one row of logits per target");
+    assert!(targets.iter().all(|target| *target < classes), "targets are classes");
+    let mut gradient = logits.to_vec();
+    let scale = 1.0 / targets.len() as f32;
+    let mut loss = 0.0;
+    vectorised(|| {
+        for (row, target) in gradient.chunks_exact_mut(classes).zip(targets) {
+            loss += back_row(row, *target, smoothing, scale);
+        }
+    });
+    CrossEntropy { loss: (loss / targets.len() as f64) as f32, gradient }
+}
+
+/// The loss of one row of logits, which becomes its gradient.
+#[inline(always)]
+fn back_row(row: &mut [f32], target: usize, smoothing: f32, scale: f32) -> f64 {
+    let rest = smoothing / row.len() as f32;
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let (hit, mean) = (row[target] - largest, row.iter().map(|logit| logit - largest).sum::<f32>() * rest);
+    let mut total = 0.0;
+    for value in row.iter_mut() {
+        *value = (*value - largest).exp();
+        total += *value;
+    }
+    // -sum q log p = log(total) * sum q - sum q (logit - largest)
+    let loss = f64::from(total.ln()) - f64::from((1.0 - smoothing) * hit + mean);
+    for value in row.iter_mut() {
+        *value = (*value / total - rest) * scale;
+    }
+    row[target] -= (1.0 - smoothing) * scale;
+    loss
+}

@@ -1,0 +1,105 @@
+//! The same operations from Burn's stock operations: for devices without kernels, and for comparison.
+
+use burn::nn::BatchNorm;
+use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
+use burn::tensor::{Int, Tensor, TensorData, activation, module};
+
+use super::kernels::dropout as mask;
+use super::{AdamStep, Conv2dOptions, NormOptions, Normalised, SgdStep};
+
+/// See [`super::conv2d`].
+pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: Conv2dOptions) -> Tensor<4> {
+    let geometry = ConvOptions::new([options.stride; 2], [options.padding; 2], [1, 1], 1);
+    finish(module::conv2d(input, weight, bias, geometry), options.relu, options.pool)
+}
+
+/// See [`super::linear`].
+pub fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, relu: bool) -> Tensor<2> {
+    let output = module::linear(input, weight, bias);
+    if relu { activation::relu(output) } else { output }
+}
+
+/// See [`super::batch_norm_train`].
+pub fn batch_norm_train(
+    input: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+    options: NormOptions,
+) -> Normalised {
+    let result = module::batch_norm_train(input, gamma, beta, epsilon);
+    let output = finish(result.output, options.relu, options.pool);
+    Normalised { output, mean: result.mean, variance: result.variance }
+}
+
+/// See [`super::batch_norm`].
+pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
+    finish(norm.forward(input), options.relu, options.pool)
+}
+
+/// See [`super::cross_entropy`].
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
+    let [batch, classes] = logits.dims();
+    let log_probabilities = activation::log_softmax(logits, 1);
+    let hit = log_probabilities.clone().gather(1, targets.reshape([batch, 1])).mean();
+    if smoothing == 0.0 {
+        return hit.neg();
+    }
+    let all = log_probabilities.sum().div_scalar((batch * classes) as f32);
+    (hit.mul_scalar(1.0 - smoothing) + all.mul_scalar(smoothing)).neg()
+}
+
+/// See [`super::dropout`].
+pub fn dropout<const D: usize>(input: Tensor<D>, share: f64, seed: u64) -> Tensor<D> {
+    let ones = vec![1.0; input.dims().iter().product()];
+    let mask = TensorData::new(mask::dropout(&ones, share, seed), input.dims());
+    let mask = Tensor::from_data(mask, (&input.device(), input.dtype()));
+    input * mask
+}
+
+/// See [`super::adam`].
+pub fn adam<const D: usize>(
+    step: AdamStep,
+    gradient: Tensor<D>,
+    parameter: Tensor<D>,
+    [first, second]: [Tensor<D>; 2],
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    let constants = step.constants();
+    let gradient = match constants.penalty {
+        0.0 => gradient,
+        penalty => gradient + parameter.clone().mul_scalar(penalty),
+    };
+    let first = first.mul_scalar(constants.beta_1) + gradient.clone().mul_scalar(1.0 - constants.beta_1);
+    let second = second.mul_scalar(constants.beta_2) + gradient.square().mul_scalar(1.0 - constants.beta_2);
+    let step = first.clone().mul_scalar(constants.rate) / second.clone().sqrt().add_scalar(constants.epsilon);
+    let parameter = match constants.keep {
+        1.0 => parameter,
+        keep => parameter.mul_scalar(keep),
+    };
+    (parameter - step, [first, second])
+}
+
+/// See [`super::sgd`].
+pub fn sgd<const D: usize>(
+    step: SgdStep,
+    gradient: Tensor<D>,
+    parameter: Tensor<D>,
+    velocity: Tensor<D>,
+) -> (Tensor<D>, Tensor<D>) {
+    let constants = step.constants();
+    let gradient = match constants.penalty {
+        0.0 => gradient,
+        penalty => gradient + parameter.clone().mul_scalar(penalty),
+    };
+    let velocity = velocity.mul_scalar(constants.momentum) + gradient.clone();
+    let direction = match constants.nesterov {
+        true => gradient + velocity.clone().mul_scalar(constants.momentum),
+        false => velocity.clone(),
+    };
+    (parameter - direction.mul_scalar(constants.rate), velocity)
+}
+
+fn finish(output: Tensor<4>, relu: bool, pool: bool) -> Tensor<4> {
+    let output = if relu { activation::relu(output) } else { output };
+    if pool { module::max_pool2d(output, MaxPoolOptions::new([2, 2])) } else { output }
+}

@@ -1,0 +1,320 @@
+//! The arithmetic of a run, before it runs: batches, iterations and epochs, how often each image is seen, the learning
+//! rate, the network's size and work, memory. Nothing here touches data or a device.
+
+mod contradictions;
+mod cost;
+mod render;
+
+use serde::{Serialize, Serializer};
+
+use crate::Result;
+use crate::config::Experiment;
+use crate::data::ImageShape;
+use crate::models::{self, LayerSummary};
+use crate::train::schedule::Shape;
+
+pub use cost::Memory;
+
+/// Points of the learning-rate curve that the plan keeps.
+const CURVE_POINTS: usize = 40;
+
+/// Drops of a step schedule that the plan lists.
+const MOST_DROPS: usize = 1000;
+
+/// What there is to train on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Images {
+    /// Images to learn from, after validation was taken out.
+    pub train: usize,
+    /// Images to choose the best epoch by.
+    pub validation: usize,
+    /// Images to measure the finished model on.
+    pub test: usize,
+    /// The size of each.
+    pub shape: ImageShape,
+    /// The classes.
+    pub classes: usize,
+}
+
+/// A run in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The experiment's name.
+    pub name: String,
+    /// `model.kind`.
+    pub model: String,
+    /// `optimizer.kind`.
+    pub optimizer: String,
+    /// The images.
+    pub images: Images,
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Batches whose gradients make one update.
+    pub accumulation: usize,
+    /// Images behind one update: `batch_size * accumulation`.
+    pub effective_batch_size: usize,
+    /// Batches in one pass over the training images: images / batch_size, rounded up, or down with `drop_last`.
+    pub batches_per_pass: usize,
+    /// Images in the last batch of a pass.
+    pub last_batch_size: usize,
+    /// Images that `drop_last` leaves out of each pass.
+    pub dropped_per_pass: usize,
+    /// Iterations in one epoch: `batches_per_pass` unless overridden.
+    pub iterations_per_epoch: usize,
+    /// Epochs in the run.
+    pub epochs: usize,
+    /// Iterations in the run.
+    pub total_iterations: usize,
+    /// Updates of the parameters in one epoch.
+    pub updates_per_epoch: usize,
+    /// Updates in the run.
+    pub total_updates: usize,
+    /// How often the images are seen.
+    pub seen: Seen,
+    /// The learning rate over the run.
+    pub learning_rate: LearningRate,
+    /// Learned values of the network.
+    pub parameters: usize,
+    /// Floating-point operations of the forward pass for one image.
+    pub forward_flops_per_image: u64,
+    /// Floating-point operations of the backward pass for one image, taken as twice the forward pass: each layer computes
+    /// a gradient for its weights and one for its input, and either takes as many as the forward pass.
+    pub backward_flops_per_image: u64,
+    /// Floating-point operations of all forward and backward passes of the run.
+    pub total_flops: f64,
+    /// Memory in training, an estimate.
+    pub memory: Memory,
+    /// Bytes of one checkpoint: parameters and the optimizer's moments.
+    pub checkpoint_bytes: u64,
+    /// The network, layer by layer.
+    #[serde(serialize_with = "layers")]
+    pub layers: Vec<LayerSummary>,
+    /// What is allowed but should be known.
+    pub warnings: Vec<String>,
+}
+
+/// How often the training images are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// Images shown in one epoch, repeats counted.
+    pub images_per_epoch: usize,
+    /// How often an image is seen in one epoch, at least.
+    pub least_per_epoch: usize,
+    /// How often an image is seen in one epoch, at most.
+    pub most_per_epoch: usize,
+    /// Images that are seen `most_per_epoch` times in an epoch, where that is more than `least_per_epoch`.
+    pub images_seen_most: usize,
+}
+
+/// The learning rate over a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LearningRate {
+    /// `schedule.kind`.
+    pub schedule: String,
+    /// Of the first update.
+    pub first: f64,
+    /// The highest.
+    pub peak: f64,
+    /// The first update with the highest rate, counted from 1.
+    pub peak_update: usize,
+    /// Of the last update.
+    pub last: f64,
+    /// Updates of the warm-up.
+    pub warmup_updates: usize,
+    /// The rate at equal distances over the run, the first and the last update included.
+    pub curve: Vec<f64>,
+    /// Where something changes.
+    pub milestones: Vec<Milestone>,
+}
+
+/// A point of the run where the learning rate's course changes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Milestone {
+    /// Updates done.
+    pub update: usize,
+    /// The same in epochs.
+    pub epoch: f64,
+    /// What happens.
+    pub event: String,
+    /// The rate of the next update, or of the last one at the run's end.
+    pub learning_rate: f64,
+}
+
+impl Plan {
+    /// Plans `experiment` on `images`.
+    ///
+    /// # Errors
+    /// One usage error with every value that is out of range and every contradiction, each with its key and its fix.
+    pub fn new(experiment: &Experiment, images: Images) -> Result<Self> {
+        let cut = Cut::new(experiment, &images);
+        contradictions::refuse(experiment, &images, &cut)?;
+        let layers = experiment.model.layers(images.shape, images.classes)?;
+        let train = &experiment.train;
+        let parameters = models::total_parameters(&layers);
+        let forward = models::total_forward_flops(&layers);
+        let updates_per_epoch = cut.iterations / train.accumulation;
+        let total_updates = updates_per_epoch * train.epochs;
+        let memory = Memory::estimate(experiment, &images, &layers);
+        let seen = cut.seen(&images);
+        let learning_rate = LearningRate::new(experiment, total_updates, updates_per_epoch);
+        Ok(Self {
+            name: experiment.name.clone(),
+            model: experiment.model.kind().into(),
+            optimizer: experiment.optimizer.kind().into(),
+            images,
+            batch_size: train.batch_size,
+            accumulation: train.accumulation,
+            effective_batch_size: train.batch_size * train.accumulation,
+            batches_per_pass: cut.per_pass,
+            last_batch_size: cut.last_batch_size,
+            dropped_per_pass: cut.dropped,
+            iterations_per_epoch: cut.iterations,
+            epochs: train.epochs,
+            total_iterations: cut.iterations * train.epochs,
+            updates_per_epoch,
+            total_updates,
+            parameters,
+            forward_flops_per_image: forward,
+            backward_flops_per_image: 2 * forward,
+            total_flops: 3.0 * forward as f64 * seen.images_per_epoch as f64 * train.epochs as f64,
+            checkpoint_bytes: memory.parameters + memory.optimizer,
+            memory,
+            warnings: render::warnings(experiment, &images, &cut, &learning_rate),
+            seen,
+            learning_rate,
+            layers,
+        })
+    }
+
+    /// `update` updates as epochs.
+    fn epoch_of(update: usize, updates_per_epoch: usize) -> f64 {
+        update as f64 / updates_per_epoch.max(1) as f64
+    }
+}
+
+/// How the training images are cut into batches, passes and epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cut {
+    batch_size: usize,
+    per_pass: usize,
+    last_batch_size: usize,
+    dropped: usize,
+    iterations: usize,
+}
+
+impl Cut {
+    fn new(experiment: &Experiment, images: &Images) -> Self {
+        let train = &experiment.train;
+        let batch_size = train.batch_size.max(1);
+        let rest = images.train % batch_size;
+        let whole = images.train / batch_size;
+        let (per_pass, last_batch_size, dropped) = match (rest, train.drop_last) {
+            (0, _) => (whole, batch_size, 0),
+            (_, true) => (whole, batch_size, rest),
+            (_, false) => (whole + 1, rest, 0),
+        };
+        let iterations = train.iterations_per_epoch.unwrap_or(per_pass);
+        Self { batch_size, per_pass, last_batch_size, dropped, iterations }
+    }
+
+    /// An epoch is the first `iterations` batches of its passes, each pass a new order of all images.
+    fn seen(&self, images: &Images) -> Seen {
+        let per_pass = images.train - self.dropped;
+        let (passes, batches) = (self.iterations / self.per_pass.max(1), self.iterations % self.per_pass.max(1));
+        let partial = (batches * self.batch_size).min(per_pass);
+        let most = passes + usize::from(partial > 0);
+        Seen {
+            images_per_epoch: passes * per_pass + partial,
+            // Which images a pass drops is drawn anew, so one may be dropped by every pass of an epoch.
+            least_per_epoch: if self.dropped > 0 { 0 } else { passes },
+            most_per_epoch: most,
+            images_seen_most: if partial > 0 { partial } else { per_pass },
+        }
+    }
+}
+
+impl LearningRate {
+    fn new(experiment: &Experiment, total: usize, per_epoch: usize) -> Self {
+        let schedule = &experiment.schedule;
+        let at = |update: usize| schedule.rate(experiment.optimizer.learning_rate(), update, total, per_epoch as f64);
+        let last = total.saturating_sub(1);
+        let highest = highest(experiment, total, per_epoch, &at);
+        let points = CURVE_POINTS.min(total.max(1));
+        let curve = (0..points).map(|point| at(point * last / points.saturating_sub(1).max(1))).collect();
+        let mut rate = Self {
+            schedule: schedule.shape.kind().into(),
+            first: at(0),
+            peak: at(highest),
+            peak_update: highest + 1,
+            last: at(last),
+            warmup_updates: if matches!(schedule.shape, Shape::OneCycle(_)) {
+                0
+            } else {
+                schedule.warmup_updates(per_epoch as f64)
+            },
+            curve,
+            milestones: Vec::new(),
+        };
+        rate.milestones = rate.milestones(experiment, total, per_epoch);
+        rate
+    }
+
+    fn milestones(&self, experiment: &Experiment, total: usize, per_epoch: usize) -> Vec<Milestone> {
+        let schedule = &experiment.schedule;
+        let peak = experiment.optimizer.learning_rate();
+        let mut found = Vec::new();
+        let mut add = |update: usize, event: &str| {
+            found.push(Milestone {
+                update,
+                epoch: Plan::epoch_of(update, per_epoch),
+                event: event.to_owned(),
+                learning_rate: schedule.rate(peak, update.min(total.saturating_sub(1)), total, per_epoch as f64),
+            });
+        };
+        if self.warmup_updates > 0 {
+            add(self.warmup_updates, "warm-up ends");
+        }
+        let span = schedule.span(total, per_epoch as f64);
+        match &schedule.shape {
+            Shape::OneCycle(_) => add(self.peak_update, "peak"),
+            Shape::Step(step) => {
+                let every = step.every_epochs * per_epoch;
+                let first = self.warmup_updates + every;
+                (first..span).step_by(every.max(1)).take(MOST_DROPS).for_each(|update| add(update, "drop"));
+            }
+            _ => {}
+        }
+        if span < total {
+            add(span, "schedule ends");
+        }
+        found
+    }
+}
+
+/// The update with the highest rate: no schedule rises except in its warm-up, and there the top is one of these.
+fn highest(experiment: &Experiment, total: usize, per_epoch: usize, at: &dyn Fn(usize) -> f64) -> usize {
+    let schedule = &experiment.schedule;
+    let top = match &schedule.shape {
+        Shape::OneCycle(config) => {
+            (config.rise * schedule.span(total, per_epoch as f64) as f64 - 1.0).max(0.0) as usize
+        }
+        _ => schedule.warmup_updates(per_epoch as f64).saturating_sub(1),
+    };
+    let candidates = [0, top, top + 1].into_iter().filter(|update| *update < total);
+    candidates.max_by(|a, b| at(*a).total_cmp(&at(*b)).then(b.cmp(a))).unwrap_or(0)
+}
+
+fn layers<S: Serializer>(layers: &[LayerSummary], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(layers.iter().map(|layer| {
+        serde_json::json!({
+            "name": layer.name,
+            "description": layer.description,
+            "output_shape": layer.output_shape,
+            "parameters": layer.parameters,
+            "forward_flops": layer.forward_flops,
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! What a run takes in memory.
+
+use serde::Serialize;
+
+use super::Images;
+use crate::config::Experiment;
+use crate::models::{LayerSummary, total_parameters};
+use crate::train::optimizer::OptimizerConfig;
+
+/// Bytes of one number: kiln computes in 32-bit floats.
+const FLOAT: u64 = 4;
+
+/// Copies of a layer's output that backward needs or makes: the output of the weights, that of norm and ReLU, and a
+/// gradient.
+const COPIES: u64 = 3;
+
+/// Memory in training, in bytes. An estimate: allocators and kernels keep some more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The parameters.
+    pub parameters: u64,
+    /// A gradient for each.
+    pub gradients: u64,
+    /// What the optimizer keeps for each.
+    pub optimizer: u64,
+    /// The outputs of all layers for one batch, kept for back propagation.
+    pub activations: u64,
+    /// The training, validation and test images, a byte per pixel.
+    pub images: u64,
+    /// All of it.
+    pub total: u64,
+}
+
+impl Memory {
+    pub(super) fn estimate(experiment: &Experiment, images: &Images, layers: &[LayerSummary]) -> Self {
+        let parameters = total_parameters(layers) as u64 * FLOAT;
+        let per_image = images.shape.len() as u64 + COPIES * layers.iter().map(values).sum::<u64>();
+        let optimizer = parameters * moments(&experiment.optimizer);
+        let activations = per_image * experiment.train.batch_size as u64 * FLOAT;
+        let bytes = (images.train + images.validation + images.test) as u64 * images.shape.len() as u64;
+        Self {
+            parameters,
+            gradients: parameters,
+            optimizer,
+            activations,
+            images: bytes,
+            total: 2 * parameters + optimizer + activations + bytes,
+        }
+    }
+}
+
+/// Numbers that the optimizer keeps per parameter; for Muon an upper bound, its matrices keep one.
+fn moments(optimizer: &OptimizerConfig) -> u64 {
+    match optimizer {
+        OptimizerConfig::Sgd(config) => u64::from(config.momentum > 0.0),
+        OptimizerConfig::Adam(_) | OptimizerConfig::Adamw(_) | OptimizerConfig::Muon(_) => 2,
+    }
+}
+
+/// Values that the layer's weights put out for one image, before pooling: a weight is used once, with two operations, at
+/// every position of the output.
+fn values(layer: &LayerSummary) -> u64 {
+    let positions = layer.forward_flops / (2 * layer.parameters.max(1) as u64);
+    let channels = layer.output_shape.first().copied().unwrap_or(1) as u64;
+    (positions * channels).max(layer.output_shape.iter().product::<usize>() as u64)
+}

@@ -1,0 +1,173 @@
+use super::*;
+use crate::config::document::Origin;
+use crate::config::presets::{self, Preset};
+use crate::data::loader::EpochShape;
+
+fn images(train: usize) -> Images {
+    let shape = ImageShape { channels: 1, height: 28, width: 28 };
+    Images { train, validation: 5000, test: 10_000, shape, classes: 10 }
+}
+
+static CONFIG: Preset =
+    Preset { name: "test", text: "model.kind = \"linear\"\noptimizer = { kind = \"adam\", learning_rate = 0.004 }\n" };
+
+fn experiment(sets: &[&str]) -> Experiment {
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Experiment::load(&Origin::Embedded(&CONFIG), &sets).unwrap()
+}
+
+fn plan(train: usize, sets: &[&str]) -> Plan {
+    Plan::new(&experiment(sets), images(train)).unwrap()
+}
+
+fn refusal(train: usize, sets: &[&str]) -> String {
+    Plan::new(&experiment(sets), images(train)).unwrap_err().render()
+}
+
+#[test]
+fn sixty_thousand_images_in_batches_of_a_hundred_are_six_hundred_iterations() {
+    let article = presets::embedded("batch-iteration-epoch").unwrap();
+    let experiment = Experiment::load(&Origin::Embedded(article), &[]).unwrap();
+    let plan = Plan::new(&experiment, Images { validation: 0, ..images(60_000) }).unwrap();
+    assert_eq!((plan.batch_size, plan.iterations_per_epoch, plan.epochs), (100, 600, 30));
+    assert_eq!((plan.total_iterations, plan.total_updates), (18_000, 18_000));
+    assert_eq!((plan.seen.least_per_epoch, plan.seen.most_per_epoch), (1, 1));
+    assert!(plan.warnings.is_empty());
+    insta::assert_snapshot!(plan.arithmetic(), @"
+    One iteration took one batch of 100 images through the network and back.
+    The 60,000 training images are cut into 600 batches: 60,000 / 100 = 600.
+    So 600 iterations make one epoch, one pass over the training set.
+    After each epoch the images are shuffled again. 30 epochs of 600 iterations are 18,000 iterations.
+    Each image is seen once per epoch and 30 times in the run.
+    ");
+}
+
+#[test]
+fn the_plan_reads_well() {
+    let sets = [
+        "train.epochs=8",
+        "schedule.kind=cosine",
+        "schedule.warmup_epochs=0.5",
+        "train.batch_size=64",
+        "train.accumulation=4",
+    ];
+    insta::assert_snapshot!(plan(55_000, &sets).render(), @"
+    experiment     experiment: linear with adam, cosine
+    images         55,000 to train on, 5,000 to validate on, 10,000 to test on; each 1x28x28, 10 classes
+    batch          64 images go through the network together; one batch is one iteration
+    epoch          860 iterations: 55,000 / 64 = 860, rounded up; the last batch has 24 images
+    run            8 epochs x 860 iterations = 6,880 iterations
+    updates        one per 4 batches, 256 images together: 215 per epoch, 1,720 in the run
+    each image     seen once per epoch and 8 times in the run
+    learning rate  ▁▄▇██████▇▇▇▇▇▆▆▆▆▅▅▅▄▄▄▄▃▃▃▂▂▂▂▂▁▁▁▁▁▁▁  3.7e-5 -> 0.004 -> 3.8e-9
+                   warm-up ends after update 108 (epoch 0.5): 0.004
+    network        7,850 parameters in 1 layer
+    work           15.7 kFLOPs forward + 31.4 kFLOPs backward (twice forward) per image; 20.7 GFLOPs in the run
+    memory         about 55.2 MB: parameters 31.4 kB, gradients 31.4 kB, optimizer 62.8 kB, a batch's activations 208 kB, images 54.9 MB (an estimate)
+    checkpoint     94.2 kB each
+    ");
+}
+
+#[test]
+fn a_last_batch_that_is_smaller_counts_unless_it_is_dropped() {
+    let kept = plan(1030, &[]);
+    assert_eq!((kept.iterations_per_epoch, kept.last_batch_size, kept.seen.images_per_epoch), (11, 30, 1030));
+    assert!(kept.warnings.is_empty());
+    let dropped = plan(1030, &["train.drop_last=true"]);
+    assert_eq!((dropped.iterations_per_epoch, dropped.last_batch_size, dropped.seen.images_per_epoch), (10, 100, 1000));
+    assert_eq!((dropped.seen.least_per_epoch, dropped.seen.most_per_epoch), (0, 1));
+    insta::assert_snapshot!(dropped.warnings.join("\n"), @"train.drop_last leaves out 30 images of every pass, others each time: 1,030 images do not divide into batches of 100");
+}
+
+#[test]
+fn more_iterations_than_batches_repeat_images_and_fewer_leave_some_unseen() {
+    let more = plan(60_000, &["train.iterations_per_epoch=700"]);
+    assert_eq!((more.total_iterations, more.seen.images_per_epoch, more.seen.images_seen_most), (7000, 70_000, 10_000));
+    assert_eq!((more.seen.least_per_epoch, more.seen.most_per_epoch), (1, 2));
+    let thrice = plan(60_000, &["train.iterations_per_epoch=1800"]);
+    assert_eq!((thrice.seen.least_per_epoch, thrice.seen.most_per_epoch), (3, 3));
+    let fewer = plan(60_000, &["train.iterations_per_epoch=450"]);
+    assert_eq!((fewer.seen.least_per_epoch, fewer.seen.most_per_epoch, fewer.seen.images_per_epoch), (0, 1, 45_000));
+    let warnings: Vec<_> = [more, thrice, fewer].into_iter().flat_map(|plan| plan.warnings).collect();
+    insta::assert_snapshot!(warnings.join("\n"), @"
+    train.iterations_per_epoch = 700 is more than the 600 batches of one pass: 10,000 images are seen twice in each epoch; they are reshuffled before the second pass
+    train.iterations_per_epoch = 1,800 is more than the 600 batches of one pass: 60,000 images are seen 3 times in each epoch; they are reshuffled before each pass
+    train.iterations_per_epoch = 450 is fewer than the 600 batches of one pass: 15,000 images stay unseen in each epoch; the epoch ends before the whole set was seen
+    ");
+    assert!(plan(60_000, &["train.iterations_per_epoch=600"]).warnings.is_empty());
+}
+
+#[test]
+fn every_contradiction_is_named_with_its_fix_and_all_at_once() {
+    let errors = [
+        refusal(1030, &["train.batch_size=2000"]),
+        refusal(1000, &["train.batch_size=2000", "train.drop_last=true", "checkpoint.every_iterations=5"]),
+        refusal(55_000, &["train.accumulation=7"]),
+        refusal(1000, &["train.accumulation=12", "checkpoint.every_iterations=10"]),
+        refusal(1000, &["train.epochs=1", "train.batch_size=1000", "schedule.warmup_epochs=0.5"]),
+        refusal(0, &[]),
+    ];
+    insta::assert_snapshot!(errors.join("\n\n"), @"
+    error: `train.batch_size`: must be at most the 1,030 training images, got 2,000; set it to 100 or less
+
+    error: `train.batch_size`: must be at most the 1,000 training images, got 2,000; set it to 100 or less
+
+    error: `train.accumulation`: must divide the 550 iterations of an epoch, got 7; set it to 5 or 10
+
+    error: the config has 2 problems with these images
+      `train.accumulation`: must divide the 10 iterations of an epoch, got 12; set it to 10
+      `checkpoint.every_iterations`: must be less than the 10 iterations of an epoch, got 10: a checkpoint is written after every epoch anyway; remove it, or set it to 2
+
+    error: `schedule.warmup_epochs`: the warm-up fills the run: it takes 1 of the schedule's 1 updates; set it to 0
+
+    error: `data.validation`: leaves no image to train on; set it to a tenth of the training images or less
+    ");
+}
+
+#[test]
+fn a_schedule_is_described_by_its_course_and_milestones() {
+    let one_cycle = plan(60_000, &["schedule.kind=one_cycle"]).learning_rate;
+    assert_eq!((one_cycle.peak, one_cycle.peak_update), (0.004, 1800));
+    assert_eq!(one_cycle.milestones.len(), 1);
+    let step =
+        plan(60_000, &["schedule.kind=step", "schedule.every_epochs=4", "schedule.warmup_epochs=1"]).learning_rate;
+    assert_eq!((step.warmup_updates, step.peak_update), (600, 600));
+    let events: Vec<_> = step.milestones.iter().map(|milestone| (milestone.update, milestone.event.as_str())).collect();
+    assert_eq!(events, [(600, "warm-up ends"), (3000, "drop"), (5400, "drop")]);
+    let short = plan(60_000, &["schedule.kind=cosine", "schedule.epochs=6"]);
+    insta::assert_snapshot!(short.warnings.join("\n"), @"schedule.epochs = 6 ends before the run: the learning rate stays at 0 for the last 4 epochs");
+}
+
+#[test]
+fn the_largest_values_allowed_do_not_overflow() {
+    let plan = plan(usize::MAX >> 40, &["train.epochs=1000000", "train.iterations_per_epoch=100000000"]);
+    assert_eq!(plan.total_iterations, 100_000_000_000_000);
+    assert!(!plan.render().is_empty());
+}
+
+#[test]
+fn the_plan_is_json() {
+    let json = serde_json::to_value(plan(60_000, &[])).unwrap();
+    assert_eq!(json["iterations_per_epoch"], 600);
+    assert_eq!(json["layers"][0]["parameters"].as_u64().map(|count| count > 0), Some(true));
+}
+
+#[test]
+fn the_plan_counts_what_the_loader_gives() {
+    for (train, batch_size) in [(60_000, 100), (1000, 300), (55_001, 64), (10, 10)] {
+        for drop_last in [false, true] {
+            for iterations in [1, 2, 3, 7, 600, 1000] {
+                let sets = [
+                    format!("train.batch_size={batch_size}"),
+                    format!("train.drop_last={drop_last}"),
+                    format!("train.iterations_per_epoch={iterations}"),
+                ];
+                let plan = plan(train, &sets.each_ref().map(String::as_str));
+                let shape = EpochShape { batch_size, iterations, drop_last, accumulation: 1 };
+                assert_eq!(plan.batches_per_pass, shape.batches_per_pass(train), "{train} {sets:?}");
+                assert_eq!(plan.seen.images_per_epoch, shape.items_in(train, iterations), "{train} {sets:?}");
+                assert!(plan.seen.least_per_epoch <= plan.seen.most_per_epoch);
+            }
+        }
+    }
+}

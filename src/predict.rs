@@ -1,0 +1,159 @@
+//! From pixels to ranked labels: the one inference path, used by every command and by programs that embed kiln. It
+//! needs an artifact and nothing from training.
+
+use std::path::Path;
+
+use burn::module::Module as _;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use image::DynamicImage;
+use serde::Serialize;
+
+use crate::artifact::{self, Manifest};
+use crate::data::picture;
+use crate::data::preprocess::Table;
+use crate::logits::probabilities;
+use crate::models::{Network, Weights};
+use crate::{Error, Result};
+
+/// The most images that go through the network together, which bounds the memory of a call.
+const BATCH: usize = 256;
+
+/// The same on the CPU: larger batches leave its caches, and inference takes up to twice as long.
+const CPU_BATCH: usize = 32;
+
+/// A trained network ready to answer. It can be shared by threads.
+///
+/// ```no_run
+/// # fn main() -> kiln::Result<()> {
+/// let predictor = kiln::predict::Predictor::open("model.bpk".as_ref())?;
+/// let picture = image::open("digit.png").expect("a readable picture");
+/// println!("{}", predictor.predict(&picture)?.ranked[0].label);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Predictor {
+    manifest: Manifest,
+    network: Network,
+    table: Table,
+    device: Device,
+}
+
+/// The answer for one picture.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// All classes, the likeliest first; equals by index.
+    pub ranked: Vec<Ranked>,
+    /// What the network saw: pixels, `[channels, height, width]`.
+    pub input: Vec<u8>,
+}
+
+/// One class of an answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ranked {
+    /// The label: the class's position in the logits.
+    pub index: usize,
+    /// The class's name.
+    pub label: String,
+    /// Its softmax probability, 0 to 1.
+    pub probability: f64,
+}
+
+impl Predictor {
+    /// Opens a model file on the CPU.
+    ///
+    /// # Errors
+    /// As [`artifact::read`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_on(path, &Device::flex())
+    }
+
+    /// Opens a model file on `device`.
+    ///
+    /// # Errors
+    /// As [`artifact::read`].
+    pub fn open_on(path: &Path, device: &Device) -> Result<Self> {
+        let (manifest, weights) = artifact::read(path)?;
+        Self::new(manifest, &weights, device)
+    }
+
+    /// A predictor from the parts of an artifact.
+    ///
+    /// # Errors
+    /// When the weights are not the manifest's.
+    pub fn new(manifest: Manifest, weights: &Weights, device: &Device) -> Result<Self> {
+        let device = device.clone().inner();
+        let network = manifest.model.init(manifest.preprocess.shape, manifest.classes.len(), &device)?;
+        let network = network.load(weights)?.valid();
+        let table = manifest.preprocess.table();
+        Ok(Self { manifest, network, table, device })
+    }
+
+    /// What the model says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The answer for a picture of any size and colour, brought to the network's size as the manifest says.
+    ///
+    /// # Errors
+    /// When the picture cannot be used, for one because it is blank, or the device fails.
+    pub fn predict(&self, picture: &DynamicImage) -> Result<Prediction> {
+        let input = picture::fit(picture, &self.manifest.preprocess)?;
+        let mut predictions = self.predict_prepared(&[&input])?;
+        predictions.pop().ok_or_else(|| Error::failed("the network gave no answer"))
+    }
+
+    /// The answers for images that have the network's size, each `[channels, height, width]`, in order.
+    ///
+    /// # Errors
+    /// A usage error when one has another size; when the device fails.
+    pub fn predict_prepared(&self, images: &[&[u8]]) -> Result<Vec<Prediction>> {
+        let logits = self.logits(&images.concat(), images.len())?;
+        let rows = logits.chunks(self.manifest.classes.len());
+        Ok(images.iter().zip(rows).map(|(input, row)| self.prediction(input, row)).collect())
+    }
+
+    /// The logits, `[count, classes]`, of `count` images, `[count, channels, height, width]`.
+    ///
+    /// # Errors
+    /// A usage error when `pixels` is not `count` images; when the device fails.
+    pub fn logits(&self, pixels: &[u8], count: usize) -> Result<Vec<f32>> {
+        let size = self.manifest.preprocess.shape.len();
+        if count.checked_mul(size) != Some(pixels.len()) {
+            return Err(Error::usage(format!(
+                "{count} images of {} must have {size} pixels each, got {} in all",
+                self.manifest.preprocess.shape,
+                pixels.len()
+            )));
+        }
+        let mut logits = Vec::with_capacity(count * self.manifest.classes.len());
+        let most = if self.device == Device::flex() { CPU_BATCH } else { BATCH };
+        for batch in pixels.chunks(most * size) {
+            let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
+            let failed = |error| Error::failed("the device cannot compute the network").caused_by(error);
+            logits.extend(output.map_err(failed)?);
+        }
+        Ok(logits)
+    }
+
+    /// Network inputs, `[batch, channels, height, width]`, from their pixels.
+    fn images(&self, pixels: &[u8]) -> Tensor<4> {
+        let shape = self.manifest.preprocess.shape;
+        let mut values = vec![0.0; pixels.len()];
+        for (image, values) in pixels.chunks_exact(shape.len()).zip(values.chunks_exact_mut(shape.len())) {
+            self.table.apply(image, values);
+        }
+        let dims = [pixels.len() / shape.len(), shape.channels, shape.height, shape.width];
+        Tensor::from_data(TensorData::new(values, dims), (&self.device, DType::F32))
+    }
+
+    fn prediction(&self, input: &[u8], logits: &[f32]) -> Prediction {
+        let classes = probabilities(logits).into_iter().zip(&self.manifest.classes).enumerate();
+        let mut ranked = classes
+            .map(|(index, (probability, label))| Ranked { index, label: label.clone(), probability })
+            .collect::<Vec<_>>();
+        ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+        Prediction { ranked, input: input.to_vec() }
+    }
+}

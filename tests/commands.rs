@@ -1,0 +1,113 @@
+//! Commands that train nothing: plan, config, devices, completions, predict, and wrong input.
+
+use image::{GrayImage, Luma};
+
+use crate::fixture::{Folder, small};
+
+#[test]
+fn the_articles_arithmetic_is_exact() {
+    let folder = Folder::new();
+    let plan = folder.json(&["plan", "batch-iteration-epoch"]);
+    assert_eq!(plan["train_images"], 60_000);
+    assert_eq!(plan["batch_size"], 100);
+    assert_eq!(plan["iterations_per_epoch"], 600);
+    assert_eq!(plan["epochs"], 30);
+    assert_eq!(plan["total_iterations"], 18_000);
+    let text = folder.kiln(&["plan", "batch-iteration-epoch"]).stdout;
+    assert!(text.contains("600") && text.contains("18,000"), "{text}");
+}
+
+#[test]
+fn an_iteration_count_that_contradicts_the_data_is_explained_in_numbers() {
+    let folder = Folder::new();
+    // 240 training images in batches of 24: 10 iterations make an epoch.
+    let more = folder.kiln(&small(&["plan"], &["train.iterations_per_epoch=14"]));
+    assert_eq!(more.code, 0);
+    assert!(more.stderr.contains("96"), "4 more batches of 24 are seen twice: {}", more.stderr);
+    let fewer = folder.kiln(&small(&["plan"], &["train.iterations_per_epoch=7"]));
+    assert!(fewer.stderr.contains("72"), "3 batches of 24 stay unseen: {}", fewer.stderr);
+}
+
+#[test]
+fn a_broken_config_ends_with_2_and_leaves_nothing_behind() {
+    let folder = Folder::new();
+    folder.write("bad.toml", "epochs = 3\n[train]\nbatch_sise = 10\nepochs = 0\n");
+    let ran = folder.kiln(&["train", "bad.toml"]);
+    assert_eq!(ran.code, 2);
+    for part in ["bad.toml:1", "train.epochs", "bad.toml:3", "batch_size", "at least 1"] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn a_backend_that_is_not_there_is_an_error_and_never_a_fallback() {
+    let folder = Folder::new();
+    let ran = folder.kiln(&small(&["train"], &[]).into_iter().map(|word| if word == "flex" { "cuda" } else { word }).collect::<Vec<_>>());
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("cuda"), "{}", ran.stderr);
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
+fn wrong_words_on_the_command_line_end_with_2() {
+    let folder = Folder::new();
+    for arguments in [&["trian"][..], &["train", "--epochz", "3"], &["eval"], &["train", "no-such-config"], &["eval", "no-such-model.bpk"]] {
+        let ran = folder.kiln(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("error"), "{arguments:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_schema_the_keys_and_the_resolved_config_are_shown() {
+    let folder = Folder::new();
+    let schema: serde_json::Value = serde_json::from_str(&folder.kiln(&["config", "schema"]).stdout).unwrap();
+    assert!(schema["properties"]["train"].is_object());
+    assert!(folder.kiln(&["config", "keys"]).stdout.contains("train.batch_size"));
+    let shown = folder.kiln(&["config", "show", "smoke", "--set", "train.epochs=7"]).stdout;
+    assert!(shown.contains("epochs = 7"), "{shown}");
+    folder.write("again.toml", &shown);
+    assert_eq!(folder.kiln(&["config", "show", "again.toml"]).stdout, shown);
+}
+
+#[test]
+fn devices_lists_every_backend_and_what_auto_would_choose() {
+    let folder = Folder::new();
+    let devices = folder.json(&["devices"]);
+    assert_eq!(devices["backends"].as_array().unwrap().len(), 7);
+    assert!(devices["auto"].is_string());
+}
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(folder.kiln(&["completions", shell]).stdout.contains("kiln"), "{shell}");
+    }
+}
+
+#[test]
+fn bad_pictures_are_reported_and_the_others_go_on() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=1"]);
+    GrayImage::from_fn(12, 12, |x, y| Luma([(x * y) as u8])).save(folder.path().join("good.png")).unwrap();
+    folder.write("bad.png", "this is no picture");
+    let ran = folder.kiln(&["predict", "runs/smoke-0001", "bad.png", "good.png", "missing.png", "--json"]);
+    assert_eq!(ran.code, 1);
+    let lines: Vec<serde_json::Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0]["error"].is_string() && lines[1]["label"].is_string() && lines[2]["error"].is_string());
+    assert!(ran.stderr.contains("2 of 3"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_model_file_that_is_none_is_refused_with_what_was_found() {
+    let folder = Folder::new();
+    folder.write("model.bpk", "not a model");
+    for command in ["eval", "verify"] {
+        let ran = folder.kiln(&[command, "model.bpk"]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("model.bpk"), "{}", ran.stderr);
+    }
+}

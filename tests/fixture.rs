@@ -1,0 +1,95 @@
+//! Running the binary in a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// A folder that goes when the test ends.
+pub struct Folder {
+    folder: tempfile::TempDir,
+}
+
+/// What a command printed, and how it ended.
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("CLICOLOR_FORCE");
+        command
+    }
+
+    /// Runs `kiln` with these arguments.
+    pub fn kiln(&self, arguments: &[&str]) -> Ran {
+        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Starts `kiln` and leaves it running.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Runs a command that must succeed and print one JSON value.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let ran = self.kiln(&[arguments, &["--json"]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.stdout))
+    }
+
+    /// A small training run in `runs/`, as its JSON summary.
+    pub fn train(&self, sets: &[&str]) -> Value {
+        self.json(&small(&["train"], sets))
+    }
+
+    /// The lines of a run's metrics without what differs between any two runs: the times.
+    pub fn metrics(&self, run: &str) -> Vec<Value> {
+        let strip = |line: &str| {
+            let mut value: Value = serde_json::from_str(line).unwrap();
+            let object = value.as_object_mut().unwrap();
+            object.remove("seconds").unwrap();
+            object.remove("images_per_second").unwrap();
+            value
+        };
+        self.read(&format!("{run}/metrics.jsonl")).lines().map(strip).collect()
+    }
+}
+
+/// The arguments of a command on the smoke config, made smaller still: 240 images, 4 epochs of 10 iterations.
+pub fn small<'a>(command: &[&'a str], sets: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = [command, &["smoke", "--device", "flex"]].concat();
+    let base = ["data.train=280", "data.test=60", "data.validation=40", "train.epochs=4", "train.batch_size=24"];
+    for set in base.into_iter().filter(|base| !sets.iter().any(|set| key(set) == key(base))).chain(sets.iter().copied()) {
+        arguments.extend(["--set", set]);
+    }
+    arguments
+}
+
+fn key(set: &str) -> &str {
+    set.split('=').next().unwrap_or(set)
+}

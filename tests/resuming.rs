@@ -1,0 +1,257 @@
+//! Stopping, killing, damaging and going on.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::fixture::{Folder, small};
+
+/// The last receipt of a run.
+fn receipt(folder: &Folder, run: &str) -> Value {
+    folder.metrics(run).pop().unwrap()["weights_sha256"].clone()
+}
+
+fn checkpoints(folder: &Folder, run: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder.path().join(run).join("checkpoints")).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A run that was killed after its second epoch: the state of its directory, made by hand from a finished run.
+fn killed_after_two_epochs(folder: &Folder) -> (Vec<Value>, &'static str) {
+    let slow = ["checkpoint.keep_last=9"];
+    folder.train(&slow);
+    let whole = folder.metrics("runs/smoke-0001");
+    for name in checkpoints(folder, "runs/smoke-0001").iter().skip(2) {
+        fs::remove_dir_all(folder.path().join("runs/smoke-0001/checkpoints").join(name)).unwrap();
+    }
+    fs::remove_file(folder.path().join("runs/smoke-0001/model.bpk")).unwrap();
+    let path = folder.path().join("runs/smoke-0001/run.json");
+    let mut record: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    record["status"] = "running".into();
+    fs::write(&path, record.to_string()).unwrap();
+    (whole, "runs/smoke-0001")
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_weights_and_metrics() {
+    let folder = Folder::new();
+    let (whole, run) = killed_after_two_epochs(&folder);
+    let summary = folder.json(&["resume", run]);
+    assert_eq!(folder.metrics(run), whole);
+    assert_eq!(summary["iterations"], 40);
+    assert!(folder.path().join(run).join("model.bpk").is_file());
+}
+
+#[test]
+fn verify_resume_proves_it_at_any_iteration() {
+    let folder = Folder::new();
+    for at in ["1", "10", "17", "39"] {
+        let model = ["model.dropout=0.1", "data.augment.shift_pixels=1", "train.epochs=4"];
+        let value = folder.json(&[&small(&["verify-resume"], &model)[..], &["--at-iteration", at]].concat());
+        assert_eq!(value["identical"], true, "stopped after iteration {at}");
+    }
+    assert_eq!(folder.kiln(&[&small(&["verify-resume"], &[])[..], &["--at-iteration", "40"]].concat()).code, 2);
+}
+
+#[test]
+fn every_optimizer_resumes_with_its_moments() {
+    let folder = Folder::new();
+    for kind in ["sgd", "adam", "adamw", "muon"] {
+        let optimizer = format!("optimizer.kind={kind}");
+        let sets = ["model.kind=mlp", &optimizer, "train.epochs=2"];
+        let value = folder.json(&[&small(&["verify-resume"], &sets)[..], &["--at-iteration", "7"]].concat());
+        assert_eq!(value["identical"], true, "{kind}");
+    }
+}
+
+#[test]
+fn accumulated_gradients_are_never_cut_by_a_stop() {
+    let folder = Folder::new();
+    let sets = ["model.kind=mlp", "train.accumulation=2", "train.epochs=2"];
+    let value = folder.json(&[&small(&["verify-resume"], &sets)[..], &["--at-iteration", "5"]].concat());
+    assert_eq!(value["identical"], true);
+}
+
+#[test]
+fn kills_at_any_moment_lose_nothing() {
+    let folder = Folder::new();
+    let sets = ["train.epochs=30", "checkpoint.every_iterations=3", "name=whole"];
+    folder.train(&sets);
+    let expected = receipt(&folder, "runs/whole-0001");
+    let mut kills = 0;
+    for moment in [40, 90, 150, 230] {
+        let name = format!("name=killed{moment}");
+        let mut child = folder.start(&small(&["train"], &[&sets[..2], &[&name]].concat()));
+        let run = format!("runs/killed{moment}-0001");
+        loop {
+            std::thread::sleep(Duration::from_millis(moment));
+            kills += usize::from(child.try_wait().unwrap().is_none());
+            let _ = child.kill();
+            child.wait().unwrap();
+            if !folder.path().join(&run).join("config.toml").is_file() {
+                // Killed before the run began: begin again, a little longer.
+                let _ = fs::remove_dir_all(folder.path().join(&run));
+                child = folder.start(&small(&["train"], &[&sets[..2], &[&name]].concat()));
+                std::thread::sleep(Duration::from_millis(300));
+                continue;
+            }
+            if kills.is_multiple_of(5) || folder.path().join(&run).join("model.bpk").is_file() {
+                break;
+            }
+            child = folder.start(&["resume", &run, "--quiet"]);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let ran = folder.kiln(&["resume", &run]);
+        assert!(ran.code == 0 || ran.stderr.contains("is complete"), "{}", ran.stderr);
+        assert_eq!(receipt(&folder, &run), expected, "{run}");
+        assert_eq!(folder.metrics(&run).len(), 30);
+    }
+    assert!(kills >= 4, "only {kills} kills met a living process");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_in_good_order_and_names_the_way_on() {
+    let folder = Folder::new();
+    let sets = ["train.epochs=500"];
+    let child = folder.start(&small(&["train"], &sets));
+    let metrics = folder.path().join("runs/smoke-0001/metrics.jsonl");
+    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 2 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut child = child;
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let record: Value = serde_json::from_str(&folder.read("runs/smoke-0001/run.json")).unwrap();
+    assert_eq!(record["status"], "interrupted");
+    assert!(folder.path().join("runs/smoke-0001/model.bpk").is_file(), "the best so far is kept");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_reported_and_the_one_before_is_used() {
+    for harm in ["truncate", "flip", "remove"] {
+        let folder = Folder::new();
+        let (whole, run) = killed_after_two_epochs(&folder);
+        let newest = checkpoints(&folder, run).pop().unwrap();
+        let path = folder.path().join(run).join("checkpoints").join(newest).join("optimizer.bpk");
+        damage(&path, harm);
+        let ran = folder.kiln(&["resume", run]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stderr.contains("is damaged"), "{harm}: {}", ran.stderr);
+        assert_eq!(folder.metrics(run), whole, "{harm}");
+    }
+}
+
+fn damage(path: &Path, harm: &str) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    match harm {
+        "truncate" => fs::write(path, &bytes[..middle]).unwrap(),
+        "flip" => {
+            bytes[middle] ^= 4;
+            fs::write(path, bytes).unwrap();
+        }
+        _ => fs::remove_file(path).unwrap(),
+    }
+}
+
+#[test]
+fn a_missing_run_record_does_not_stop_a_resume() {
+    let folder = Folder::new();
+    let (whole, run) = killed_after_two_epochs(&folder);
+    fs::remove_file(folder.path().join(run).join("run.json")).unwrap();
+    let ran = folder.kiln(&["resume", run]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(folder.metrics(run), whole);
+}
+
+#[test]
+fn a_changed_config_is_refused_with_the_difference() {
+    let folder = Folder::new();
+    let (_, run) = killed_after_two_epochs(&folder);
+    let path = format!("{run}/config.toml");
+    let text = folder.read(&path).replace("seed = 42", "seed = 43");
+    folder.write(&path, &text);
+    let ran = folder.kiln(&["resume", run]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("-seed = 42") && ran.stderr.contains("+seed = 43"), "{}", ran.stderr);
+}
+
+#[test]
+fn changed_data_is_refused() {
+    let folder = Folder::new();
+    let (_, run) = killed_after_two_epochs(&folder);
+    for name in checkpoints(&folder, run) {
+        // The state with another fingerprint, and a commit marker that agrees with it.
+        let checkpoint = folder.path().join(run).join("checkpoints").join(name);
+        let state = fs::read_to_string(checkpoint.join("state.json")).unwrap();
+        let mut value: Value = serde_json::from_str(&state).unwrap();
+        value["data_fingerprint"] = "0".repeat(64).into();
+        let state = value.to_string();
+        let commit = fs::read_to_string(checkpoint.join("commit.json")).unwrap();
+        let mut marker: Value = serde_json::from_str(&commit).unwrap();
+        marker["sha256"]["state.json"] = kiln::train::checkpoint::digest(state.as_bytes()).into();
+        fs::write(checkpoint.join("state.json"), state).unwrap();
+        fs::write(checkpoint.join("commit.json"), marker.to_string()).unwrap();
+    }
+    let ran = folder.kiln(&["resume", run]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("the data is not what this run was started on"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_finished_run_is_extended_and_not_resumed() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=2", "schedule.kind=cosine"]);
+    assert_eq!(folder.kiln(&["resume", "runs/smoke-0001"]).code, 2);
+    assert_eq!(folder.kiln(&["extend", "runs/smoke-0001", "--epochs", "2"]).code, 2);
+    let before = folder.metrics("runs/smoke-0001");
+    let summary = folder.json(&["extend", "runs/smoke-0001", "--epochs", "4"]);
+    assert_eq!(summary["epochs"], 4);
+    let after = folder.metrics("runs/smoke-0001");
+    assert_eq!(after[..2], before);
+    let rate = |line: &Value| line["learning_rate"].as_f64().unwrap();
+    assert_eq!(rate(&after[2]), rate(&after[3]), "held");
+    assert!(rate(&after[2]) <= rate(&after[1]), "no jump");
+    let record: Value = serde_json::from_str(&folder.read("runs/smoke-0001/run.json")).unwrap();
+    assert!(record["history"][0].as_str().unwrap().contains("held"), "{record}");
+}
+
+#[test]
+fn a_fork_begins_with_its_parents_weights_and_says_so() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=4"]);
+    let parent = folder.metrics("runs/smoke-0001");
+    folder.json(&["fork", "runs/smoke-0001", "--set", "train.epochs=1", "--set", "name=child"]);
+    let child = folder.metrics("runs/child-0001");
+    let loss = |line: &Value| line["train_loss"].as_f64().unwrap();
+    assert!(loss(&child[0]) < loss(&parent[0]), "it does not begin from nothing");
+    let record: Value = serde_json::from_str(&folder.read("runs/child-0001/run.json")).unwrap();
+    assert!(record["parent"].as_str().unwrap().contains("smoke-0001"));
+}
+
+#[test]
+fn two_processes_cannot_train_in_one_directory() {
+    let folder = Folder::new();
+    let (_, run) = killed_after_two_epochs(&folder);
+    let lock = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.path().join(run).join("lock")).unwrap();
+    lock.lock().unwrap();
+    let ran = folder.kiln(&["resume", run]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("is training in"), "{}", ran.stderr);
+    drop(lock);
+    assert_eq!(folder.kiln(&["resume", run]).code, 0);
+}
+
+#[test]
+fn resuming_what_is_no_run_says_what_was_found() {
+    let folder = Folder::new();
+    let ran = folder.kiln(&["resume", "nowhere"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("found nothing"), "{}", ran.stderr);
+}
