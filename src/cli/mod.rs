@@ -11,6 +11,7 @@ pub mod fork;
 pub mod plan;
 pub mod predict;
 pub mod resume;
+pub mod serve;
 pub mod train;
 pub mod ui;
 pub mod verify;
@@ -58,6 +59,8 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
+    /// Answer over HTTP what is in a picture, with a page to draw on
+    Serve(serve::ServeArguments),
     /// Write a run's model in another format
     Export(export::ExportArguments),
     /// Check a model file: its digest, and its golden samples replayed on a device
@@ -154,6 +157,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
+        Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),
         Command::Verify(arguments) => verify::run(arguments, ui),
         Command::VerifyResume(arguments) => verify_resume::run(arguments, ui),
