@@ -1,7 +1,7 @@
 //! Each limit holds, says so, and is lifted afterwards.
 
 use std::io::ErrorKind;
-use std::thread::{self, spawn};
+use std::thread::spawn;
 use std::time::Instant;
 
 use super::*;
@@ -29,7 +29,7 @@ fn a_client_that_trickles_is_cut_off() {
         if slow.send(byte).is_err() {
             break;
         }
-        thread::sleep(Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     }
     assert!(slow.receive().is_err());
     // Nothing at all, and nothing after an answer.
@@ -97,7 +97,7 @@ fn small_requests_do_not_wait_for_large_ones() {
         let reply = client.ask(&post("/v1/predict", "application/json", &large)).unwrap();
         (reply.status, Instant::now())
     });
-    thread::sleep(Duration::from_millis(100));
+    sleep(Duration::from_millis(100));
     assert_eq!(ask_json(&server, &body(&pixels(61))).status, 200);
     let small = Instant::now();
     let (status, end) = large.join().unwrap();
@@ -115,7 +115,7 @@ fn stopping_lets_requests_under_way_finish_and_takes_no_more() {
         let mut client = Client::connect(address).unwrap();
         client.ask(&post("/v1/predict", "application/json", &body(&pixels(SLOW)))).unwrap()
     });
-    thread::sleep(Duration::from_millis(200));
+    sleep(Duration::from_millis(200));
     server.stop().unwrap();
     assert_eq!(under_way.join().unwrap().json()["predictions"][0], expected(&pixels(SLOW)));
     assert!(idle.receive().is_err());
