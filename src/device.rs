@@ -92,10 +92,11 @@ impl FromStr for Request {
         };
         let names = Backend::ALL.map(Backend::name);
         let Some(backend) = Backend::ALL.into_iter().find(|backend| backend.name() == name) else {
-            let error = Error::usage(format!("device `{text}`: found `{name}`, allowed are auto, {}", names.join(", ")));
-            let nearest = names.into_iter().max_by(|a, b| {
-                strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name))
-            });
+            let error =
+                Error::usage(format!("device `{text}`: found `{name}`, allowed are auto, {}", names.join(", ")));
+            let nearest = names
+                .into_iter()
+                .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
             return Err(match nearest.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
                 Some(near) => error.tip(format!("did you mean `{near}`?")),
                 None => error,
@@ -104,12 +105,13 @@ impl FromStr for Request {
         match index.map(str::parse) {
             None => Ok(Self::Named(backend, None)),
             Some(Ok(_)) if backend.is_cpu() => {
-                Err(Error::usage(format!("device `{text}`: {name} has no adapters to choose from")).tip(format!("use `{name}`")))
+                Err(Error::usage(format!("device `{text}`: {name} has no adapters to choose from"))
+                    .tip(format!("use `{name}`")))
             }
             Some(Ok(index)) => Ok(Self::Named(backend, Some(index))),
-            Some(Err(_)) => Err(Error::usage(format!(
-                "device `{text}`: the adapter must be a number from 0 up, as in `{name}:0`"
-            ))),
+            Some(Err(_)) => {
+                Err(Error::usage(format!("device `{text}`: the adapter must be a number from 0 up, as in `{name}:0`")))
+            }
         }
     }
 }
@@ -243,7 +245,12 @@ fn named(backend: Backend, index: Option<usize>) -> Result<Opened> {
             .tip("`kiln devices` lists what this build has"));
     }
     if let Some(device) = cpu(backend) {
-        return Ok(Opened { device, backend, name: backend.name().into(), reason: format!("{backend} (CPU), as asked") });
+        return Ok(Opened {
+            device,
+            backend,
+            name: backend.name().into(),
+            reason: format!("{backend} (CPU), as asked"),
+        });
     }
     let mut found = adapters(backend);
     let position = match index {

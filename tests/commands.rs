@@ -43,7 +43,9 @@ fn a_broken_config_ends_with_2_and_leaves_nothing_behind() {
 #[test]
 fn a_backend_that_is_not_there_is_an_error_and_never_a_fallback() {
     let folder = Folder::new();
-    let ran = folder.kiln(&small(&["train"], &[]).into_iter().map(|word| if word == "flex" { "cuda" } else { word }).collect::<Vec<_>>());
+    let ran = folder.kiln(
+        &small(&["train"], &[]).into_iter().map(|word| if word == "flex" { "cuda" } else { word }).collect::<Vec<_>>(),
+    );
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("cuda"), "{}", ran.stderr);
     assert!(!folder.path().join("runs").exists());
@@ -52,7 +54,13 @@ fn a_backend_that_is_not_there_is_an_error_and_never_a_fallback() {
 #[test]
 fn wrong_words_on_the_command_line_end_with_2() {
     let folder = Folder::new();
-    for arguments in [&["trian"][..], &["train", "--epochz", "3"], &["eval"], &["train", "no-such-config"], &["eval", "no-such-model.bpk"]] {
+    for arguments in [
+        &["trian"][..],
+        &["train", "--epochz", "3"],
+        &["eval"],
+        &["train", "no-such-config"],
+        &["eval", "no-such-model.bpk"],
+    ] {
         let ran = folder.kiln(arguments);
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains("error"), "{arguments:?}: {}", ran.stderr);

@@ -39,7 +39,12 @@ impl Folder {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-        command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("CLICOLOR_FORCE");
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .env("NO_COLOR", "1")
+            .env_remove("CLICOLOR_FORCE");
         command
     }
 
@@ -84,7 +89,8 @@ impl Folder {
 pub fn small<'a>(command: &[&'a str], sets: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = [command, &["smoke", "--device", "flex"]].concat();
     let base = ["data.train=280", "data.test=60", "data.validation=40", "train.epochs=4", "train.batch_size=24"];
-    for set in base.into_iter().filter(|base| !sets.iter().any(|set| key(set) == key(base))).chain(sets.iter().copied()) {
+    for set in base.into_iter().filter(|base| !sets.iter().any(|set| key(set) == key(base))).chain(sets.iter().copied())
+    {
         arguments.extend(["--set", set]);
     }
     arguments

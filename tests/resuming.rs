@@ -239,7 +239,13 @@ fn a_fork_begins_with_its_parents_weights_and_says_so() {
 fn two_processes_cannot_train_in_one_directory() {
     let folder = Folder::new();
     let (_, run) = killed_after_two_epochs(&folder);
-    let lock = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(folder.path().join(run).join("lock")).unwrap();
+    let lock = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(folder.path().join(run).join("lock"))
+        .unwrap();
     lock.lock().unwrap();
     let ran = folder.kiln(&["resume", run]);
     assert_eq!(ran.code, 2);

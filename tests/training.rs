@@ -27,7 +27,13 @@ fn eval_measures_exactly_what_train_printed() {
     let evaluation = folder.json(&["eval", "runs/smoke-0001"]);
     assert_eq!(evaluation["correct"], summary["test_correct"]);
     assert_eq!(evaluation["accuracy"], summary["test_accuracy"]);
-    let confusion: i64 = evaluation["confusion"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap()).map(|n| n.as_i64().unwrap()).sum();
+    let confusion: i64 = evaluation["confusion"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|n| n.as_i64().unwrap())
+        .sum();
     assert_eq!(confusion, 60);
     assert_eq!(folder.kiln(&["eval", "runs/smoke-0001", "--require-accuracy", "1.1"]).code, 1);
 }
@@ -124,7 +130,13 @@ fn without_validation_images_the_last_epoch_is_kept() {
 fn a_loss_that_is_no_number_fails_the_run_and_names_the_iteration() {
     let folder = Folder::new();
     // Updates this large overflow within a few iterations.
-    let sets = ["model.kind=mlp", "optimizer.kind=sgd", "optimizer.learning_rate=1", "optimizer.momentum=0.999", "optimizer.weight_decay=1000"];
+    let sets = [
+        "model.kind=mlp",
+        "optimizer.kind=sgd",
+        "optimizer.learning_rate=1",
+        "optimizer.momentum=0.999",
+        "optimizer.weight_decay=1000",
+    ];
     let ran = folder.kiln(&small(&["train"], &sets));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("the loss became") && ran.stderr.contains("at iteration"), "{}", ran.stderr);
@@ -139,8 +151,19 @@ fn json_mode_prints_one_object_and_nothing_else() {
     assert_eq!(ran.stdout.lines().count(), 1);
     let value: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     for key in [
-        "run_dir", "model", "best_epoch", "epochs", "iterations", "validation_accuracy", "test_accuracy", "test_correct",
-        "test_total", "train_seconds", "images_per_second", "device", "seed",
+        "run_dir",
+        "model",
+        "best_epoch",
+        "epochs",
+        "iterations",
+        "validation_accuracy",
+        "test_accuracy",
+        "test_correct",
+        "test_total",
+        "train_seconds",
+        "images_per_second",
+        "device",
+        "seed",
     ] {
         assert!(value.get(key).is_some(), "{key}");
     }

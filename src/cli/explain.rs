@@ -58,7 +58,10 @@ fn forward(job: &Job, explanation: &Explanation, ui: &Ui) {
     let classes = &job.dataset.train.classes;
     ui.heading("\n2. Forward propagation");
     ui.out("From the input through the layers to the output; each computes its output from its input and its parameters.\n");
-    ui.out(&format!("{:<12} {:<38} {:>18} {:>11} {:>8} {:>8}", "layer", "what it does", "output shape", "parameters", "mean", "sd"));
+    ui.out(&format!(
+        "{:<12} {:<38} {:>18} {:>11} {:>8} {:>8}",
+        "layer", "what it does", "output shape", "parameters", "mean", "sd"
+    ));
     for (layer, summary) in explanation.layers.iter().zip(&job.plan.layers) {
         ui.out(&format!(
             "{:<12} {:<38} {:>18} {:>11} {:>8.3} {:>8.3}",

@@ -41,7 +41,10 @@ pub fn run(arguments: ExtendArguments, ui: &mut Ui) -> Result<()> {
         format!("extended to {} epochs, learning rate planned anew over all of them (it jumps),", arguments.epochs)
     } else {
         experiment.schedule.epochs = Some(planned_over);
-        format!("extended to {} epochs, learning rate held at its value at the end of epoch {planned_over},", arguments.epochs)
+        format!(
+            "extended to {} epochs, learning rate held at its value at the end of epoch {planned_over},",
+            arguments.epochs
+        )
     };
     stopped.go_on(experiment, &arguments.display, &words, ui)
 }

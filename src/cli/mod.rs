@@ -29,7 +29,9 @@ use ui::{Mode, Ui};
 /// Train, evaluate, export and serve small-image classifiers, from a config file.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Start with `kiln train`: it trains on all of MNIST, offline, and ends with a verified model file.")]
+#[command(
+    after_help = "Start with `kiln train`: it trains on all of MNIST, offline, and ends with a verified model file."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

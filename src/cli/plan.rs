@@ -17,7 +17,8 @@ pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
     let dataset = data::open(&experiment.data, experiment.seed)?;
     let plan = train::plan_for(&experiment, &dataset)?;
     if ui.mode() == Mode::Json {
-        let value = serde_json::to_value(&plan).map_err(|error| Error::failed("cannot encode the plan").caused_by(error))?;
+        let value =
+            serde_json::to_value(&plan).map_err(|error| Error::failed("cannot encode the plan").caused_by(error))?;
         ui.json(&value);
     } else {
         ui.out(&plan.render());

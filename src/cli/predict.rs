@@ -53,7 +53,8 @@ pub fn run(arguments: PredictArguments, ui: &mut Ui) -> Result<()> {
     let width = sources.iter().map(|source| source.name().chars().count()).max().unwrap_or(0).min(60);
     let mut failed = 0;
     for chunk in sources.chunks(CHUNK) {
-        let inputs: Vec<Result<Vec<u8>>> = chunk.par_iter().map(|source| source.input(&predictor, arguments.raw)).collect();
+        let inputs: Vec<Result<Vec<u8>>> =
+            chunk.par_iter().map(|source| source.input(&predictor, arguments.raw)).collect();
         let usable: Vec<&[u8]> = inputs.iter().filter_map(|input| input.as_deref().ok()).collect();
         let mut predictions = predictor.predict_prepared(&usable)?.into_iter();
         for (source, input) in chunk.iter().zip(&inputs) {
@@ -77,12 +78,21 @@ pub fn run(arguments: PredictArguments, ui: &mut Ui) -> Result<()> {
     }
 }
 
-fn say(ui: &Ui, arguments: &PredictArguments, name: &str, width: usize, prediction: &Prediction, predictor: &Predictor) {
+fn say(
+    ui: &Ui,
+    arguments: &PredictArguments,
+    name: &str,
+    width: usize,
+    prediction: &Prediction,
+    predictor: &Predictor,
+) {
     let ranked = &prediction.ranked[..arguments.top.clamp(1, prediction.ranked.len())];
     if ui.mode() == Mode::Json {
         let answers: Vec<_> =
             ranked.iter().map(|answer| json!({ "label": answer.label, "probability": answer.probability })).collect();
-        ui.json(&json!({ "picture": name, "label": ranked[0].label, "probability": ranked[0].probability, "top": answers }));
+        ui.json(
+            &json!({ "picture": name, "label": ranked[0].label, "probability": ranked[0].probability, "top": answers }),
+        );
     } else {
         let answers: Vec<String> =
             ranked.iter().map(|answer| format!("{} {:.2} %", answer.label, answer.probability * 100.0)).collect();
@@ -128,9 +138,9 @@ impl Source {
 
     fn input(&self, predictor: &Predictor, raw: bool) -> Result<Vec<u8>> {
         let preprocess = &predictor.manifest().preprocess;
-        let input = self.decode().and_then(|image| {
-            if raw { picture::raw(&image, preprocess) } else { picture::fit(&image, preprocess) }
-        });
+        let input = self
+            .decode()
+            .and_then(|image| if raw { picture::raw(&image, preprocess) } else { picture::fit(&image, preprocess) });
         input.map_err(|error| Error::usage(format!("cannot use the picture `{}`", self.name())).caused_by(error))
     }
 }

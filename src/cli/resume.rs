@@ -89,7 +89,8 @@ impl StoppedRun {
     pub fn go_on(self, experiment: Experiment, display: &DisplayArguments, verb: &str, ui: &Ui) -> Result<()> {
         let job = Job::prepare(experiment, display, ui)?;
         let mut record = self.record.unwrap_or_else(|| job.record(None));
-        let trained_on = self.checkpoint.as_ref().map_or(&record.data_fingerprint, |found| &found.state.data_fingerprint);
+        let trained_on =
+            self.checkpoint.as_ref().map_or(&record.data_fingerprint, |found| &found.state.data_fingerprint);
         if *trained_on != job.dataset.fingerprint {
             return Err(Error::usage("the data is not what this run was started on")
                 .caused_by(format!("its SHA-256 was {trained_on}, now it is {}", job.dataset.fingerprint))

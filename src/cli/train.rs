@@ -95,7 +95,9 @@ impl Job {
     /// Opens device and data, plans, and says all of it.
     pub fn prepare(experiment: Experiment, display: &DisplayArguments, ui: &Ui) -> Result<Self> {
         if display.ui == Interface::Tui && !cfg!(feature = "tui") {
-            return Err(Error::usage("the dashboard is not in this build").tip("build it in: cargo run --features tui -- …"));
+            return Err(
+                Error::usage("the dashboard is not in this build").tip("build it in: cargo run --features tui -- …")
+            );
         }
         let device = open_device(&experiment.device)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
@@ -177,7 +179,11 @@ impl Job {
         let session = self.session(Some(run.clone()), interrupter());
         let outcome = session.run(start, Box::new(ui.training())).map_err(|error| {
             let resumable = run.checkpoints().read_dir().is_ok_and(|mut entries| entries.next().is_some());
-            if resumable { error.tip(format!("go on from the last checkpoint: kiln resume {}", run.path().display())) } else { error }
+            if resumable {
+                error.tip(format!("go on from the last checkpoint: kiln resume {}", run.path().display()))
+            } else {
+                error
+            }
         })?;
         let evaluation = match &outcome.best {
             Some(weights) => Some(self.export(run, &outcome, weights, ui)?),
@@ -202,10 +208,9 @@ impl Job {
             ui.out(&run.model().display().to_string());
         }
         match self.display.require_accuracy {
-            Some(required) if evaluation.accuracy < required => Err(Error::failed(format!(
-                "test accuracy {:.4} is below the required {required}",
-                evaluation.accuracy
-            ))),
+            Some(required) if evaluation.accuracy < required => {
+                Err(Error::failed(format!("test accuracy {:.4} is below the required {required}", evaluation.accuracy)))
+            }
             _ => Ok(()),
         }
     }

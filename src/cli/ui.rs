@@ -151,7 +151,8 @@ impl Observer for TrainingLines {
         }
         let total = (moment.epochs * moment.iterations) as f64;
         let done = ((moment.epoch - 1) * moment.iterations + moment.iteration) as f64;
-        let left = Duration::from_secs_f64(self.begun.elapsed().as_secs_f64() / done.max(1.0) * (total - done).max(0.0));
+        let left =
+            Duration::from_secs_f64(self.begun.elapsed().as_secs_f64() / done.max(1.0) * (total - done).max(0.0));
         let prefix = format!("epoch {:>2}/{}", moment.epoch, moment.epochs);
         let message = format!(
             "loss {:.4}  accuracy {:.2} %  {} images/s  {} left",
@@ -171,13 +172,19 @@ impl Observer for TrainingLines {
             bar.finish_and_clear();
         }
         if self.epochs_done == 0 {
-            self.ui.aside("epoch  iteration  learning rate  train loss  train acc.  valid. loss  valid. acc.  images/s   time");
+            self.ui.aside(
+                "epoch  iteration  learning rate  train loss  train acc.  valid. loss  valid. acc.  images/s   time",
+            );
         }
         self.epochs_done += 1;
         let figure = |value: Option<f64>, scale: f64, decimals: usize, unit: &str| {
             value.map_or_else(|| "-".to_owned(), |value| format!("{:.decimals$}{unit}", value * scale))
         };
-        let mark = if best && metrics.validation_accuracy.is_some() { format!("  {GREEN}best{GREEN:#}") } else { String::new() };
+        let mark = if best && metrics.validation_accuracy.is_some() {
+            format!("  {GREEN}best{GREEN:#}")
+        } else {
+            String::new()
+        };
         self.ui.say(&format!(
             "{:>2}/{:<2}  {:>9}  {:>13.3e}  {:>10.4}  {:>9.2}%  {:>11}  {:>11}  {:>8}  {:>5}{mark}",
             metrics.epoch,

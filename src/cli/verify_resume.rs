@@ -32,8 +32,8 @@ pub fn run(arguments: VerifyResumeArguments, ui: &mut Ui) -> Result<()> {
     if !(1..total).contains(&stop_at) {
         return Err(Error::usage(format!("--at-iteration: must be 1 to {}, got {stop_at}", total - 1)));
     }
-    let folder = tempfile::tempdir()
-        .map_err(|error| Error::failed("cannot make a temporary folder").caused_by(error))?;
+    let folder =
+        tempfile::tempdir().map_err(|error| Error::failed("cannot make a temporary folder").caused_by(error))?;
     let (whole, parts) = (RunDir::create(folder.path(), "whole")?, RunDir::create(folder.path(), "parts")?);
     ui.say(&format!("training twice: without a stop, and stopped after iteration {stop_at} of {total} and resumed"));
     let mut session = job.session(None, Interrupter::new());

@@ -97,7 +97,13 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_and_times_are_said_plainly() {
-        assert_eq!([thousands(0_u32), thousands(999_u32), thousands(1_000_u32), thousands(60_000_000_u32)], ["0", "999", "1,000", "60,000,000"]);
-        assert_eq!([duration(0.84), duration(42.2), duration(185.0), duration(7800.0)], ["0.8 s", "42 s", "3 min 5 s", "2 h 10 min"]);
+        assert_eq!(
+            [thousands(0_u32), thousands(999_u32), thousands(1_000_u32), thousands(60_000_000_u32)],
+            ["0", "999", "1,000", "60,000,000"]
+        );
+        assert_eq!(
+            [duration(0.84), duration(42.2), duration(185.0), duration(7800.0)],
+            ["0.8 s", "42 s", "3 min 5 s", "2 h 10 min"]
+        );
     }
 }

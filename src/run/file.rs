@@ -61,8 +61,7 @@ pub fn append_line(path: &Path, line: &str) -> Result<()> {
 
 /// Reads a whole file as text.
 pub fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path)
-        .map_err(|error| Error::usage(format!("cannot read `{}`", path.display())).caused_by(error))
+    fs::read_to_string(path).map_err(|error| Error::usage(format!("cannot read `{}`", path.display())).caused_by(error))
 }
 
 /// Reads a whole file.

@@ -91,8 +91,12 @@ async fn next(body: &mut Body) -> Result<Option<axum::body::Bytes>, Refusal> {
                 }
             }
             Some(Err(_)) => {
-                return Err(Refusal::new(StatusCode::BAD_REQUEST, "incomplete_body", "the body ended before its length")
-                    .tip("send as many bytes as `Content-Length` says, or whole chunks"));
+                return Err(Refusal::new(
+                    StatusCode::BAD_REQUEST,
+                    "incomplete_body",
+                    "the body ended before its length",
+                )
+                .tip("send as many bytes as `Content-Length` says, or whole chunks"));
             }
         }
     }

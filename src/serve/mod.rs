@@ -154,9 +154,7 @@ impl Server {
     pub fn until_interrupted(self, stopping: impl FnOnce()) -> Result<()> {
         let runtime = self.runtime.as_ref().map(Runtime::handle).cloned();
         let Some(runtime) = runtime else { return Ok(()) };
-        runtime
-            .block_on(interrupted())
-            .map_err(|error| Error::failed("cannot receive signals").caused_by(error))?;
+        runtime.block_on(interrupted()).map_err(|error| Error::failed("cannot receive signals").caused_by(error))?;
         stopping();
         let (sender, done) = std::sync::mpsc::channel();
         let impatient = sender.clone();

@@ -170,10 +170,14 @@ impl Steps<'_> {
         let accumulation = self.course.experiment.train.accumulation;
         let mut accumulator = GradientsAccumulator::new();
         self.course.train.set_position(self.course.state.epoch, self.course.state.iteration_in_epoch);
-        self.event(LearnerEvent::StartSplit { epoch_number: self.course.state.epoch, total_items: loader.num_items() })?;
+        self.event(LearnerEvent::StartSplit {
+            epoch_number: self.course.state.epoch,
+            total_items: loader.num_items(),
+        })?;
         let mut iterator = loader.iter();
         while let Some(batch) = iterator.next() {
-            let batch = batch.map_err(|error| Error::failed("cannot make the next batch").caused_by(error.to_string()))?;
+            let batch =
+                batch.map_err(|error| Error::failed("cannot make the next batch").caused_by(error.to_string()))?;
             let images = batch.size;
             let step = self.learner.train_step(batch);
             let state = &mut self.course.state;
@@ -192,8 +196,12 @@ impl Steps<'_> {
             }
             self.note(&step.item, images);
             if self.course.feed_metrics {
-                let item =
-                    TrainingItem::new(step.item, iterator.progress(), Some(self.course.state.iteration), Some(self.learner.lr_current()));
+                let item = TrainingItem::new(
+                    step.item,
+                    iterator.progress(),
+                    Some(self.course.state.iteration),
+                    Some(self.learner.lr_current()),
+                );
                 self.event(LearnerEvent::ProcessedItem(item))?;
             }
             let wants_stop = self.wants_stop();
@@ -323,9 +331,8 @@ impl Steps<'_> {
             return Some(format!("validation accuracy {reached:.4} reached stop_at.validation_accuracy = {goal}"));
         }
         let patience = experiment.early_stopping.patience?;
-        (state.epochs_without_improvement >= patience).then(|| {
-            format!("the validation loss has not improved for {patience} epochs (early_stopping.patience)")
-        })
+        (state.epochs_without_improvement >= patience)
+            .then(|| format!("the validation loss has not improved for {patience} epochs (early_stopping.patience)"))
     }
 
     fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<Tally> {
@@ -337,7 +344,8 @@ impl Steps<'_> {
         let mut iterator = loader.iter();
         let mut iteration = 0;
         while let Some(batch) = iterator.next() {
-            let batch = batch.map_err(|error| Error::failed("cannot make a validation batch").caused_by(error.to_string()))?;
+            let batch =
+                batch.map_err(|error| Error::failed("cannot make a validation batch").caused_by(error.to_string()))?;
             let images = batch.size;
             let output = InferenceStep::step(model, batch);
             iteration += 1;
@@ -384,11 +392,15 @@ impl Steps<'_> {
         if !self.course.feed_metrics {
             return Ok(());
         }
-        self.events.process_train(event).map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
+        self.events
+            .process_train(event)
+            .map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
     }
 
     fn valid_event(&mut self, event: LearnerEvent<ClassificationOutput>) -> Result<()> {
-        self.events.process_valid(event).map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
+        self.events
+            .process_valid(event)
+            .map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
     }
 }
 
@@ -399,7 +411,9 @@ fn count_correct(output: &ClassificationOutput) -> Tensor<1, Int> {
 }
 
 fn read_all(steps: &[PendingStep]) -> Result<(Vec<f32>, Vec<u64>)> {
-    let unreadable = |error: &dyn std::fmt::Debug| Error::failed("cannot read the loss from the device").caused_by(format!("{error:?}"));
+    let unreadable = |error: &dyn std::fmt::Debug| {
+        Error::failed("cannot read the loss from the device").caused_by(format!("{error:?}"))
+    };
     let losses = Tensor::cat(steps.iter().map(|step| step.loss.clone()).collect(), 0);
     let correct = Tensor::cat(steps.iter().map(|step| step.correct.clone()).collect(), 0);
     let losses = losses.into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;

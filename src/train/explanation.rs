@@ -112,7 +112,8 @@ pub fn explain(session: &Session) -> Result<Explanation> {
         .into_iter()
         .filter_map(|norm| {
             let (old, new) = (&before.get(&norm.name)?.values, &after.get(&norm.name)?.values);
-            let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
+            let squares =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
             let change = squares(&mut old.iter().zip(new).map(|(old, new)| new - old)).sqrt();
             let size = squares(&mut old.iter().copied()).sqrt();
             Some(Parameter {
@@ -143,7 +144,8 @@ fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
         Error::failed("the predictions cannot be read from the device").caused_by(format!("{error:?}"))
     };
     let classes = output.output.dims()[1];
-    let logits = output.output.clone().without_autodiff().into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
+    let logits =
+        output.output.clone().without_autodiff().into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
     let labels = output.targets.clone().without_autodiff().into_data();
     let row = |(row, label): (&[f32], i64)| {
         let predicted = argmax(row);

@@ -84,8 +84,7 @@ impl Optimizer for Sgd {
         state: Option<SgdState<D>>,
     ) -> (Tensor<D>, Option<SgdState<D>>) {
         let velocity = state.map_or_else(|| parameter.zeros_like(), |state| state.velocity);
-        let step =
-            SgdStep { learning_rate, momentum: self.momentum, nesterov: self.nesterov, penalty: self.penalty };
+        let step = SgdStep { learning_rate, momentum: self.momentum, nesterov: self.nesterov, penalty: self.penalty };
         let (parameter, velocity) = ops::sgd(step, gradient, parameter, velocity);
         (parameter, Some(SgdState { velocity }))
     }

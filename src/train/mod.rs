@@ -48,7 +48,14 @@ pub struct TrainConfig {
 
 impl Default for TrainConfig {
     fn default() -> Self {
-        Self { epochs: 10, batch_size: 100, drop_last: false, iterations_per_epoch: None, accumulation: 1, clip_norm: None }
+        Self {
+            epochs: 10,
+            batch_size: 100,
+            drop_last: false,
+            iterations_per_epoch: None,
+            accumulation: 1,
+            clip_norm: None,
+        }
     }
 }
 

@@ -58,8 +58,8 @@ fn difference(one: &Outcome, other: &Outcome) -> Result<Receipt> {
 /// The epochs' figures without the times, which differ between any two runs.
 fn timeless(outcome: &Outcome) -> Result<Vec<EpochMetrics>> {
     let parse = |line: &String| {
-        let metrics: EpochMetrics = serde_json::from_str(line)
-            .map_err(|error| Error::failed("unreadable metrics").caused_by(error))?;
+        let metrics: EpochMetrics =
+            serde_json::from_str(line).map_err(|error| Error::failed("unreadable metrics").caused_by(error))?;
         Ok(EpochMetrics { images_per_second: 0.0, seconds: 0.0, ..metrics })
     };
     outcome.state.metrics.iter().map(parse).collect()

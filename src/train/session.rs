@@ -125,7 +125,8 @@ impl Session<'_> {
     pub fn weights_of(&self, checkpoint: &Checkpoint) -> Result<Weights> {
         let bytes = checkpoint.records.get(RECORDS[0]).cloned().unwrap_or_default();
         let unusable = |error: String| {
-            Error::failed(format!("checkpoint `{}` does not fit this model", checkpoint.path.display())).caused_by(error)
+            Error::failed(format!("checkpoint `{}` does not fit this model", checkpoint.path.display()))
+                .caused_by(error)
         };
         let record =
             ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(|error| unusable(error.to_string()))?;
@@ -205,8 +206,9 @@ impl Session<'_> {
             .with_training_strategy(TrainingStrategy::Custom(strategy.clone()));
         let training = self.with_renderer(training);
         // Burn and its backends panic on device errors; the run must end with a message and stay resumable.
-        let result = catch_unwind(AssertUnwindSafe(|| training.launch(learner)))
-            .map_err(|panic| Error::failed("training stopped by a panic inside a dependency").caused_by(panic_text(&panic)))?;
+        let result = catch_unwind(AssertUnwindSafe(|| training.launch(learner))).map_err(|panic| {
+            Error::failed("training stopped by a panic inside a dependency").caused_by(panic_text(&panic))
+        })?;
         let (course, ending) =
             strategy.take_ending().ok_or_else(|| Error::failed("training ended without having begun"))?;
         let ending = match result.error {

@@ -57,6 +57,8 @@ async function draw(page, strokes) {
     await page.mouse.move(...first);
     await page.mouse.down();
     for (const point of rest) await page.mouse.move(...point, { steps: 3 });
+    // An answer to an earlier stroke is not the one to wait for.
+    await page.evaluate(() => (document.getElementById("spoken").textContent = ""));
     await page.mouse.up();
   }
 }

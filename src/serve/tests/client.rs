@@ -42,8 +42,9 @@ impl Reply {
 /// The bytes of a request with a body.
 pub fn post(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head =
-        format!("POST {path} HTTP/1.1\r\nHost: kiln\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: kiln\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
 }
 

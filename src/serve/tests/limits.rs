@@ -61,7 +61,8 @@ fn more_than_can_be_done_is_refused_at_once() {
         let mut client = Client::connect(address).unwrap();
         client.ask(&post("/v1/predict", "application/json", &body(&pixels(60)))).unwrap()
     };
-    let replies: Vec<_> = (0..12).map(|_| spawn(ask)).collect::<Vec<_>>().into_iter().map(|one| one.join().unwrap()).collect();
+    let replies: Vec<_> =
+        (0..12).map(|_| spawn(ask)).collect::<Vec<_>>().into_iter().map(|one| one.join().unwrap()).collect();
     let served = replies.iter().filter(|reply| reply.status == 200).count();
     assert!((2..12).contains(&served), "{served}");
     for reply in replies.iter().filter(|reply| reply.status != 200) {
@@ -129,5 +130,7 @@ fn a_server_says_why_it_cannot_start() {
     let error = Server::start(Arc::new(Toy::new()), &taken).unwrap_err().render();
     assert!(error.contains("cannot listen on `127.0.0.1:") && error.contains("tip: choose another"), "{error}");
     let none = Options { batch_size: 0, ..Options::default() };
-    assert!(Server::start(Arc::new(Toy::new()), &none).unwrap_err().render().contains("`batch-size`: must be more than 0"));
+    assert!(
+        Server::start(Arc::new(Toy::new()), &none).unwrap_err().render().contains("`batch-size`: must be more than 0")
+    );
 }

@@ -40,7 +40,7 @@ fn broken_requests_change_no_answer() {
     scope(|scope| {
         let runs = (0..4).map(|seed| {
             let (server, good) = (&server, &good);
-            scope.spawn(move || fuzz::run(server.address(), good, seed, 1000).unwrap())
+            scope.spawn(move || fuzz::run(server.address(), good, seed, 1000, <[u8]>::eq).unwrap())
         });
         for run in runs.collect::<Vec<_>>() {
             let tally = run.join().unwrap();
