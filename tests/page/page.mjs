@@ -199,7 +199,7 @@ async function recognises(page) {
 }
 
 async function screenshot(page) {
-  await page.setViewportSize({ width: 1000, height: 640 });
+  await page.setViewportSize({ width: 1000, height: 660 });
   await page.emulateMedia({ colorScheme: "light" });
   await draw(page, DIGITS[3]);
   await answer(page);
