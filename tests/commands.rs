@@ -8,7 +8,7 @@ use crate::fixture::{Folder, small};
 fn the_articles_arithmetic_is_exact() {
     let folder = Folder::new();
     let plan = folder.json(&["plan", "batch-iteration-epoch"]);
-    assert_eq!(plan["train_images"], 60_000);
+    assert_eq!(plan["images"]["train"], 60_000);
     assert_eq!(plan["batch_size"], 100);
     assert_eq!(plan["iterations_per_epoch"], 600);
     assert_eq!(plan["epochs"], 30);

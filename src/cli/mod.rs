@@ -8,6 +8,7 @@ pub mod explain;
 pub mod export;
 pub mod extend;
 pub mod fork;
+pub mod import;
 pub mod plan;
 pub mod predict;
 pub mod resume;
@@ -65,6 +66,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Write a run's model in another format
     Export(export::ExportArguments),
+    /// Make a model file of weights that PyTorch trained
+    Import(import::ImportArguments),
     /// Check a model file: its digest, and its golden samples replayed on a device
     Verify(verify::VerifyArguments),
     /// Prove that a stopped and resumed run is the same run to the last bit
@@ -161,6 +164,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),
+        Command::Import(arguments) => import::run(arguments, ui),
         Command::Verify(arguments) => verify::run(arguments, ui),
         Command::VerifyResume(arguments) => verify_resume::run(arguments, ui),
         Command::Explain(arguments) => explain::run(arguments, ui),

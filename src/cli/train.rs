@@ -21,8 +21,10 @@ use crate::predict::Predictor;
 use crate::run::lock::RunLock;
 use crate::run::record::now;
 use crate::run::{RunDir, RunRecord, Status, file};
+use crate::train::checkpoint::CheckpointStore;
 use crate::train::epoch_loop::Ending;
 use crate::train::session::{Outcome, Session, Start};
+use crate::train::state::LoopState;
 use crate::{Error, Result, report};
 
 /// The arguments of `kiln train`.
@@ -177,16 +179,9 @@ impl Job {
 
     fn train_locked(&self, run: &RunDir, record: &mut RunRecord, start: Start, ui: &Ui) -> Result<()> {
         let session = self.session(Some(run.clone()), interrupter());
-        let outcome = session.run(start, Box::new(ui.training())).map_err(|error| {
-            let resumable = run.checkpoints().read_dir().is_ok_and(|mut entries| entries.next().is_some());
-            if resumable {
-                error.tip(format!("go on from the last checkpoint: kiln resume {}", run.path().display()))
-            } else {
-                error
-            }
-        })?;
+        let outcome = session.run(start, Box::new(ui.training())).map_err(|error| self.salvage(&session, error, run, ui))?;
         let evaluation = match &outcome.best {
-            Some(weights) => Some(self.export(run, &outcome, weights, ui)?),
+            Some(weights) => Some(self.export(run, &outcome.state, weights, ui)?),
             None => None,
         };
         if outcome.ending == Ending::Interrupted {
@@ -215,8 +210,27 @@ impl Job {
         }
     }
 
+    /// Exports the best epoch of a run that failed, if it finished one, and adds the way on to the error.
+    fn salvage(&self, session: &Session, error: Error, run: &RunDir, ui: &Ui) -> Error {
+        let path = run.path().display();
+        let checkpoints = CheckpointStore::open(run.checkpoints());
+        let Ok((Some(newest), _)) = checkpoints.as_ref().map_or(Ok((None, Vec::new())), CheckpointStore::newest_intact) else {
+            return error;
+        };
+        let best = newest.state.best.and_then(|best| checkpoints.ok()?.load(best.iteration).ok());
+        let exported = best.is_some_and(|best| {
+            session.weights_of(&best).and_then(|weights| self.export(run, &newest.state, &weights, ui)).is_ok()
+        });
+        // An error that knows its remedy asks for a changed config, which is a new run.
+        match (exported, error.tips().is_empty()) {
+            (true, false) => error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE")),
+            (_, true) => error.tip(format!("go on from the last checkpoint: kiln resume {path}")),
+            (false, false) => error,
+        }
+    }
+
     /// Writes the artifact of `weights`, reads it back, and measures what was read on the test images.
-    fn export(&self, run: &RunDir, outcome: &Outcome, weights: &Weights, ui: &Ui) -> Result<Evaluation> {
+    fn export(&self, run: &RunDir, state: &LoopState, weights: &Weights, ui: &Ui) -> Result<Evaluation> {
         let mut manifest = Manifest::describe(artifact::Description {
             experiment: &self.experiment,
             preprocess: &self.preprocess,
@@ -227,7 +241,7 @@ impl Job {
         })?;
         let predictor = Predictor::new(manifest.clone(), weights, &self.device.device)?;
         let evaluation = measure(ui, &predictor, &self.dataset.test)?;
-        if let Some(best) = outcome.state.best {
+        if let Some(best) = state.best {
             manifest.metrics.insert("best_epoch".into(), json!(best.epoch));
             if !self.dataset.validation.is_empty() {
                 manifest.metrics.insert("validation_accuracy".into(), json!(best.validation.accuracy()));

@@ -153,7 +153,131 @@ fn every_broken_idx_folder_is_refused_with_file_found_and_allowed() {
             pack(folder, TRAIN_IMAGES, &gzip(&header(0x803, &[60_000, 512, 512])));
         }),
     ];
-    insta::assert_snapshot!(messages("idx", write_idx, damages), @"");
+    insta::assert_snapshot!(messages("idx", write_idx, damages), @r#"
+    # no folder
+    error: `data.path`: cannot read the folder `DATA`
+    caused by: No such file or directory (os error 2)
+    tip: `data.path` must be a folder with four IDX files under MNIST's names
+
+    # empty folder
+    error: `DATA/train-images-idx3-ubyte`: no such file, nor with `.gz`
+    tip: the folder must hold train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each plain or with `.gz`; it holds nothing
+
+    # one file missing
+    error: `DATA/t10k-labels-idx1-ubyte`: no such file, nor with `.gz`
+    tip: the folder must hold train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each plain or with `.gz`; it holds t10k-images-idx3-ubyte, train-images-idx3-ubyte, train-labels-idx1-ubyte
+
+    # a folder for a file
+    error: `DATA/train-labels-idx1-ubyte`: must be a file, got a folder or a device
+    tip: point `data.path` at the folder that holds the four files themselves
+
+    # empty file
+    error: `DATA/train-images-idx3-ubyte`: must start with a header of 16 bytes, got 0 bytes in all
+    tip: the file was cut off; copy or download it again
+
+    # cut in the header
+    error: `DATA/train-images-idx3-ubyte`: must start with a header of 16 bytes, got 10 bytes in all
+    tip: the file was cut off; copy or download it again
+
+    # cut in the pixels
+    error: `DATA/train-images-idx3-ubyte`: must hold 120 bytes after its header, which says 6 x 4 x 5, got 84
+    tip: the file is damaged; copy or download it again
+
+    # cut in the labels
+    error: `DATA/train-labels-idx1-ubyte`: must hold 6 bytes after its header, which says 6, got 4
+    tip: the file is damaged; copy or download it again
+
+    # trailing bytes
+    error: `DATA/t10k-images-idx3-ubyte`: must hold 60 bytes after its header, which says 3 x 4 x 5, got more than 60
+    tip: the file is damaged; copy or download it again
+
+    # a web page
+    error: `DATA/train-images-idx3-ubyte`: must start with 0x00000803 (images: unsigned bytes, 3 dimensions), got 0x3c21444f (not IDX)
+    tip: this is no IDX file; copy or download it again
+
+    # images and labels swapped
+    error: `DATA/train-images-idx3-ubyte`: must start with 0x00000803 (images: unsigned bytes, 3 dimensions), got 0x00000801 (unsigned bytes, 1 dimension)
+    tip: images and labels are swapped
+
+    # packed without the ending
+    error: `DATA/train-images-idx3-ubyte`: must start with 0x00000803 (images: unsigned bytes, 3 dimensions), got 0x1f8b0800 (gzip-compressed)
+    tip: give its name the ending `.gz`
+
+    # floats
+    error: `DATA/train-images-idx3-ubyte`: must start with 0x00000803 (images: unsigned bytes, 3 dimensions), got 0x00000d03 (32-bit floats, 3 dimensions)
+    tip: kiln reads IDX images as [images, rows, columns] and labels as [images], both of unsigned bytes
+
+    # colour images
+    error: `DATA/train-images-idx3-ubyte`: must start with 0x00000803 (images: unsigned bytes, 3 dimensions), got 0x00000804 (unsigned bytes, 4 dimensions)
+    tip: kiln reads IDX images as [images, rows, columns] and labels as [images], both of unsigned bytes
+
+    # a header that claims terabytes
+    error: `DATA/train-images-idx3-ubyte`: may hold at most 17179869184 bytes, its header claims 1073741823750000
+    tip: the header is damaged, or the set is too large for kiln, which keeps it in memory
+
+    # a header that claims more than is there
+    error: `DATA/train-images-idx3-ubyte`: must hold 47040000 bytes after its header, which says 60000 x 28 x 28, got 0
+    tip: the file is damaged; copy or download it again
+
+    # no images
+    error: `DATA/train-images-idx3-ubyte`: must hold at least 1 image, got 0
+    tip: the file is empty; make it again
+
+    # no labels
+    error: `DATA/t10k-labels-idx1-ubyte`: must hold at least 1 label, got 0
+    tip: the file is empty; make it again
+
+    # images without rows
+    error: `DATA/train-images-idx3-ubyte`: images must have 1 to 512 rows, got 0
+    tip: the header is damaged, or the images must be made smaller
+
+    # images too wide
+    error: `DATA/train-images-idx3-ubyte`: images must have 1 to 512 columns, got 513
+    tip: the header is damaged, or the images must be made smaller
+
+    # a label too few
+    error: `DATA/train-labels-idx1-ubyte`: must hold one label for each of the 6 images in `DATA/train-images-idx3-ubyte`, got 5
+    tip: the two files come from different sets, or one was cut off when it was made
+
+    # test images of another size
+    error: `DATA/t10k-images-idx3-ubyte`: images must be 4 x 5 pixels as in `DATA/train-images-idx3-ubyte`, got 5 x 4 pixels
+    tip: training and test images must have the same size
+
+    # a class without images
+    error: `DATA/train-labels-idx1-ubyte`: labels must be 0, 1, 2 and so on without a gap, got labels up to 3 but no 2
+    tip: renumber the labels from 0; every class needs at least one training image
+
+    # one class
+    error: `DATA/train-labels-idx1-ubyte`: there must be at least 2 classes, got 1: every label is 0
+    tip: a classifier needs something to tell apart
+
+    # a test label of no class
+    error: `DATA/t10k-labels-idx1-ubyte`: labels must be 0 to 2, the classes of the training labels, got 7 at index 2
+    tip: training and test labels must use the same classes
+
+    # packed and cut
+    error: `DATA/train-images-idx3-ubyte.gz`: cannot be read
+    caused by: incomplete deflate stream
+    tip: check that it is a complete gzip file; download it again
+
+    # packed and flipped
+    error: `DATA/train-images-idx3-ubyte.gz`: cannot be read
+    caused by: corrupt gzip stream does not have a matching checksum
+    tip: check that it is a complete gzip file; download it again
+
+    # not packed but so named
+    error: `DATA/train-images-idx3-ubyte.gz`: cannot be read
+    caused by: invalid gzip header
+    tip: check that it is a complete gzip file; download it again
+
+    # a bomb
+    error: `DATA/train-images-idx3-ubyte.gz`: must hold 120 bytes after its header, which says 6 x 4 x 5, got more than 120
+    tip: the file is damaged; copy or download it again
+
+    # packed, claiming more than it can hold
+    error: `DATA/train-images-idx3-ubyte.gz`: must hold 15728640000 bytes after its header, which says 60000 x 512 x 512, got at most 34040
+    tip: the file is damaged; copy or download it again
+    "#);
 }
 
 fn write_picture(path: &Path, shade: u8) {
@@ -225,5 +349,72 @@ fn every_broken_folder_of_pictures_is_refused_with_file_found_and_allowed() {
             (0..7).for_each(|index| write(&folder.join("train/cat"), &format!("{index}.gif"), b"GIF89a"));
         }),
     ];
-    insta::assert_snapshot!(messages("folder", write_folder, damages), @"");
+    insta::assert_snapshot!(messages("folder", write_folder, damages), @r#"
+    # no folder
+    error: `data.path`: cannot read the folder `DATA/train`
+    caused by: No such file or directory (os error 2)
+    tip: the folder must hold `train` and `test`, each with one folder of pictures per class
+
+    # no test part
+    error: `data.path`: cannot read the folder `DATA/test`
+    caused by: No such file or directory (os error 2)
+    tip: the folder must hold `train` and `test`, each with one folder of pictures per class
+
+    # one class
+    error: `DATA/train`: must hold a folder for each of at least 2 classes, got 1
+    tip: put the pictures of each class into a folder named after it
+
+    # a class missing in test
+    error: `DATA/test`: must hold the same classes as `DATA/train`, got no class `cat`
+    tip: `test` holds dog; `train` holds cat, dog
+
+    # a class only in test
+    error: `DATA/train`: must hold a folder for each of at least 2 classes, got 1
+    tip: put the pictures of each class into a folder named after it
+
+    # a third class only in test
+    error: `DATA/train`: must hold the same classes as `DATA/test`, got no class `bird`
+    tip: `train` holds cat, dog; `test` holds bird, cat, dog
+
+    # a class without pictures
+    error: `DATA/train/cat`: must hold at least 1 picture, got 0
+    tip: add pictures of this class, or remove its folder from `train` and from `test`
+
+    # a picture outside a class
+    error: `DATA/train/1.png`: must be the folder of a class, got a file
+    tip: pictures belong into a folder named after their class: train/CLASS/PICTURE
+
+    # a folder in a class
+    error: `DATA/train/cat/more`: must be a picture, got a folder
+    tip: the pictures of a class belong into its folder directly
+
+    # a text file
+    error: `DATA/train/cat/notes.txt`: a picture must be PNG, JPEG, BMP, WebP or GIF, got 13 bytes that begin with "cats are"
+    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+
+    # an empty file
+    error: `DATA/train/cat/1.png`: a picture must be PNG, JPEG, BMP, WebP or GIF, got an empty file
+    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+
+    # a truncated PNG
+    error: `DATA/test/dog/1.png`: the PNG picture is damaged or cut off
+    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+
+    # a truncated JPEG
+    error: `DATA/train/dog/3.jpg`: the JPEG picture is cut off: its end is missing
+    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+
+    # a picture that claims 60,000 x 60,000 pixels
+    error: `DATA/train/dog/2.bmp`: a picture may have at most 64 million pixels, got 60000 x 60000
+    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+
+    # seven bad files
+    error: `DATA/train/cat/0.gif`: the GIF picture is damaged or cut off
+    `DATA/train/cat/1.gif`: the GIF picture is damaged or cut off
+    `DATA/train/cat/2.gif`: the GIF picture is damaged or cut off
+    `DATA/train/cat/3.gif`: the GIF picture is damaged or cut off
+    `DATA/train/cat/4.gif`: the GIF picture is damaged or cut off
+    and 2 more
+    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    "#);
 }

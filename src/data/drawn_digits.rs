@@ -129,8 +129,11 @@ fn correlation(a: &[u8], b: &[u8]) -> f64 {
     sum(&|a, b| a * b) / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt().max(1e-9)
 }
 
-fn cases() -> Vec<(&'static str, Box<dyn Fn(u8) -> RgbImage>)> {
-    let drawn = |drawing: Drawing| -> Box<dyn Fn(u8) -> RgbImage> { Box::new(move |digit| drawing.draw(digit)) };
+/// What draws one digit.
+type Draw = Box<dyn Fn(u8) -> RgbImage>;
+
+fn cases() -> Vec<(&'static str, Draw)> {
+    let drawn = |drawing: Drawing| -> Draw { Box::new(move |digit| drawing.draw(digit)) };
     vec![
         ("black on white", drawn(PLAIN)),
         ("a thin pen", drawn(Drawing { pen: 2.0, ..PLAIN })),

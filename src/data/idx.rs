@@ -177,7 +177,9 @@ fn read_array<const D: usize>(path: &Path) -> Result<([u64; D], Vec<u8>)> {
     let claimed = check_sizes(path, sizes)?;
     let at_most = if packed { stored.saturating_mul(LARGEST_RATIO) } else { stored };
     if header + claimed > at_most {
-        return Err(wrong_length(path, sizes, claimed, &format!("at most {}", at_most.saturating_sub(header))));
+        let found = at_most.saturating_sub(header);
+        let found = if packed { format!("at most {found}") } else { found.to_string() };
+        return Err(wrong_length(path, sizes, claimed, &found));
     }
     let mut content = Vec::with_capacity(if packed { 0 } else { claimed as usize });
     // One byte more than claimed: it tells trailing bytes, and makes gzip check its own sum at the end.

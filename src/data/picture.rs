@@ -40,13 +40,13 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
         return Err(Error::usage(format!("a picture must be {FORMATS}, got {found}")).tip("convert it to PNG"));
     };
     let damaged = |error| {
-        Error::usage(format!("the {format:?} picture is damaged or cut off"))
+        Error::usage(format!("the {} picture is damaged or cut off", name(format)))
             .caused_by(error)
             .tip("copy or make the picture again")
     };
     if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
         return Err(
-            Error::usage("the Jpeg picture is cut off: its end is missing").tip("copy or make the picture again")
+            Error::usage("the JPEG picture is cut off: its end is missing").tip("copy or make the picture again")
         );
     }
 
@@ -68,6 +68,16 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
     let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     picture.apply_orientation(orientation);
     Ok(picture)
+}
+
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Gif => "GIF",
+        _ => "PNG",
+    }
 }
 
 fn beginning(bytes: &[u8]) -> String {
@@ -205,4 +215,86 @@ pub fn ascii(pixels: &[u8], shape: ImageShape) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, ImageBuffer, ImageEncoder as _, Luma};
+
+    use super::*;
+
+    fn encode(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn gradient() -> DynamicImage {
+        RgbImage::from_fn(40, 30, |x, y| Rgb([(x * 6) as u8, (y * 8) as u8, 90])).into()
+    }
+
+    #[test]
+    fn every_format_is_read_and_refused_when_cut_off() {
+        use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
+        for format in [Png, Jpeg, Bmp, WebP, Gif] {
+            let bytes = encode(&gradient(), format);
+            let picture = decode(&bytes).unwrap();
+            assert_eq!((picture.width(), picture.height()), (40, 30), "{format:?}");
+            for share in [1, 2, 4, 7] {
+                let error = decode(&bytes[..bytes.len() * share / 8]).expect_err(name(format));
+                assert_eq!(error.exit_code(), 2);
+            }
+        }
+    }
+
+    #[test]
+    fn depth_and_palette_do_not_matter() {
+        let deep = ImageBuffer::<Luma<u16>, _>::from_fn(9, 9, |x, _| Luma([(x * 28 * 257) as u16]));
+        let shallow = GrayImage::from_fn(9, 9, |x, _| Luma([(x * 28) as u8]));
+        let shape = ImageShape { channels: 1, height: 9, width: 9 };
+        let pixels = |picture: DynamicImage| resize(&decode(&encode(&picture, ImageFormat::Png)).unwrap(), shape);
+        assert_eq!(pixels(deep.into()), pixels(shallow.into()));
+    }
+
+    #[test]
+    fn a_huge_declared_size_is_refused_before_memory_is_taken() {
+        let mut bytes = encode(&gradient(), ImageFormat::Bmp);
+        for place in [18, 22] {
+            bytes[place..place + 4].copy_from_slice(&30_000_u32.to_le_bytes());
+        }
+        let error = decode(&bytes).unwrap_err();
+        assert_eq!(error.to_string(), "a picture may have at most 64 million pixels, got 30000 x 30000");
+    }
+
+    #[test]
+    fn the_orientation_of_a_camera_is_applied() {
+        let mut bytes = Vec::new();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+        // A TIFF header and one entry: orientation (0x0112) 6, turn right by 90 degrees.
+        let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+        encoder.set_exif_metadata(exif.to_vec()).unwrap();
+        encoder.write_image(gradient().as_bytes(), 40, 30, image::ExtendedColorType::Rgb8).unwrap();
+        let picture = decode(&bytes).unwrap();
+        assert_eq!((picture.width(), picture.height()), (30, 40));
+    }
+
+    #[test]
+    fn raw_takes_the_exact_size_only() {
+        let shape = ImageShape { channels: 3, height: 30, width: 40 };
+        let preprocess = Preprocess { shape, mean: vec![0.0; 3], std: vec![1.0; 3], fit: Fit::Resize };
+        let pixels = raw(&gradient(), &preprocess).unwrap();
+        assert_eq!((pixels[1], pixels[1200 + 40], pixels[2400]), (6, 8, 90));
+        assert_eq!(pixels, fit(&gradient(), &preprocess).unwrap());
+        let error = raw(&RgbImage::new(30, 40).into(), &preprocess).unwrap_err();
+        assert_eq!(error.to_string(), "a raw picture must be 40 pixels wide and 30 high, got 30 x 40");
+    }
+
+    #[test]
+    fn drawings_for_the_terminal_show_the_shades() {
+        let shape = ImageShape { channels: 1, height: 2, width: 3 };
+        assert_eq!(ascii(&[0, 128, 255, 255, 0, 0], shape), "  ▒▒██\n██\n");
+        let wide = ImageShape { channels: 1, height: 2, width: 41 };
+        let pixels: Vec<u8> = (0..82).map(|place| if [0, 2, 41, 42].contains(&place) { 255 } else { 0 }).collect();
+        assert_eq!(ascii(&pixels, wide), "█▄▀\n");
+    }
 }

@@ -1,4 +1,5 @@
 //! The operations as an extension of Burn's backends: the kernels on tensors of host memory.
+#![cfg_attr(feature = "ndarray", allow(deprecated, reason = "kiln offers the backend as long as Burn does"))]
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};

@@ -92,7 +92,19 @@ mod tests {
     fn an_evaluation_reads_well() {
         let classes = ["cat".to_owned(), "dog".to_owned()];
         let figures = Evaluation::from_logits(&[2.0, 0.0, 0.0, 1.0, 3.0, 0.0], &[0, 1, 1], &classes);
-        insta::assert_snapshot!(evaluation(&figures));
+        insta::assert_snapshot!(evaluation(&figures), @r"
+        accuracy 66.67 % (2 of 3 right, 95 % interval 20.77 to 93.85 %)
+        loss 1.1629 nats, calibration error 44.69 %
+
+        class   images     recall  precision       F1
+        cat          1    100.00%     50.00%   66.67%
+        dog          2     50.00%    100.00%   66.67%
+
+        confusion (rows: label, columns: prediction)
+               cat dog
+        cat      1   ·
+        dog      1   1
+        ");
     }
 
     #[test]

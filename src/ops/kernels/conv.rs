@@ -93,7 +93,10 @@ pub fn forward(geometry: &Geometry, input: &[f32], weight: &[f32], bias: &[f32])
         let (output, winners) = filled_pair([total, size], [total, size], |i, output, winners: &mut [Winner]| {
             with_scratch([geometry.channels_out * geometry.plane()], |[planes]| {
                 convolve(geometry, image(i), weight, planes);
-                vectorised(|| pool_planes(geometry, planes, bias, output, winners));
+                vectorised(
+                    #[inline(always)]
+                    || pool_planes(geometry, planes, bias, output, winners),
+                );
             });
         });
         return Forward { output, winners };
@@ -104,11 +107,14 @@ pub fn forward(geometry: &Geometry, input: &[f32], weight: &[f32], bias: &[f32])
         if !is_shifted {
             return;
         }
-        vectorised(|| {
-            for (plane, bias) in output.chunks_exact_mut(geometry.plane()).zip(bias) {
-                shift(plane, *bias, geometry.finish.relu);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for (plane, bias) in output.chunks_exact_mut(geometry.plane()).zip(bias) {
+                    shift(plane, *bias, geometry.finish.relu);
+                }
+            },
+        );
     });
     Forward { output, winners: Vec::new() }
 }
@@ -125,7 +131,10 @@ fn with_patches<R>(geometry: &Geometry, image: &[f32], work: impl FnOnce(Matrix)
         let columns = if geometry.is_pointwise() {
             image
         } else {
-            vectorised(|| patches::gather(geometry, image, columns));
+            vectorised(
+                #[inline(always)]
+                || patches::gather(geometry, image, columns),
+            );
             columns
         };
         work(Matrix::new(columns, geometry.patch(), geometry.plane()))
@@ -229,17 +238,20 @@ fn back_winners(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usiz
     let wanted = [if sums.is_empty() { 0 } else { padded }, if target.is_some() { padded } else { 0 }];
     let (weight_sums, bias_sums) = sums.split_at_mut(sums.len().saturating_sub(geometry.channels_out));
     with_scratch(wanted, |[input, input_sums]| {
-        vectorised(|| {
-            if !input.is_empty() {
-                sparse::spread(geometry, &saved.input[image * geometry.image()..][..geometry.image()], input);
-            }
-            input_sums.fill(0.0);
-            let parts = sparse::Image { input, weight: saved.weight, weight_sums, bias_sums, input_sums };
-            sparse::back(geometry, saved, gradient, image, parts);
-            if let Some(target) = target {
-                sparse::gather(geometry, input_sums, target);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                if !input.is_empty() {
+                    sparse::spread(geometry, &saved.input[image * geometry.image()..][..geometry.image()], input);
+                }
+                input_sums.fill(0.0);
+                let parts = sparse::Image { input, weight: saved.weight, weight_sums, bias_sums, input_sums };
+                sparse::back(geometry, saved, gradient, image, parts);
+                if let Some(target) = target {
+                    sparse::gather(geometry, input_sums, target);
+                }
+            },
+        );
     });
 }
 
@@ -252,7 +264,10 @@ fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize,
         let planes = match is_direct {
             true => &gradient[image * geometry.channels_out * plane..][..geometry.channels_out * plane],
             false => {
-                vectorised(|| unfinish(geometry, saved, gradient, image, planes));
+                vectorised(
+                    #[inline(always)]
+                    || unfinish(geometry, saved, gradient, image, planes),
+                );
                 planes
             }
         };
@@ -263,11 +278,14 @@ fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize,
             with_patches(geometry, source, |columns| {
                 multiply(dz, columns.transposed(), weights, Into::Sum, Threads::This);
             });
-            vectorised(|| {
-                for (sum, plane) in biases.iter_mut().zip(planes.chunks_exact(plane)) {
-                    *sum += super::norm::sum(plane);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (sum, plane) in biases.iter_mut().zip(planes.chunks_exact(plane)) {
+                        *sum += super::norm::sum(plane);
+                    }
+                },
+            );
         }
         let Some(input) = input else { return };
         let weight = Matrix::new(saved.weight, geometry.channels_out, patch).transposed();
@@ -276,7 +294,10 @@ fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize,
         }
         with_scratch([geometry.columns()], |[columns]| {
             multiply(weight, dz, columns, Into::Fresh, Threads::This);
-            vectorised(|| patches::scatter(geometry, columns, input));
+            vectorised(
+                #[inline(always)]
+                || patches::scatter(geometry, columns, input),
+            );
         });
     });
 }
@@ -305,7 +326,10 @@ fn sum_groups(partial: &[f32], length: usize) -> Vec<f32> {
     const PART: usize = 2048;
     let mut sums = vec![0.0; length];
     sums.par_chunks_mut(PART).enumerate().for_each(|(part, sums)| {
-        vectorised(|| add_groups(partial, length, part * PART, sums));
+        vectorised(
+            #[inline(always)]
+            || add_groups(partial, length, part * PART, sums),
+        );
     });
     sums
 }

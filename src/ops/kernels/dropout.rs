@@ -10,12 +10,15 @@ pub fn dropout(values: &[f32], share: f64, seed: u64) -> Vec<f32> {
     let threshold = (share * (1u64 << 32) as f64) as u64;
     filled(values.len(), BLOCK, |block, part| {
         let first = block * BLOCK;
-        vectorised(|| {
-            for (i, (part, value)) in part.iter_mut().zip(&values[first..]).enumerate() {
-                let drawn = mix(seed.wrapping_add((first + i) as u64)) >> 32;
-                *part = if drawn < threshold { 0.0 } else { value * scale };
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for (i, (part, value)) in part.iter_mut().zip(&values[first..]).enumerate() {
+                    let drawn = mix(seed.wrapping_add((first + i) as u64)) >> 32;
+                    *part = if drawn < threshold { 0.0 } else { value * scale };
+                }
+            },
+        );
     })
 }
 

@@ -29,15 +29,18 @@ pub fn forward(geometry: &Geometry, input: &[f32], weight: &[f32], bias: &[f32])
     let mut output = vec![0.0; batch * outputs];
     let (input, weight) = (Matrix::new(input, batch, inputs), Matrix::new(weight, inputs, outputs));
     multiply(input, weight, &mut output, Into::Fresh, Threads::All);
-    vectorised(|| {
-        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-        for row in output.chunks_exact_mut(outputs.max(1)) {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                let shifted = *value + bias;
-                *value = if shifted <= floor { floor } else { shifted };
+    vectorised(
+        #[inline(always)]
+        || {
+            let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+            for row in output.chunks_exact_mut(outputs.max(1)) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    let shifted = *value + bias;
+                    *value = if shifted <= floor { floor } else { shifted };
+                }
             }
-        }
-    });
+        },
+    );
     output
 }
 
@@ -58,7 +61,10 @@ pub fn pre_activation<'a>(geometry: &Geometry, output: &[f32], gradient: &'a [f3
         return Cow::Borrowed(gradient);
     }
     Cow::Owned(filled(gradient.len(), BLOCK, |i, part| {
-        vectorised(|| unrelu(&gradient[i * BLOCK..], &output[i * BLOCK..], part));
+        vectorised(
+            #[inline(always)]
+            || unrelu(&gradient[i * BLOCK..], &output[i * BLOCK..], part),
+        );
     }))
 }
 

@@ -20,11 +20,14 @@ pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[usize], smoothin
     let mut gradient = logits.to_vec();
     let scale = 1.0 / targets.len() as f32;
     let mut loss = 0.0;
-    vectorised(|| {
-        for (row, target) in gradient.chunks_exact_mut(classes).zip(targets) {
-            loss += back_row(row, *target, smoothing, scale);
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for (row, target) in gradient.chunks_exact_mut(classes).zip(targets) {
+                loss += back_row(row, *target, smoothing, scale);
+            }
+        },
+    );
     CrossEntropy { loss: (loss / targets.len() as f64) as f32, gradient }
 }
 

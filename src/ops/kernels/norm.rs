@@ -69,17 +69,23 @@ pub fn forward(geometry: &Geometry, input: &[f32], gamma: &[f32], beta: &[f32]) 
     let offset = |c: usize| beta[c] - mean[c] * scales[c];
     let (output, winners) = if geometry.finish.pool {
         filled_pair([total, size], [total, size], |i, output, winners| {
-            vectorised(|| pool_image(geometry, image(i), |c| (scales[c], offset(c)), output, winners));
+            vectorised(
+                #[inline(always)]
+                || pool_image(geometry, image(i), |c| (scales[c], offset(c)), output, winners),
+            );
         })
     } else {
         let output = filled(total, size, |i, output| {
-            vectorised(|| {
-                let planes = image(i).chunks_exact(plane).zip(output.chunks_exact_mut(plane));
-                for (c, (plane, output)) in planes.enumerate() {
-                    scale(plane, scales[c], output);
-                    shift(output, offset(c), geometry.finish.relu);
-                }
-            });
+            vectorised(
+                #[inline(always)]
+                || {
+                    let planes = image(i).chunks_exact(plane).zip(output.chunks_exact_mut(plane));
+                    for (c, (plane, output)) in planes.enumerate() {
+                        scale(plane, scales[c], output);
+                        shift(output, offset(c), geometry.finish.relu);
+                    }
+                },
+            );
         });
         (output, Vec::new())
     };
@@ -126,11 +132,15 @@ fn statistics(geometry: &Geometry, input: &[f32]) -> (Vec<f32>, Vec<f32>) {
         .into_par_iter()
         .map(|c| {
             let planes = || input.chunks_exact(plane).skip(c).step_by(channels);
-            vectorised(|| {
-                let mean = planes().map(|plane| f64::from(sum(plane))).sum::<f64>() / count;
-                let squares = planes().map(|plane| f64::from(sum_of(plane, |x| (x - mean as f32) * (x - mean as f32))));
-                (mean as f32, (squares.sum::<f64>() / count) as f32)
-            })
+            vectorised(
+                #[inline(always)]
+                || {
+                    let mean = planes().map(|plane| f64::from(sum(plane))).sum::<f64>() / count;
+                    let squares =
+                        planes().map(|plane| f64::from(sum_of(plane, |x| (x - mean as f32) * (x - mean as f32))));
+                    (mean as f32, (squares.sum::<f64>() / count) as f32)
+                },
+            )
         })
         .unzip()
 }
@@ -192,33 +202,49 @@ pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32]) -> Gradient
     let (plane, channels) = (geometry.plane(), geometry.channels);
     let inverse = |c: usize| 1.0 / (saved.variance[c] + geometry.epsilon as f32).sqrt();
     let inputs = |index: usize| &saved.input[index * plane..][..plane];
-    let sums = |c: usize| {
-        let (mut dbeta, mut dgamma) = (0.0, 0.0);
-        let mut dy = vec![0.0; plane];
-        for image in 0..geometry.batch {
-            let index = image * channels + c;
-            unfinish(geometry, saved, gradient, index, &mut dy);
-            dbeta += f64::from(sum(&dy));
-            dgamma += f64::from(dot(&dy, inputs(index), saved.mean[c]));
-        }
-        (dbeta as f32, dgamma as f32 * inverse(c))
-    };
-    let (beta, gamma): (Vec<f32>, Vec<f32>) = (0..channels).into_par_iter().map(|c| vectorised(|| sums(c))).unzip();
+    let (beta, gamma): (Vec<f32>, Vec<f32>) = (0..channels)
+        .into_par_iter()
+        .map(|c| {
+            let (dbeta, dgamma) = vectorised(
+                #[inline(always)]
+                || channel_sums(geometry, saved, gradient, c),
+            );
+            (dbeta, dgamma * inverse(c))
+        })
+        .unzip();
     let n = (geometry.batch * plane) as f32;
     let input = filled(saved.input.len(), channels * plane, |image, output| {
-        vectorised(|| {
-            for (c, output) in output.chunks_exact_mut(plane).enumerate() {
-                let index = image * channels + c;
-                unfinish(geometry, saved, gradient, index, output);
-                let (slope, scale) = (gamma[c] * inverse(c) / n, saved.gamma[c] * inverse(c));
-                let (mean, base) = (saved.mean[c], beta[c] / n);
-                for (value, x) in output.iter_mut().zip(inputs(index)) {
-                    *value = scale * (*value - base - (x - mean) * slope);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (c, output) in output.chunks_exact_mut(plane).enumerate() {
+                    let index = image * channels + c;
+                    unfinish(geometry, saved, gradient, index, output);
+                    let (slope, scale) = (gamma[c] * inverse(c) / n, saved.gamma[c] * inverse(c));
+                    let (mean, base) = (saved.mean[c], beta[c] / n);
+                    for (value, x) in output.iter_mut().zip(inputs(index)) {
+                        *value = scale * (*value - base - (x - mean) * slope);
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     Gradients { input, gamma, beta }
+}
+
+/// The sums of `dy` and of `dy * (x - mean)` over one channel.
+#[inline(always)]
+fn channel_sums(geometry: &Geometry, saved: Saved, gradient: &[f32], channel: usize) -> (f32, f32) {
+    let plane = geometry.plane();
+    let (mut plain, mut weighted) = (0.0, 0.0);
+    let mut dy = vec![0.0; plane];
+    for image in 0..geometry.batch {
+        let index = image * geometry.channels + channel;
+        unfinish(geometry, saved, gradient, index, &mut dy);
+        plain += f64::from(sum(&dy));
+        weighted += f64::from(dot(&dy, &saved.input[index * plane..][..plane], saved.mean[channel]));
+    }
+    (plain as f32, weighted as f32)
 }
 
 /// The gradient of the norm's output in one plane from that of the finished output.

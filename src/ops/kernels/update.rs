@@ -27,7 +27,10 @@ pub fn adam(constants: Adam, gradient: &[f32], parameter: &mut [f32], first: &mu
     let state = first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK));
     let blocks = parameter.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(state);
     blocks.for_each(|((parameter, gradient), (first, second))| {
-        vectorised(|| adam_block(constants, gradient, parameter, first, second));
+        vectorised(
+            #[inline(always)]
+            || adam_block(constants, gradient, parameter, first, second),
+        );
     });
 }
 
@@ -61,7 +64,10 @@ pub struct Sgd {
 pub fn sgd(constants: Sgd, gradient: &[f32], parameter: &mut [f32], velocity: &mut [f32]) {
     let blocks = parameter.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(velocity.par_chunks_mut(BLOCK));
     blocks.for_each(|((parameter, gradient), velocity)| {
-        vectorised(|| sgd_block(constants, gradient, parameter, velocity));
+        vectorised(
+            #[inline(always)]
+            || sgd_block(constants, gradient, parameter, velocity),
+        );
     });
 }
 

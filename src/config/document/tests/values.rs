@@ -222,7 +222,7 @@ every_minutes = -5.0
     insta::assert_snapshot!(refused(text, &[]), @r#"
     error: the config has 14 problems
       my.toml:1:8: `name`: must be 1 to 64 of letters, digits, `-`, `_` and `.`, a letter or digit first, got "my run/1"
-      my.toml:2:10: `device`: found `gpu`, allowed are auto, cuda, rocm, metal, vulkan, wgpu, ndarray, flex
+      my.toml:2:10: `device`: found `gpu`, allowed are auto, cuda, rocm, metal, vulkan, wgpu, ndarray, flex; did you mean `wgpu`?
       my.toml:5:19: `loss.label_smoothing`: must be at least 0 and below 1, got 1
       my.toml:8:10: `train.epochs`: must be at least 1, got 0
       my.toml:9:14: `train.batch_size`: must be at least 1, got 0
