@@ -41,6 +41,8 @@ pub mod predict;
 pub mod report;
 pub mod run;
 pub mod seed;
+pub mod serve;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use predict::Predictor;

@@ -25,7 +25,7 @@ const CPU_BATCH: usize = 32;
 ///
 /// ```no_run
 /// # fn main() -> kiln::Result<()> {
-/// let predictor = kiln::predict::Predictor::open("model.bpk".as_ref())?;
+/// let predictor = kiln::Predictor::open("model.bpk")?;
 /// let picture = image::open("digit.png").expect("a readable picture");
 /// println!("{}", predictor.predict(&picture)?.ranked[0].label);
 /// # Ok(())
@@ -64,7 +64,7 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`artifact::read`].
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_on(path, &Device::flex())
     }
 
@@ -72,8 +72,8 @@ impl Predictor {
     ///
     /// # Errors
     /// As [`artifact::read`].
-    pub fn open_on(path: &Path, device: &Device) -> Result<Self> {
-        let (manifest, weights) = artifact::read(path)?;
+    pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let (manifest, weights) = artifact::read(path.as_ref())?;
         Self::new(manifest, &weights, device)
     }
 

@@ -13,6 +13,7 @@ pub mod import;
 pub mod plan;
 pub mod predict;
 pub mod resume;
+pub mod serve;
 pub mod train;
 pub mod ui;
 pub mod verify;
@@ -62,6 +63,8 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
+    /// Answer over HTTP what is in a picture, with a page to draw on
+    Serve(serve::ServeArguments),
     /// Write a run's model in another format
     Export(export::ExportArguments),
     /// Make a model file of weights that PyTorch trained
@@ -162,6 +165,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
+        Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),
         Command::Import(arguments) => import::run(arguments, ui),
         Command::Verify(arguments) => verify::run(arguments, ui),

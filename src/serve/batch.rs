@@ -1,0 +1,225 @@
+//! One thread through which all images go to the network, as many together as are there. Requests wait for each other
+//! only while the network is at work, or for [`Batcher::delay`] when another image is just being decoded.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::metrics::Metrics;
+use super::model::Model;
+use super::refusal::Refusal;
+use crate::predict::Prediction;
+use crate::{Error, Result};
+
+/// What a job comes to.
+pub(super) type Answer = Result<Vec<Prediction>, Refusal>;
+
+/// The images of one request.
+struct Job {
+    inputs: Vec<Vec<u8>>,
+    predictions: Vec<Prediction>,
+    deadline: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Job {
+    fn left(&self) -> usize {
+        self.inputs.len() - self.predictions.len()
+    }
+
+    /// Nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed() || Instant::now() >= self.deadline
+    }
+}
+
+/// The queue to the network.
+pub(super) struct Batcher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    preparing: AtomicUsize,
+    capacity: usize,
+    size: usize,
+    delay: Duration,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    fn images(&self) -> usize {
+        self.jobs.iter().map(Job::left).sum()
+    }
+}
+
+/// How images are put together.
+pub(super) struct Batching {
+    /// The most jobs that wait.
+    pub capacity: usize,
+    /// The most images in a batch.
+    pub size: usize,
+    /// The most time that images wait for others that are being prepared.
+    pub delay: Duration,
+}
+
+impl Batcher {
+    /// Starts the thread, which ends when the batcher is dropped.
+    pub fn start(model: Arc<dyn Model>, batching: &Batching, metrics: Arc<Metrics>) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            preparing: AtomicUsize::new(0),
+            capacity: batching.capacity,
+            size: batching.size,
+            delay: batching.delay,
+            metrics,
+        });
+        let of_thread = shared.clone();
+        thread::Builder::new()
+            .name("kiln-network".into())
+            .spawn(move || of_thread.work(&*model))
+            .map_err(|error| Error::failed("cannot start the network's thread").caused_by(error))?;
+        Ok(Self { shared })
+    }
+
+    /// Says that images are being prepared, until the result is dropped.
+    pub fn preparing(&self) -> Preparing {
+        self.shared.preparing.fetch_add(1, Ordering::AcqRel);
+        Preparing { shared: self.shared.clone() }
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.shared.queue().closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+/// Images on their way to the queue.
+pub(super) struct Preparing {
+    shared: Arc<Shared>,
+}
+
+impl Preparing {
+    /// Puts prepared inputs into the queue; whoever waits for the answer gets it by `deadline` or not at all.
+    pub fn submit(self, inputs: Vec<Vec<u8>>, deadline: Instant) -> Result<oneshot::Receiver<Answer>, Refusal> {
+        let (answer, receiver) = oneshot::channel();
+        let mut queue = self.shared.queue();
+        if queue.jobs.len() >= self.shared.capacity {
+            return Err(Refusal::busy("as many requests wait for the network as may"));
+        }
+        queue.jobs.push_back(Job { inputs, predictions: Vec::new(), deadline, answer });
+        self.shared.metrics.queue_depth.set(queue.jobs.len());
+        Ok(receiver)
+    }
+}
+
+impl Drop for Preparing {
+    fn drop(&mut self) {
+        self.shared.preparing.fetch_sub(1, Ordering::AcqRel);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self, model: &dyn Model) {
+        while let Some(jobs) = self.next() {
+            self.predict(model, jobs);
+        }
+    }
+
+    /// The jobs to serve next, or nothing when the batcher is gone.
+    fn next(&self) -> Option<Vec<Job>> {
+        let mut queue = self.queue();
+        while queue.jobs.is_empty() {
+            if queue.closed {
+                return None;
+            }
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        let until = Instant::now() + self.delay;
+        while queue.images() < self.size && self.preparing.load(Ordering::Acquire) > 0 && !queue.closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let mut jobs = Vec::new();
+        let mut images = 0;
+        while images < self.size {
+            let Some(job) = queue.jobs.pop_front() else { break };
+            if !job.is_abandoned() {
+                images += job.left();
+                jobs.push(job);
+            }
+        }
+        self.metrics.queue_depth.set(queue.jobs.len());
+        Some(jobs)
+    }
+
+    /// Sends one batch through the network. A job larger than the room in it goes to the end of the queue with the
+    /// rest, so that small requests do not wait for large ones.
+    fn predict(&self, model: &dyn Model, jobs: Vec<Job>) {
+        let mut room = self.size;
+        let mut counts = Vec::with_capacity(jobs.len());
+        let mut inputs = Vec::with_capacity(room);
+        for job in &jobs {
+            let count = job.left().min(room);
+            let done = job.predictions.len();
+            inputs.extend(job.inputs[done..done + count].iter().map(Vec::as_slice));
+            counts.push(count);
+            room -= count;
+        }
+        if inputs.is_empty() {
+            return;
+        }
+        self.metrics.batch_images.observe(inputs.len() as f64);
+        let answer = match catch_unwind(AssertUnwindSafe(|| model.predict(&inputs))) {
+            Ok(Ok(predictions)) if predictions.len() == inputs.len() => Ok(predictions),
+            Ok(Ok(_)) => Err(Refusal::panicked("the network")),
+            Ok(Err(error)) => Err(Refusal::from_error(&error, "failed")),
+            Err(_) => {
+                self.metrics.panics.add(1);
+                Err(Refusal::panicked("the network"))
+            }
+        };
+        match answer {
+            Ok(predictions) => self.hand_out(jobs, &counts, predictions),
+            Err(refusal) => jobs.into_iter().for_each(|job| {
+                let _ = job.answer.send(Err(refusal.clone()));
+            }),
+        }
+    }
+
+    fn hand_out(&self, jobs: Vec<Job>, counts: &[usize], predictions: Vec<Prediction>) {
+        let mut predictions = predictions.into_iter();
+        for (mut job, &count) in jobs.into_iter().zip(counts) {
+            job.predictions.extend(predictions.by_ref().take(count));
+            if job.left() == 0 {
+                // Whoever asked may have left meanwhile.
+                let _ = job.answer.send(Ok(job.predictions));
+            } else {
+                self.queue().jobs.push_back(job);
+            }
+        }
+    }
+}
