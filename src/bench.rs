@@ -56,7 +56,8 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
     let batch_size = session.experiment.train.batch_size;
     let batches = effort.images.div_ceil(batch_size).min(session.plan.iterations_per_epoch);
     let (mut learner, loader) = session.learner()?;
-    let sync = || session.device.sync().map_err(|error| Error::failed("the device failed").caused_by(format!("{error:?}")));
+    let sync =
+        || session.device.sync().map_err(|error| Error::failed("the device failed").caused_by(format!("{error:?}")));
     let batch_error = |error: String| Error::failed("cannot make a batch").caused_by(error);
 
     let load = best_rate(effort.rounds, || {

@@ -186,6 +186,59 @@ fn an_exported_model_is_the_same_model_in_every_format() {
 }
 
 #[test]
+fn another_engine_reads_the_same_digits_from_the_onnx_file() {
+    use tract_onnx::prelude::{Framework as _, InferenceModelExt as _, IntoRunnable as _, Tensor, tvec};
+    let folder = Folder::new();
+    let quick =
+        ["train", "mnist", "--device", "flex", "--set", "train.epochs=1", "--set", "train.iterations_per_epoch=150"];
+    folder.json(&quick);
+    folder.json(&["export", "runs/mnist-0001", "--out", "m.onnx"]);
+    let config = kiln::data::DataConfig::default();
+    let test = kiln::data::open(&config, 1).unwrap().test;
+    let predictor = kiln::predict::Predictor::open(&folder.path().join("runs/mnist-0001/model.bpk")).unwrap();
+    let (count, size) = (1000, test.shape.len());
+    let pixels = &test.pixels[..count * size];
+    let expected = predictor.logits(pixels, count).unwrap();
+    let model = tract_onnx::onnx().model_for_path(folder.path().join("m.onnx")).unwrap();
+    let model = model.into_optimized().unwrap().into_runnable().unwrap();
+    let mut agree = 0;
+    for start in (0..count).step_by(100) {
+        let values: Vec<f32> =
+            pixels[start * size..(start + 100) * size].iter().map(|&pixel| f32::from(pixel)).collect();
+        let outputs = model.run(tvec!(Tensor::from_shape(&[100, 1, 28, 28], &values).unwrap().into())).unwrap();
+        let logits = outputs[0].to_plain_array_view::<f32>().unwrap();
+        for (found, expected) in logits.rows().into_iter().zip(expected[start * 10..].chunks(10)) {
+            let found: Vec<f32> = found.iter().copied().collect();
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-4), "{found:?} {expected:?}");
+            agree += usize::from(kiln::logits::argmax(&found) == kiln::logits::argmax(expected));
+        }
+    }
+    assert_eq!(agree, count);
+}
+
+#[test]
+fn weights_from_pytorch_become_a_model_that_measures_the_same() {
+    let folder = Folder::new();
+    let summary = folder.train(&["model.kind=mlp"]);
+    folder.json(&["export", "runs/smoke-0001", "--out", "torch.safetensors"]);
+    let config = ["import", "torch.safetensors", "--model", "runs/smoke-0001/config.toml", "--out", "m.bpk"];
+    let imported = folder.json(&config);
+    assert_eq!(imported["test_accuracy"], summary["test_accuracy"]);
+    assert_eq!(folder.json(&["eval", "m.bpk"])["correct"], summary["test_correct"]);
+}
+
+#[test]
+fn bench_measures_every_stage() {
+    let folder = Folder::new();
+    let speeds = folder.json(&[&small(&["bench"], &[])[..], &["--rounds", "1", "--images", "96"]].concat());
+    for key in ["load", "forward", "train", "inference"] {
+        assert!(speeds[format!("{key}_images_per_second")].as_f64().unwrap() > 0.0, "{key}");
+    }
+    let shares: f64 = speeds["layers"].as_array().unwrap().iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
+    assert!((shares - 1.0).abs() < 1e-9);
+}
+
+#[test]
 fn explain_measures_a_real_iteration() {
     let folder = Folder::new();
     let explanation = folder.json(&small(&["explain"], &["model.kind=mlp"]));

@@ -46,8 +46,8 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
     let speeds = measure(&session, &predictor, &job.dataset.test, effort)?;
     if ui.mode() == Mode::Json {
-        let value =
-            serde_json::to_value(&speeds).map_err(|error| Error::failed("cannot encode the speeds").caused_by(error))?;
+        let value = serde_json::to_value(&speeds)
+            .map_err(|error| Error::failed("cannot encode the speeds").caused_by(error))?;
         ui.json(&value);
         return Ok(());
     }

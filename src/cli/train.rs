@@ -179,7 +179,8 @@ impl Job {
 
     fn train_locked(&self, run: &RunDir, record: &mut RunRecord, start: Start, ui: &Ui) -> Result<()> {
         let session = self.session(Some(run.clone()), interrupter());
-        let outcome = session.run(start, Box::new(ui.training())).map_err(|error| self.salvage(&session, error, run, ui))?;
+        let outcome =
+            session.run(start, Box::new(ui.training())).map_err(|error| self.salvage(&session, error, run, ui))?;
         let evaluation = match &outcome.best {
             Some(weights) => Some(self.export(run, &outcome.state, weights, ui)?),
             None => None,
@@ -214,19 +215,19 @@ impl Job {
     fn salvage(&self, session: &Session, error: Error, run: &RunDir, ui: &Ui) -> Error {
         let path = run.path().display();
         let checkpoints = CheckpointStore::open(run.checkpoints());
-        let Ok((Some(newest), _)) = checkpoints.as_ref().map_or(Ok((None, Vec::new())), CheckpointStore::newest_intact) else {
+        let Ok((Some(newest), _)) = checkpoints.as_ref().map_or(Ok((None, Vec::new())), CheckpointStore::newest_intact)
+        else {
             return error;
         };
         let best = newest.state.best.and_then(|best| checkpoints.ok()?.load(best.iteration).ok());
         let exported = best.is_some_and(|best| {
             session.weights_of(&best).and_then(|weights| self.export(run, &newest.state, &weights, ui)).is_ok()
         });
-        // An error that knows its remedy asks for a changed config, which is a new run.
-        match (exported, error.tips().is_empty()) {
-            (true, false) => error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE")),
-            (_, true) => error.tip(format!("go on from the last checkpoint: kiln resume {path}")),
-            (false, false) => error,
+        // A loss that is no number would be met again; everything else may have passed.
+        if exported && !error.tips().is_empty() {
+            return error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE"));
         }
+        error.tip(format!("go on from the last checkpoint: kiln resume {path}"))
     }
 
     /// Writes the artifact of `weights`, reads it back, and measures what was read on the test images.
