@@ -65,15 +65,15 @@ impl Predictor {
     /// # Errors
     /// As [`artifact::read`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_on(path, &Device::flex())
+        Self::open_on(path.as_ref(), &Device::flex())
     }
 
     /// Opens a model file on `device`.
     ///
     /// # Errors
     /// As [`artifact::read`].
-    pub fn open_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let (manifest, weights) = artifact::read(path.as_ref())?;
+    pub fn open_on(path: &Path, device: &Device) -> Result<Self> {
+        let (manifest, weights) = artifact::read(path)?;
         Self::new(manifest, &weights, device)
     }
 
