@@ -160,6 +160,7 @@ pub fn adapters(backend: Backend) -> Vec<Adapter> {
         .enumerate()
         .map(|(index, device)| {
             let debug = format!("{device:?}");
+            // Burn names a software rasteriser's device kind `Cpu`, and shows it nowhere but here.
             Adapter { index, software: debug.contains("Cpu"), name: describe(&device).unwrap_or(debug), device }
         })
         .collect()
@@ -195,6 +196,10 @@ fn describe(_device: &Device) -> Option<String> {
     None
 }
 
+#[cfg_attr(
+    feature = "ndarray",
+    expect(deprecated, reason = "ndarray stays kiln's second CPU backend for as long as Burn ships it")
+)]
 fn cpu(backend: Backend) -> Option<Device> {
     match backend {
         Backend::Flex => Some(Device::flex()),
