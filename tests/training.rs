@@ -195,7 +195,7 @@ fn another_engine_reads_the_same_digits_from_the_onnx_file() {
     folder.json(&["export", "runs/mnist-0001", "--out", "m.onnx"]);
     let config = kiln::data::DataConfig::default();
     let test = kiln::data::open(&config, 1).unwrap().test;
-    let predictor = kiln::predict::Predictor::open(&folder.path().join("runs/mnist-0001/model.bpk")).unwrap();
+    let predictor = kiln::predict::Predictor::open(folder.path().join("runs/mnist-0001/model.bpk")).unwrap();
     let (count, size) = (1000, test.shape.len());
     let pixels = &test.pixels[..count * size];
     let expected = predictor.logits(pixels, count).unwrap();
