@@ -4,6 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use kiln::cli::train::{DisplayArguments, Job};
+use kiln::cli::ui::{Mode, Ui};
+use kiln::config::Experiment;
+use kiln::config::document::Origin;
+use kiln::run::RunDir;
+use kiln::train::observer::{Moment, Observer};
+use kiln::train::session::Start;
+use kiln::train::state::EpochMetrics;
 use serde_json::Value;
 
 use crate::fixture::{Folder, small};
@@ -260,4 +268,79 @@ fn resuming_what_is_no_run_says_what_was_found() {
     let ran = folder.kiln(&["resume", "nowhere"]);
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("found nothing"), "{}", ran.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_without_room_fails_the_run_and_loses_nothing() {
+    let folder = Folder::new();
+    let (whole, run) = killed_after_two_epochs(&folder);
+    // A limit on the size of a file meets every write as a full disk does: with an error in the middle of it.
+    let script = format!("trap '' XFSZ; ulimit -f 1; exec {} resume {run}", env!("CARGO_BIN_EXE_kiln"));
+    let output = std::process::Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write"), "{stderr}");
+    assert_eq!(checkpoints(&folder, run).iter().filter(|name| !name.starts_with('.')).count(), 2);
+    assert_eq!(folder.kiln(&["resume", run]).code, 0);
+    assert_eq!(folder.metrics(run), whole);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_an_error_before_training() {
+    let folder = Folder::new();
+    folder.write("runs", "a file where the folder should be");
+    let ran = folder.kiln(&small(&["train"], &[]));
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("cannot create the run directory") && ran.stderr.contains("--runs"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_clock_that_was_set_back_changes_nothing() {
+    let folder = Folder::new();
+    let (whole, run) = killed_after_two_epochs(&folder);
+    let path = format!("{run}/run.json");
+    let mut record: Value = serde_json::from_str(&folder.read(&path)).unwrap();
+    record["started"] = "2999-01-01T00:00:00Z".into();
+    folder.write(&path, &record.to_string());
+    let future = std::time::SystemTime::now() + Duration::from_secs(10 * 365 * 24 * 3600);
+    let oldest = checkpoints(&folder, run).remove(0);
+    for file in ["commit.json", "state.json", "model.bpk"] {
+        let path = folder.path().join(run).join("checkpoints").join(&oldest).join(file);
+        fs::File::options().append(true).open(path).unwrap().set_modified(future).unwrap();
+    }
+    assert_eq!(folder.kiln(&["resume", run]).code, 0);
+    assert_eq!(folder.metrics(run), whole);
+}
+
+/// Panics at the end of the second epoch, as a library might in the middle of training.
+struct Panics {
+    epochs: usize,
+}
+
+impl Observer for Panics {
+    fn iteration(&mut self, _moment: &Moment) {}
+
+    fn epoch(&mut self, _metrics: &EpochMetrics, _epochs: usize, _best: bool) {
+        self.epochs += 1;
+        assert!(self.epochs < 2, "a library gave up");
+    }
+}
+
+#[test]
+fn a_panic_inside_training_becomes_an_error_and_the_run_goes_on() {
+    let folder = Folder::new();
+    folder.train(&[]);
+    let whole = folder.metrics("runs/smoke-0001");
+    let config = folder.path().join("runs/smoke-0001/config.toml");
+    let experiment = Experiment::load(&Origin::File(config), &[]).unwrap();
+    let job = Job::prepare(experiment, &DisplayArguments::default(), &Ui::new(Mode::Quiet)).unwrap();
+    let run = RunDir::create(&folder.path().join("runs"), "smoke").unwrap();
+    fs::write(run.config(), job.experiment.to_toml()).unwrap();
+    let session = job.session(Some(run), burn::train::Interrupter::new());
+    let ended = session.run(Start::Fresh, Box::new(Panics { epochs: 0 }));
+    let error = ended.err().expect("a panic is no success").render();
+    assert!(error.contains("panic inside a dependency") && error.contains("a library gave up"), "{error}");
+    assert_eq!(folder.kiln(&["resume", "runs/smoke-0002"]).code, 0);
+    assert_eq!(folder.metrics("runs/smoke-0002"), whole);
 }

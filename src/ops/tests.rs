@@ -15,8 +15,11 @@ fn random(length: usize, seed: u64) -> Vec<f32> {
     (0..length).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
+/// Multiples of 1/64 in -1..1: sums of their products are exact in `f32` in any order, so that a kernel and its twin meet
+/// the same ties in a max-pool and the same side of a ReLU.
 fn tensor<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
-    let values = random(shape.iter().product(), seed);
+    let values: Vec<f32> =
+        random(shape.iter().product(), seed).into_iter().map(|value| (value * 64.0).round() / 64.0).collect();
     Tensor::from_data(TensorData::new(values, shape), (&Device::flex().autodiff(), DType::F32)).require_grad()
 }
 

@@ -9,7 +9,7 @@ use burn::module::Module as _;
 use burn::optim::lr_scheduler::LrSchedulerRecord;
 use burn::optim::{GradientsAccumulator, OptimizerRecord};
 use burn::store::ModuleRecord;
-use burn::tensor::{Bytes, Int, Tensor};
+use burn::tensor::Bytes;
 use burn::train::{
     ClassificationOutput, EventProcessorTraining as _, InferenceStep, Interrupter, Learner, LearnerEvent,
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
@@ -19,6 +19,7 @@ use burn::train::{
 use super::checkpoint::{CheckpointStore, Records};
 use super::classifier::Classifier;
 use super::collect::Collector;
+use super::figures::{StepFigures, read_all};
 use super::observer::{Moment, Observer};
 use super::state::{EpochMetrics, LoopState, Tally};
 use super::update::PlannedRate;
@@ -115,14 +116,6 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
     }
 }
 
-/// A step whose figures are still on the device.
-struct PendingStep {
-    loss: Tensor<1>,
-    correct: Tensor<1, Int>,
-    images: usize,
-    iteration: usize,
-}
-
 /// Figures are read back after so many steps: a GPU is kept busy, and a loss that is no number is found soon.
 const READ_EVERY: usize = 10;
 
@@ -133,7 +126,7 @@ struct Steps<'a> {
     interrupter: Interrupter,
     checkpointer: Option<LearningCheckpointer<Classifier>>,
     store: &'a burn::train::metric::store::EventStoreClient,
-    pending: Vec<PendingStep>,
+    pending: Vec<StepFigures>,
     /// Training images per second of the epoch under way.
     images_per_second: f64,
     last_save: Instant,
@@ -239,12 +232,7 @@ impl Steps<'_> {
     }
 
     fn note(&mut self, output: &ClassificationOutput, images: usize) {
-        self.pending.push(PendingStep {
-            loss: output.loss.clone().without_autodiff(),
-            correct: count_correct(output),
-            images,
-            iteration: self.course.state.iteration,
-        });
+        self.pending.push(StepFigures::new(output, images, self.course.state.iteration));
     }
 
     /// Reads the pending figures and refuses a loss that is no number.
@@ -349,8 +337,7 @@ impl Steps<'_> {
             let images = batch.size;
             let output = InferenceStep::step(model, batch);
             iteration += 1;
-            let step = PendingStep { loss: output.loss.clone(), correct: count_correct(&output), images, iteration };
-            let (losses, correct) = read_all(std::slice::from_ref(&step))?;
+            let (losses, correct) = read_all(&[StepFigures::new(&output, images, iteration)])?;
             tally.add(images, f64::from(losses[0]), correct[0]);
             if self.course.feed_metrics {
                 let item = TrainingItem::new(output, iterator.progress(), Some(iteration), None);
@@ -402,23 +389,6 @@ impl Steps<'_> {
             .process_valid(event)
             .map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
     }
-}
-
-/// How many of a batch's images have their highest logit at their label, `[1]`.
-fn count_correct(output: &ClassificationOutput) -> Tensor<1, Int> {
-    let predicted = output.output.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
-    predicted.equal(output.targets.clone().without_autodiff()).int().sum()
-}
-
-fn read_all(steps: &[PendingStep]) -> Result<(Vec<f32>, Vec<u64>)> {
-    let unreadable = |error: &dyn std::fmt::Debug| {
-        Error::failed("cannot read the loss from the device").caused_by(format!("{error:?}"))
-    };
-    let losses = Tensor::cat(steps.iter().map(|step| step.loss.clone()).collect(), 0);
-    let correct = Tensor::cat(steps.iter().map(|step| step.correct.clone()).collect(), 0);
-    let losses = losses.into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
-    let correct = correct.into_data().iter::<i64>().map(|count| count.unsigned_abs()).collect();
-    Ok((losses, correct))
 }
 
 fn restore(learner: &mut Learner<Classifier>, mut records: Records) -> Result<()> {

@@ -5,6 +5,7 @@ pub mod classifier;
 mod collect;
 pub mod epoch_loop;
 pub mod explanation;
+mod figures;
 mod fused;
 pub mod observer;
 pub mod optimizer;

@@ -24,7 +24,7 @@ pub struct EpochMetrics {
     pub weights_sha256: String,
     /// Training images per second, validation and saving not counted.
     pub images_per_second: f64,
-    /// Seconds the epoch took, everything counted.
+    /// Seconds the epoch took, its validation counted and its checkpoint not.
     pub seconds: f64,
 }
 

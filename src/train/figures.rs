@@ -1,0 +1,41 @@
+//! A step's loss and hits, on the device until they are read back together with those of its neighbours: a GPU is not
+//! made to wait for every one.
+
+use burn::tensor::{Int, Tensor};
+use burn::train::ClassificationOutput;
+
+use crate::{Error, Result};
+
+/// The figures of one step, still on the device.
+pub(super) struct StepFigures {
+    loss: Tensor<1>,
+    correct: Tensor<1, Int>,
+    /// Images in the step's batch.
+    pub(super) images: usize,
+    /// The step's iteration in the run.
+    pub(super) iteration: usize,
+}
+
+impl StepFigures {
+    /// The figures of a step over `images` images.
+    pub(super) fn new(output: &ClassificationOutput, images: usize, iteration: usize) -> Self {
+        let predicted = output.output.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
+        let correct = predicted.equal(output.targets.clone().without_autodiff()).int().sum();
+        Self { loss: output.loss.clone().without_autodiff(), correct, images, iteration }
+    }
+}
+
+/// The mean loss of each step, and how many of its images were recognised.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn read_all(steps: &[StepFigures]) -> Result<(Vec<f32>, Vec<u64>)> {
+    let losses = Tensor::cat(steps.iter().map(|step| step.loss.clone()).collect(), 0);
+    let correct = Tensor::cat(steps.iter().map(|step| step.correct.clone()).collect(), 0);
+    let losses = losses
+        .into_data()
+        .try_to_vec::<f32>()
+        .map_err(|error| Error::failed("cannot read the loss from the device").caused_by(format!("{error:?}")))?;
+    let correct = correct.into_data().iter::<i64>().map(|count| count.unsigned_abs()).collect();
+    Ok((losses, correct))
+}
