@@ -212,7 +212,7 @@ impl Session<'_> {
         let training = self.with_renderer(training);
         // Burn and its backends panic on device errors; the run must end with a message and stay resumable.
         let result = catch_unwind(AssertUnwindSafe(|| training.launch(learner))).map_err(|panic| {
-            Error::failed("training stopped by a panic inside a dependency").caused_by(panic_text(&panic))
+            Error::failed("training stopped by a panic inside a dependency").caused_by(panic_text(&*panic))
         })?;
         let (course, ending) =
             strategy.take_ending().ok_or_else(|| Error::failed("training ended without having begun"))?;
