@@ -8,7 +8,7 @@ RANDOM=${3:-1}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
-sets=(--set train.epochs=200 --set checkpoint.every_iterations=4 --device flex)
+sets=(--set train.epochs=800 --set checkpoint.every_iterations=4 --device flex)
 receipt() { tail -n 1 "runs/$1-0001/metrics.jsonl" | grep -o '"weights_sha256":"[0-9a-f]*"'; }
 
 "$kiln" train smoke "${sets[@]}" --set name=whole --quiet >/dev/null
@@ -32,6 +32,6 @@ while [ "$done_kills" -lt "$kills" ]; do
 done
 epochs=$(wc -l <runs/killed-0001/metrics.jsonl)
 "$kiln" resume runs/killed-0001 --quiet >/dev/null
-echo "$done_kills kills, the last in epoch $((epochs + 1)) of 200"
+echo "$done_kills kills, the last in epoch $((epochs + 1)) of 800"
 [ "$(receipt killed)" = "$(receipt whole)" ] || { echo "the receipts differ" >&2; exit 1; }
 echo "the same weights: $(receipt whole)"
