@@ -1,5 +1,5 @@
-//! Backends by name: what is compiled in, which adapters are there, and opening one. The only file that looks at the
-//! backend features.
+//! Backends by name: what is compiled in, which adapters are there, and opening one. Outside `ops`, the only
+//! file that looks at the backend features.
 
 use std::fmt;
 use std::str::FromStr;
