@@ -11,7 +11,7 @@ use crate::data::ImageSet;
 use crate::data::preprocess::Preprocess;
 use crate::models::{ModelConfig, Weights, total_parameters};
 use crate::predict::Predictor;
-use crate::{Error, Result};
+use crate::{Error, Result, hex};
 
 /// The version of the manifest's layout that this kiln writes, and the newest that it reads.
 pub const SCHEMA_VERSION: u64 = 1;
@@ -171,7 +171,7 @@ impl Manifest {
     /// A usage error when one is not what the preprocessing takes.
     pub fn golden_images(&self) -> Result<Vec<Vec<u8>>> {
         let size = self.preprocess.shape.len();
-        let decode = |(index, sample): (usize, &GoldenSample)| match from_hex(&sample.pixels) {
+        let decode = |(index, sample): (usize, &GoldenSample)| match hex::decode(&sample.pixels) {
             Some(pixels) if pixels.len() == size && sample.logits.len() == self.classes.len() => Ok(pixels),
             _ => Err(Error::usage(format!(
                 "golden sample {} must hold {size} pixels and {} logits",
@@ -265,7 +265,7 @@ fn golden(predictor: &Predictor, images: &[Vec<u8>]) -> Result<Vec<GoldenSample>
     let logits = predictor.logits(&images.concat(), images.len())?;
     let classes = predictor.manifest().classes.len();
     let sample =
-        |(pixels, logits): (&Vec<u8>, &[f32])| GoldenSample { pixels: to_hex(pixels), logits: logits.to_vec() };
+        |(pixels, logits): (&Vec<u8>, &[f32])| GoldenSample { pixels: hex::encode(pixels), logits: logits.to_vec() };
     Ok(images.iter().zip(logits.chunks(classes)).map(sample).collect())
 }
 
@@ -277,32 +277,5 @@ fn same_keys(a: &Value, b: &Value) -> bool {
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_keys(a, b)),
         _ => true,
-    }
-}
-
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-    let pair = |pair: &[u8]| match *pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    };
-    text.as_bytes().chunks(2).map(pair).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hexadecimal_goes_there_and_back() {
-        let bytes = (0..=255).collect::<Vec<u8>>();
-        assert_eq!(from_hex(&to_hex(&bytes)), Some(bytes));
-        assert_eq!(from_hex("0"), None);
-        assert_eq!(from_hex("0g"), None);
-        assert_eq!(from_hex("µ"), None);
     }
 }

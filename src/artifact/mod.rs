@@ -233,7 +233,7 @@ fn decode(bytes: &[u8]) -> Result<(Manifest, Weights)> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    manifest::to_hex(&Sha256::digest(bytes))
+    crate::hex::encode(&Sha256::digest(bytes))
 }
 
 /// How a model's answers compare with those at export.

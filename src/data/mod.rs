@@ -179,7 +179,7 @@ fn fingerprint(train: &ImageSet, test: &ImageSet) -> String {
     let mut hash = Sha256::new();
     hash.update(train);
     hash.update(test);
-    hexadecimal(&hash.finalize())
+    crate::hex::encode(&hash.finalize())
 }
 
 fn digest(set: &ImageSet) -> [u8; 32] {
@@ -191,8 +191,4 @@ fn digest(set: &ImageSet) -> [u8; 32] {
     let labels: Vec<u8> = set.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     hash.update(&labels);
     hash.finalize().into()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -97,7 +97,7 @@ impl Weights {
                 hash.update(chunk.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
             }
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::hex::encode(&hash.finalize())
     }
 }
 
