@@ -26,7 +26,8 @@ pub struct Speeds {
     pub inference_images_per_second: f64,
     /// Where the time of a forward pass goes.
     pub layers: Vec<LayerShare>,
-    /// The most memory the process has held at once, in bytes; absent where the system does not tell.
+    /// The most memory the process had held at once by the end of training, in bytes, the data set included; absent where
+    /// the system does not tell.
     pub peak_memory_bytes: Option<u64>,
 }
 
@@ -60,14 +61,17 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
         || session.device.sync().map_err(|error| Error::failed("the device failed").caused_by(format!("{error:?}")));
     let batch_error = |error: String| Error::failed("cannot make a batch").caused_by(error);
 
-    let load = best_rate(effort.rounds, || {
-        loader.set_position(1, 0);
-        let mut images = 0;
-        for batch in loader.iter().take(batches) {
-            images += batch.map_err(|error| batch_error(error.to_string()))?.size;
-        }
-        Ok(images)
-    })?;
+    let load = best_rate(
+        effort.rounds,
+        timed(|| {
+            loader.set_position(1, 0);
+            let mut images = 0;
+            for batch in loader.iter().take(batches) {
+                images += batch.map_err(|error| batch_error(error.to_string()))?.size;
+            }
+            Ok(images)
+        }),
+    )?;
     loader.set_position(1, 0);
     let batches: Vec<_> = loader
         .iter()
@@ -77,25 +81,35 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
     let images: usize = batches.iter().map(|batch| batch.size).sum();
     let model = learner.model();
     let forward = best_rate(effort.rounds, || {
+        let mut seconds = 0.0;
         for batch in &batches {
-            let _ = model.network.forward_in(batch.images.clone(), &mut Pass::training(1));
+            let images = batch.images.clone();
+            let started = Instant::now();
+            let output = model.network.forward_in(images, &mut Pass::training(1));
+            sync()?;
+            seconds += started.elapsed().as_secs_f64();
+            // What was kept for the backward pass is freed by one.
+            output.sum().backward();
         }
-        sync()?;
-        Ok(images)
+        Ok((images, seconds))
     })?;
     drop(model);
-    let train = best_rate(effort.rounds, || {
-        for batch in &batches {
-            let step = learner.train_step(batch.clone());
-            learner.lr_step();
-            learner.optimizer_step(step.grads);
-        }
-        sync()?;
-        Ok(images)
-    })?;
+    let train = best_rate(
+        effort.rounds,
+        timed(|| {
+            for batch in &batches {
+                let step = learner.train_step(batch.clone());
+                learner.lr_step();
+                learner.optimizer_step(step.grads);
+            }
+            sync()?;
+            Ok(images)
+        }),
+    )?;
+    let peak_memory_bytes = peak_memory();
     let count = effort.images.min(test.len());
     let pixels = &test.pixels[..count * test.shape.len()];
-    let inference = best_rate(effort.rounds, || predictor.logits(pixels, count).map(|_| count))?;
+    let inference = best_rate(effort.rounds, timed(|| predictor.logits(pixels, count).map(|_| count)))?;
 
     let model = learner.model().valid();
     let mut seconds: Vec<(String, f64)> = Vec::new();
@@ -121,20 +135,28 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
         train_images_per_second: train,
         inference_images_per_second: inference,
         layers: seconds.into_iter().map(|(name, seconds)| LayerShare { name, share: seconds / total }).collect(),
-        peak_memory_bytes: peak_memory(),
+        peak_memory_bytes,
     })
 }
 
-/// Images per second of the fastest of `rounds` rounds, after one that only warms up; `work` returns its images.
-fn best_rate(rounds: usize, mut work: impl FnMut() -> Result<usize>) -> Result<f64> {
+/// Images per second of the fastest of `rounds` rounds, after one that only warms up; `work` returns its images and the
+/// seconds that count.
+fn best_rate(rounds: usize, mut work: impl FnMut() -> Result<(usize, f64)>) -> Result<f64> {
     work()?;
     let mut best: f64 = 0.0;
     for _ in 0..rounds {
-        let started = Instant::now();
-        let images = work()?;
-        best = best.max(images as f64 / started.elapsed().as_secs_f64());
+        let (images, seconds) = work()?;
+        best = best.max(images as f64 / seconds);
     }
     Ok(best)
+}
+
+/// Work of which every second counts.
+fn timed(mut work: impl FnMut() -> Result<usize>) -> impl FnMut() -> Result<(usize, f64)> {
+    move || {
+        let started = Instant::now();
+        work().map(|images| (images, started.elapsed().as_secs_f64()))
+    }
 }
 
 /// The process's peak resident memory in bytes, from Linux's `/proc`.

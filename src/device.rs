@@ -159,9 +159,8 @@ pub fn adapters(backend: Backend) -> Vec<Adapter> {
         .into_iter()
         .enumerate()
         .map(|(index, device)| {
-            let debug = format!("{device:?}");
-            // Burn names a software rasteriser's device kind `Cpu`, and shows it nowhere but here.
-            Adapter { index, software: debug.contains("Cpu"), name: describe(&device).unwrap_or(debug), device }
+            let name = describe(&device).unwrap_or_else(|| format!("{device:?}"));
+            Adapter { index, software: is_software(&device), name, device }
         })
         .collect()
 }
@@ -182,6 +181,21 @@ fn enumerate(backend: Backend) -> Vec<Device> {
         Backend::Wgpu => Device::enumerate(DeviceType::Wgpu).into_vec(),
         _ => Vec::new(),
     }
+}
+
+/// Whether it is a rasteriser on the CPU: Burn gives all of a graphics API's the device kind `Cpu`.
+fn is_software(device: &Device) -> bool {
+    #[cfg(feature = "wgpu")]
+    use burn::tensor::DeviceKind;
+    let rasterisers: &[Device] = &[
+        #[cfg(feature = "wgpu")]
+        Device::wgpu(DeviceKind::Cpu),
+        #[cfg(feature = "vulkan")]
+        Device::vulkan(DeviceKind::Cpu),
+        #[cfg(feature = "metal")]
+        Device::metal(DeviceKind::Cpu),
+    ];
+    rasterisers.contains(device)
 }
 
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]

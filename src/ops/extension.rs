@@ -160,10 +160,10 @@ impl<B: Host> Updates for B {
         second: FloatTensor<B>,
         constants: update::Adam,
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-        let (shape, gradient) = (parameter.shape(), B::dense(gradient));
-        let [mut parameter, mut first, mut second] = [parameter, first, second].map(B::into_values);
-        update::adam(constants, B::values(&gradient), &mut parameter, &mut first, &mut second);
-        (B::tensor(parameter, &shape), B::tensor(first, &shape), B::tensor(second, &shape))
+        let (gradient, parameter) = (B::dense(gradient), B::dense(parameter));
+        let ([mut first, mut second], shape) = ([first, second].map(B::into_values), parameter.shape());
+        let new = update::adam(constants, B::values(&gradient), B::values(&parameter), &mut first, &mut second);
+        (B::tensor(new, &shape), B::tensor(first, &shape), B::tensor(second, &shape))
     }
 
     fn kiln_sgd(
@@ -172,9 +172,9 @@ impl<B: Host> Updates for B {
         velocity: FloatTensor<B>,
         constants: update::Sgd,
     ) -> (FloatTensor<B>, FloatTensor<B>) {
-        let (shape, gradient) = (parameter.shape(), B::dense(gradient));
-        let [mut parameter, mut velocity] = [parameter, velocity].map(B::into_values);
-        update::sgd(constants, B::values(&gradient), &mut parameter, &mut velocity);
-        (B::tensor(parameter, &shape), B::tensor(velocity, &shape))
+        let (gradient, parameter) = (B::dense(gradient), B::dense(parameter));
+        let (mut velocity, shape) = (B::into_values(velocity), parameter.shape());
+        let new = update::sgd(constants, B::values(&gradient), B::values(&parameter), &mut velocity);
+        (B::tensor(new, &shape), B::tensor(velocity, &shape))
     }
 }

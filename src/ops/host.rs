@@ -71,7 +71,13 @@ impl Host for burn::backend::NdArray {
     }
 
     fn into_values(tensor: FloatTensor<Self>) -> Vec<f32> {
-        data::<Self>(tensor)
+        match &tensor {
+            // Burn would copy a shared array value by value, through an iterator over any number of dimensions.
+            burn::backend::ndarray::NdArrayTensor::F32(storage) if !storage.is_unique() => {
+                Self::values(&Self::dense(tensor)).to_vec()
+            }
+            _ => data::<Self>(tensor),
+        }
     }
 }
 

@@ -10,11 +10,8 @@ use rayon::prelude::*;
 ///
 /// Each chunk is cleared by the thread that fills it, right before it does, while the chunk is in its cache.
 pub fn filled<T: Copy + Default + Send>(length: usize, chunk: usize, fill: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
-    let mut array = Vec::with_capacity(length);
-    spare(&mut array, length).par_chunks_mut(chunk.max(1)).enumerate().for_each(|(i, part)| fill(i, cleared(part)));
-    // SAFETY: the capacity is at least `length`, and the chunks cover the first `length` values, each cleared above.
-    unsafe { array.set_len(length) };
-    array
+    let beside = rayon::iter::repeat_n((), length.div_ceil(chunk.max(1)));
+    filled_beside(length, chunk, beside, |i, part, ()| fill(i, part))
 }
 
 /// Two arrays filled together: `fill(index, first chunk, second chunk)`. Both must have the same number of chunks.
@@ -27,20 +24,30 @@ where
     T: Copy + Default + Send,
     U: Copy + Default + Send,
 {
-    let chunks = |length: usize, chunk: usize| length.div_ceil(chunk.max(1));
-    assert_eq!(chunks(length, chunk), chunks(other_length, other_chunk), "the arrays are filled in step");
-    let (mut first, mut second) = (Vec::with_capacity(length), Vec::with_capacity(other_length));
-    spare(&mut first, length)
-        .par_chunks_mut(chunk.max(1))
-        .zip(spare(&mut second, other_length).par_chunks_mut(other_chunk.max(1)))
-        .enumerate()
-        .for_each(|(i, (part, other))| fill(i, cleared(part), cleared(other)));
-    // SAFETY: the capacities suffice; the arrays have equally many chunks, so `zip` visited all, and each was cleared.
-    unsafe {
-        first.set_len(length);
-        second.set_len(other_length);
-    }
+    let mut second = Vec::with_capacity(other_length);
+    let beside = spare(&mut second, other_length).par_chunks_mut(other_chunk.max(1));
+    let first = filled_beside(length, chunk, beside, |i, part, other| fill(i, part, cleared(other)));
+    // SAFETY: the capacity is at least `other_length`, and `filled_beside` visited every chunk, each cleared above.
+    unsafe { second.set_len(other_length) };
     (first, second)
+}
+
+/// An array filled beside others that are read or changed in step: `fill(index, chunk, the others' item)`. There must be
+/// one item for each chunk.
+pub fn filled_beside<T: Copy + Default + Send, S: Send>(
+    length: usize,
+    chunk: usize,
+    beside: impl IndexedParallelIterator<Item = S>,
+    fill: impl Fn(usize, &mut [T], S) + Sync,
+) -> Vec<T> {
+    let chunk = chunk.max(1);
+    assert_eq!(length.div_ceil(chunk), beside.len(), "the arrays are filled in step");
+    let mut array = Vec::with_capacity(length);
+    let parts = spare(&mut array, length).par_chunks_mut(chunk);
+    parts.zip(beside).enumerate().for_each(|(i, (part, beside))| fill(i, cleared(part), beside));
+    // SAFETY: the capacity is at least `length`; there is an item beside every chunk, so all were visited and cleared.
+    unsafe { array.set_len(length) };
+    array
 }
 
 fn spare<T>(array: &mut Vec<T>, length: usize) -> &mut [MaybeUninit<T>] {

@@ -1,7 +1,9 @@
-//! Optimizer updates of one parameter array, each in one pass over parameter, gradient and state.
+//! Optimizer updates of one parameter array, each in one pass over parameter, gradient and state. The state changes in
+//! place; the parameter becomes a new array, since Burn's `Learner` holds the old one until the step is over.
 
 use rayon::prelude::*;
 
+use super::fill::filled_beside;
 use super::{BLOCK, vectorised};
 
 /// The constants of one Adam update. The corrections for the moments' start at zero are folded in:
@@ -22,27 +24,27 @@ pub struct Adam {
     pub keep: f32,
 }
 
-/// Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019), in place.
-pub fn adam(constants: Adam, gradient: &[f32], parameter: &mut [f32], first: &mut [f32], second: &mut [f32]) {
+/// Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019): the new parameter.
+pub fn adam(constants: Adam, gradient: &[f32], parameter: &[f32], first: &mut [f32], second: &mut [f32]) -> Vec<f32> {
     let state = first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK));
-    let blocks = parameter.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(state);
-    blocks.for_each(|((parameter, gradient), (first, second))| {
+    let beside = parameter.par_chunks(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(state);
+    filled_beside(parameter.len(), BLOCK, beside, |_, new, ((parameter, gradient), (first, second))| {
         vectorised(
             #[inline(always)]
-            || adam_block(constants, gradient, parameter, first, second),
+            || adam_block(constants, gradient, parameter, [new, first, second]),
         );
-    });
+    })
 }
 
 #[inline(always)]
-fn adam_block(constants: Adam, gradient: &[f32], parameter: &mut [f32], first: &mut [f32], second: &mut [f32]) {
+fn adam_block(constants: Adam, gradient: &[f32], parameter: &[f32], [new, first, second]: [&mut [f32]; 3]) {
     let Adam { beta_1, beta_2, rate, epsilon, penalty, keep } = constants;
     let state = first.iter_mut().zip(second);
-    for ((parameter, gradient), (first, second)) in parameter.iter_mut().zip(gradient).zip(state) {
-        let gradient = gradient + penalty * *parameter;
+    for (((new, parameter), gradient), (first, second)) in new.iter_mut().zip(parameter).zip(gradient).zip(state) {
+        let gradient = gradient + penalty * parameter;
         *first = beta_1 * *first + (1.0 - beta_1) * gradient;
         *second = beta_2 * *second + (1.0 - beta_2) * gradient * gradient;
-        *parameter = keep * *parameter - rate * *first / (second.sqrt() + epsilon);
+        *new = keep * parameter - rate * *first / (second.sqrt() + epsilon);
     }
 }
 
@@ -59,24 +61,24 @@ pub struct Sgd {
     pub penalty: f32,
 }
 
-/// Stochastic gradient descent in place: `velocity = momentum * velocity + gradient`, and a step of `rate` against it
-/// (Sutskever et al., 2013, in PyTorch's form: no dampening). The first step's velocity must be 0.
-pub fn sgd(constants: Sgd, gradient: &[f32], parameter: &mut [f32], velocity: &mut [f32]) {
-    let blocks = parameter.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(velocity.par_chunks_mut(BLOCK));
-    blocks.for_each(|((parameter, gradient), velocity)| {
+/// Stochastic gradient descent: `velocity = momentum * velocity + gradient`, and a step of `rate` against it
+/// (Sutskever et al., 2013, in PyTorch's form: no dampening). The first step's velocity must be 0. The new parameter.
+pub fn sgd(constants: Sgd, gradient: &[f32], parameter: &[f32], velocity: &mut [f32]) -> Vec<f32> {
+    let beside = parameter.par_chunks(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(velocity.par_chunks_mut(BLOCK));
+    filled_beside(parameter.len(), BLOCK, beside, |_, new, ((parameter, gradient), velocity)| {
         vectorised(
             #[inline(always)]
-            || sgd_block(constants, gradient, parameter, velocity),
+            || sgd_block(constants, gradient, parameter, [new, velocity]),
         );
-    });
+    })
 }
 
 #[inline(always)]
-fn sgd_block(constants: Sgd, gradient: &[f32], parameter: &mut [f32], velocity: &mut [f32]) {
+fn sgd_block(constants: Sgd, gradient: &[f32], parameter: &[f32], [new, velocity]: [&mut [f32]; 2]) {
     let Sgd { rate, momentum, nesterov, penalty } = constants;
-    for ((parameter, gradient), velocity) in parameter.iter_mut().zip(gradient).zip(velocity) {
-        let gradient = gradient + penalty * *parameter;
+    for (((new, parameter), gradient), velocity) in new.iter_mut().zip(parameter).zip(gradient).zip(velocity) {
+        let gradient = gradient + penalty * parameter;
         *velocity = momentum * *velocity + gradient;
-        *parameter -= rate * if nesterov { gradient + momentum * *velocity } else { *velocity };
+        *new = parameter - rate * if nesterov { gradient + momentum * *velocity } else { *velocity };
     }
 }

@@ -1,19 +1,11 @@
-//! Every kernel against its stock twin on random shapes, and its gradients against finite differences in `f64`.
+//! Every kernel against its stock twin.
 
 use burn::nn::BatchNormConfig;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
-use rand::SeedableRng as _;
 
-use super::kernels::pool::Finish;
-use super::kernels::{conv, dropout, linear, loss, norm};
-use super::*;
-
-/// Values in -1..1 that depend on `seed` only.
-fn random(length: usize, seed: u64) -> Vec<f32> {
-    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    (0..length).map(|_| rng.random_range(-1.0..1.0)).collect()
-}
+use super::super::*;
+use super::{assert_close, random};
 
 /// Multiples of 1/64 in -1..1: sums of their products are exact in `f32` in any order, so that a kernel and its twin meet
 /// the same ties in a max-pool and the same side of a ReLU.
@@ -25,14 +17,6 @@ fn tensor<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec().expect("f32")
-}
-
-#[track_caller]
-fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(actual.len(), expected.len(), "{what}");
-    for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
-        assert!((actual - expected).abs() <= 2e-4 * (1.0 + expected.abs()), "{what}[{i}]: {actual} is not {expected}");
-    }
 }
 
 /// Checks that both functions of `inputs` have the same value and, for a random cotangent, the same gradients.
@@ -144,124 +128,6 @@ fn convolution_is_pointwise_with_1x1_kernels() {
     assert_conv([1, 1, 2, 2], [1, 1], Conv2dOptions { stride: 1, padding: 0, relu: false, pool: true });
 }
 
-/// The convolution as its formula says it, in `f64`.
-fn convolution_by_formula(geometry: &conv::Geometry, input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
-    let conv::Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, .. } = *geometry;
-    let [output_height, output_width] = geometry.output();
-    let mut output = Vec::new();
-    for (n, o) in (0..batch).flat_map(|n| (0..channels_out).map(move |o| (n, o))) {
-        for (y, x) in (0..output_height).flat_map(|y| (0..output_width).map(move |x| (y, x))) {
-            let mut sum = bias[o];
-            for (c, tap) in (0..channels_in).flat_map(|c| (0..kernel * kernel).map(move |tap| (c, tap))) {
-                let (iy, ix) = (y * stride + tap / kernel, x * stride + tap % kernel);
-                if (padding..height + padding).contains(&iy) && (padding..width + padding).contains(&ix) {
-                    let pixel = input[((n * channels_in + c) * height + iy - padding) * width + ix - padding];
-                    sum += weight[(o * channels_in + c) * kernel * kernel + tap] * pixel;
-                }
-            }
-            output.push(if geometry.finish.relu { sum.max(0.0) } else { sum });
-        }
-    }
-    output
-}
-
-/// The slope of `function` along each value, by central differences.
-fn slopes(at: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f32> {
-    let step = 1e-6;
-    let along = |i: usize| {
-        let [mut above, mut below] = [at.to_vec(), at.to_vec()];
-        above[i] += step;
-        below[i] -= step;
-        ((function(&above) - function(&below)) / (2.0 * step)) as f32
-    };
-    (0..at.len()).map(along).collect()
-}
-
-fn wide(values: &[f32]) -> Vec<f64> {
-    values.iter().map(|value| f64::from(*value)).collect()
-}
-
-#[test]
-fn convolution_gradients_are_the_slopes() {
-    for (stride, padding, relu) in [(1, 0, false), (2, 1, true), (1, 2, true)] {
-        let finish = Finish { relu, pool: false };
-        let geometry = conv::Geometry {
-            batch: 2,
-            channels_in: 2,
-            height: 5,
-            width: 4,
-            channels_out: 3,
-            kernel: 3,
-            stride,
-            padding,
-            finish,
-        };
-        let (input, weight, bias) = (random(80, 1), random(54, 2), random(3, 3));
-        let output = conv::forward(&geometry, &input, &weight, &bias).output;
-        let cotangent = random(output.len(), 4);
-        let saved = conv::Saved { input: &input, weight: &weight, output: &output, winners: &[] };
-        let wanted = conv::Wanted { input: true, parameters: true };
-        let gradients = conv::backward(&geometry, saved, &cotangent, wanted);
-        let [input, weight, bias, cotangent] = [&input, &weight, &bias, &cotangent].map(|values| wide(values));
-        let total = |input: &[f64], weight: &[f64], bias: &[f64]| -> f64 {
-            let output = convolution_by_formula(&geometry, input, weight, bias);
-            output.iter().zip(&cotangent).map(|(value, weight)| value * weight).sum()
-        };
-        assert_close(&gradients.input, &slopes(&input, |input| total(input, &weight, &bias)), "input");
-        assert_close(&gradients.weight, &slopes(&weight, |weight| total(&input, weight, &bias)), "weight");
-        assert_close(&gradients.bias, &slopes(&bias, |bias| total(&input, &weight, bias)), "bias");
-    }
-}
-
-#[test]
-fn cross_entropy_gradients_are_the_slopes() {
-    let (logits, targets, smoothing) = (random(12, 5), [3, 0, 1], 0.1);
-    let result = loss::cross_entropy(&logits, 4, &targets, smoothing);
-    let by_formula = |logits: &[f64]| -> f64 {
-        let row = |(row, target): (&[f64], &usize)| -> f64 {
-            let log_total = row.iter().map(|logit| logit.exp()).sum::<f64>().ln();
-            let share = |k: usize| f64::from(smoothing) / 4.0 + f64::from(1.0 - smoothing) * f64::from(k == *target);
-            row.iter().enumerate().map(|(k, logit)| share(k) * (log_total - logit)).sum()
-        };
-        logits.chunks(4).zip(&targets).map(row).sum::<f64>() / 3.0
-    };
-    assert_close(&[result.loss], &[by_formula(&wide(&logits)) as f32], "loss");
-    assert_close(&result.gradient, &slopes(&wide(&logits), by_formula), "gradient");
-}
-
-#[test]
-fn batch_norm_gradients_are_the_slopes() {
-    let finish = Finish { relu: false, pool: false };
-    let geometry = norm::Geometry { batch: 3, channels: 2, height: 2, width: 3, epsilon: 1e-3, finish };
-    let (input, gamma, beta, cotangent) = (random(36, 6), random(2, 7), random(2, 8), random(36, 9));
-    let forward = norm::forward(&geometry, &input, &gamma, &beta);
-    let saved = norm::Saved {
-        input: &input,
-        gamma: &gamma,
-        mean: &forward.mean,
-        variance: &forward.variance,
-        output: &[],
-        winners: &[],
-    };
-    let gradients = norm::backward(&geometry, saved, &cotangent);
-    let (cotangent, epsilon) = (wide(&cotangent), geometry.epsilon);
-    let total = |input: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
-        let channel = |c: usize| -> f64 {
-            let of = |values: &[f64]| -> Vec<f64> { (0..36).filter(|i| i / 6 % 2 == c).map(|i| values[i]).collect() };
-            let (x, dy) = (of(input), of(&cotangent));
-            let mean = x.iter().sum::<f64>() / 18.0;
-            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 18.0;
-            let value = |x: &f64| gamma[c] * (x - mean) / (variance + epsilon).sqrt() + beta[c];
-            x.iter().zip(&dy).map(|(x, dy)| value(x) * dy).sum()
-        };
-        channel(0) + channel(1)
-    };
-    let (input, gamma, beta) = (wide(&input), wide(&gamma), wide(&beta));
-    assert_close(&gradients.input, &slopes(&input, |input| total(input, &gamma, &beta)), "input");
-    assert_close(&gradients.gamma, &slopes(&gamma, |gamma| total(&input, gamma, &beta)), "gamma");
-    assert_close(&gradients.beta, &slopes(&beta, |beta| total(&input, &gamma, beta)), "beta");
-}
-
 #[test]
 fn batch_norm_moves_the_running_statistics_as_the_stock_one() {
     let device = Device::flex().autodiff();
@@ -327,35 +193,4 @@ fn an_update_leaves_a_shared_parameter_alone() {
     let (moved, _) = sgd(step, parameter.ones_like(), parameter.clone(), parameter.zeros_like());
     assert_eq!(values(parameter), before);
     assert_ne!(values(moved), before);
-}
-
-#[test]
-fn results_do_not_depend_on_the_number_of_threads() {
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| {
-            let finish = Finish { relu: true, pool: true };
-            let sizes = [37, 3, 14, 13];
-            let [batch, channels_in, height, width] = sizes;
-            let (channels_out, kernel, stride, padding) = (24, 3, 1, 1);
-            let geometry =
-                conv::Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, finish };
-            let (input, weight, bias) = (random(sizes.iter().product(), 1), random(24 * 27, 2), random(24, 3));
-            let forward = conv::forward(&geometry, &input, &weight, &bias);
-            let saved =
-                conv::Saved { input: &input, weight: &weight, output: &forward.output, winners: &forward.winners };
-            let wanted = conv::Wanted { input: true, parameters: true };
-            let gradients = conv::backward(&geometry, saved, &forward.output, wanted);
-            let layer = linear::Geometry { batch: 100, inputs: 1500, outputs: 130, relu: false };
-            let (x, w) = (random(150_000, 4), random(195_000, 5));
-            let y = linear::forward(&layer, &x, &w, &random(130, 6));
-            let back = [linear::input_gradient(&layer, &w, &y), linear::weight_gradient(&layer, &x, &y)].concat();
-            let dropped = dropout::dropout(&x, 0.5, 9);
-            [forward.output, gradients.input, gradients.weight, gradients.bias, y, back, dropped].concat()
-        })
-    };
-    let one = on(1);
-    for threads in [2, 3, 7] {
-        assert!(one == on(threads), "{threads} threads");
-    }
 }
