@@ -60,6 +60,12 @@ impl Folder {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Starts `kiln`, leaves it running, and pipes its stdout to the test.
+    #[cfg(unix)]
+    pub fn start_piped(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs a command that must succeed and print one JSON value.
     pub fn json(&self, arguments: &[&str]) -> Value {
         let ran = self.kiln(&[arguments, &["--json"]].concat());

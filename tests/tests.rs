@@ -11,6 +11,14 @@ mod training;
 /// Stopping, killing, damaging and going on.
 mod resuming;
 
+/// A blocking HTTP client, the one of the server's own tests.
+#[cfg(unix)]
+#[path = "../src/serve/tests/client.rs"]
+mod client;
+
+/// The server as a process.
+mod serving;
+
 /// Commands that train nothing: plan, config, devices, completions, and wrong input.
 mod commands;
 
