@@ -34,7 +34,7 @@ where
 
 /// An array filled beside others that are read or changed in step: `fill(index, chunk, the others' item)`. There must be
 /// one item for each chunk.
-pub fn filled_beside<T: Copy + Default + Send, S: Send>(
+pub(super) fn filled_beside<T: Copy + Default + Send, S: Send>(
     length: usize,
     chunk: usize,
     beside: impl IndexedParallelIterator<Item = S>,
