@@ -52,6 +52,15 @@ fn a_backend_that_is_not_there_is_an_error_and_never_a_fallback() {
 }
 
 #[test]
+fn a_dashboard_without_a_terminal_is_refused_before_anything_is_made() {
+    let folder = Folder::new();
+    let ran = folder.kiln(&small(&["train", "--ui", "tui"], &[]));
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the dashboard") && ran.stderr.contains("tip:"), "{}", ran.stderr);
+    assert!(!folder.path().join("runs").exists());
+}
+
+#[test]
 fn wrong_words_on_the_command_line_end_with_2() {
     let folder = Folder::new();
     for arguments in [

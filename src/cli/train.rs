@@ -1,5 +1,6 @@
 //! `kiln train`: from a config to a verified model file.
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -23,6 +24,7 @@ use crate::run::record::now;
 use crate::run::{RunDir, RunRecord, Status, file};
 use crate::train::checkpoint::CheckpointStore;
 use crate::train::epoch_loop::Ending;
+use crate::train::observer::{Observer, Quiet};
 use crate::train::session::{Outcome, Session, Start};
 use crate::train::state::LoopState;
 use crate::{Error, Result, report};
@@ -96,10 +98,8 @@ pub struct Job {
 impl Job {
     /// Opens device and data, plans, and says all of it.
     pub fn prepare(experiment: Experiment, display: &DisplayArguments, ui: &Ui) -> Result<Self> {
-        if display.ui == Interface::Tui && !cfg!(feature = "tui") {
-            return Err(
-                Error::usage("the dashboard is not in this build").tip("build it in: cargo run --features tui -- …")
-            );
+        if display.ui == Interface::Tui {
+            dashboard_is_possible(ui)?;
         }
         let device = open_device(&experiment.device)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
@@ -179,8 +179,9 @@ impl Job {
 
     fn train_locked(&self, run: &RunDir, record: &mut RunRecord, start: Start, ui: &Ui) -> Result<()> {
         let session = self.session(Some(run.clone()), interrupter());
-        let outcome =
-            session.run(start, Box::new(ui.training())).map_err(|error| self.salvage(&session, error, run, ui))?;
+        // Whatever else is printed would be drawn across the dashboard.
+        let observer: Box<dyn Observer> = if session.dashboard { Box::new(Quiet) } else { Box::new(ui.training()) };
+        let outcome = session.run(start, observer).map_err(|error| self.salvage(&session, error, run, ui))?;
         let evaluation = match &outcome.best {
             Some(weights) => Some(self.export(run, &outcome.state, weights, ui)?),
             None => None,
@@ -328,6 +329,20 @@ impl Job {
             run.path().display()
         ));
     }
+}
+
+/// Burn's dashboard takes the whole terminal.
+fn dashboard_is_possible(ui: &Ui) -> Result<()> {
+    if !cfg!(feature = "tui") {
+        return Err(
+            Error::usage("the dashboard is not in this build").tip("build it in: cargo run --features tui -- …")
+        );
+    }
+    if ui.mode() != Mode::Text || !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(Error::usage("the dashboard needs a terminal for itself: no pipe, no --json, no --quiet")
+            .tip("leave out --ui tui: training is shown in lines"));
+    }
+    Ok(())
 }
 
 /// The plan of an experiment on this data.
