@@ -1,6 +1,6 @@
 //! The convolution kernels on the layers of the two reference networks: forward and backward of one batch.
 //!
-//! `cargo bench --bench kernels`; `RAYON_NUM_THREADS` sets the number of threads.
+//! `cargo bench --profile dev --bench kernels`; `RAYON_NUM_THREADS` sets the number of threads.
 #![allow(missing_docs, reason = "criterion's macros define undocumented functions")]
 
 use std::hint::black_box;
