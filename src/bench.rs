@@ -8,7 +8,7 @@ use burn::module::Module as _;
 use serde::Serialize;
 
 use crate::data::ImageSet;
-use crate::models::Pass;
+use crate::models::ForwardContext;
 use crate::predict::Predictor;
 use crate::train::session::Session;
 use crate::{Error, Result};
@@ -85,7 +85,7 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
         for batch in &batches {
             let images = batch.images.clone();
             let started = Instant::now();
-            let output = model.network.forward_in(images, &mut Pass::training(1));
+            let output = model.network.forward_in(images, &mut ForwardContext::training(1));
             sync()?;
             seconds += started.elapsed().as_secs_f64();
             // What was kept for the backward pass is freed by one.
@@ -116,7 +116,7 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
     for batch in &batches {
         let mut before = Instant::now();
         let mut index = 0;
-        let mut observer = |name: &str, _: crate::models::Activation| {
+        let mut hook = |name: &str, _: crate::models::Activation| {
             let _ = session.device.sync();
             if index == seconds.len() {
                 seconds.push((name.to_owned(), 0.0));
@@ -126,7 +126,7 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
             before = Instant::now();
         };
         let images = batch.images.clone().without_autodiff();
-        let _ = model.network.forward_in(images, &mut Pass::inference().observed(&mut observer));
+        let _ = model.network.forward_in(images, &mut ForwardContext::inference().with_hook(&mut hook));
     }
     let total: f64 = seconds.iter().map(|(_, seconds)| seconds).sum();
     Ok(Speeds {

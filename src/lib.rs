@@ -11,7 +11,9 @@
 //! | [`data`] | image sets, splits, preprocessing, augmentation, the batch loader |
 //! | [`models`] | the networks as Burn modules |
 //! | [`ops`] | CPU kernels plugged into Burn, each with its stock twin |
-//! | [`train`] | Burn's `SupervisedTraining` and `Learner`, loss, optimizers, schedules |
+//! | [`optimizers`] | how gradients move the parameters |
+//! | [`schedules`] | how the learning rate changes over a run |
+//! | [`train`] | Burn's `SupervisedTraining` and `Learner`, the epoch loop, checkpoints |
 //! | [`run`] | the run directory, its lock and its files |
 //! | [`eval`] | a finished model measured, as plain data |
 //! | [`report`] | numbers to text |
@@ -23,11 +25,13 @@
 //! | [`seed`] | every random draw as a function of (seed, purpose, epoch, index) |
 //! | [`hex`] | bytes as hexadecimal |
 //! | [`logits`] | what a network's outputs mean |
+//! | [`check`] | collecting what is wrong with a config |
 //! | [`error`] | the one error type and its exit codes |
 #![recursion_limit = "256"]
 
 pub mod artifact;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod data;
@@ -38,10 +42,12 @@ pub mod hex;
 pub mod logits;
 pub mod models;
 pub mod ops;
+pub mod optimizers;
 pub mod plan;
 pub mod predict;
 pub mod report;
 pub mod run;
+pub mod schedules;
 pub mod seed;
 pub mod serve;
 pub mod train;

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::config::Experiment;
 use crate::data::ImageShape;
 use crate::models::{self, LayerSummary};
-use crate::train::schedule::Shape;
+use crate::schedules::Shape;
 
 pub use cost::Memory;
 

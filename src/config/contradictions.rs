@@ -2,9 +2,9 @@
 //! the number of images. Every message says what to change.
 
 use super::Experiment;
-use super::check::{Check, Problem, Problems};
+use crate::check::{Check, Problem, Problems};
 use crate::device::Request;
-use crate::train::schedule::Shape;
+use crate::schedules::Shape;
 
 /// Contradicting keys: the problem is reported at the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,12 +4,12 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use super::check::{Check as _, Problems};
 use super::contradictions::contradictions;
 use super::presets::{self, Preset};
 use super::tree::{self, Node, Place};
 use super::walk::{Located, Walk, shorten};
 use super::{Experiment, schema, sets};
+use crate::check::{Check as _, Problems};
 use crate::{Error, Result};
 
 /// The largest config file, in bytes; a real one has a few hundred.

@@ -1,7 +1,6 @@
 //! The experiment: what a config file says, as types. Loading, patching and checking live in the files beside this one;
 //! each section's type lives beside the code that it configures.
 
-pub mod check;
 pub mod contradictions;
 pub mod document;
 pub mod keys;
@@ -9,6 +8,7 @@ pub mod presets;
 mod schema;
 mod sets;
 mod suggest;
+pub mod training;
 mod tree;
 mod walk;
 mod write;
@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::DataConfig;
 use crate::models::ModelConfig;
-use crate::train::{
-    CheckpointConfig, EarlyStoppingConfig, LossConfig, StopAtConfig, TrainConfig, optimizer::OptimizerConfig,
-    schedule::ScheduleConfig,
-};
+use crate::optimizers::OptimizerConfig;
+use crate::schedules::ScheduleConfig;
+
+pub use training::{CheckpointConfig, EarlyStoppingConfig, LossConfig, StopAtConfig, TrainConfig};
 
 /// One experiment: everything that decides a run's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ImageShape, draw};
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::seed::{Purpose, Stream};
 
 /// `[data.augment]`: the largest distortion of each kind; 0 switches a kind off. Every image of every epoch gets its own

@@ -9,7 +9,7 @@ use super::ImageShape;
 use super::augment::AugmentConfig;
 use super::preprocess::Fit;
 use super::synthetic::SyntheticConfig;
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 
 /// The largest height or width of an image in pixels: these are networks for small images.
 const LARGEST_SIDE: usize = 512;

@@ -6,11 +6,11 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forward::ForwardContext;
 use super::layers::{self, ConvBlock, ConvSpec, Norm, Padding, dense, flatten};
 use super::outline::{Misfit, Outline};
-use super::pass::Pass;
 use super::ranges;
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::data::ImageShape;
 
 /// The keys of `model.kind = "convnet"`.
@@ -135,17 +135,17 @@ impl Check for ConvnetConfig {
 
 impl Convnet {
     /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut images = images;
         for (index, block) in self.blocks.iter().enumerate() {
-            images = pass.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, channels, h, w]
+            images = context.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, channels, h, w]
         }
         let mut values = flatten(images); // [batch, channels * h * w]
         for (index, layer) in self.hidden.iter().enumerate() {
-            values = pass.dropout(values, self.dropout);
-            values = pass.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
+            values = context.dropout(values, self.dropout);
+            values = context.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
         }
-        values = pass.dropout(values, self.dropout);
-        pass.flat(|| "output".into(), layers::output(&self.output, values))
+        values = context.dropout(values, self.dropout);
+        context.flat(|| "output".into(), layers::output(&self.output, values))
     }
 }

@@ -8,11 +8,11 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forward::ForwardContext;
 use super::layers::{self, ConvBlock, ConvSpec, Norm, dense, flatten};
 use super::outline::{Misfit, Outline};
-use super::pass::Pass;
 use super::ranges;
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::data::ImageShape;
 
 /// The keys of `model.kind = "lenet"`.
@@ -88,15 +88,15 @@ impl Check for LenetConfig {
 
 impl Lenet {
     /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut images = images;
         for (index, block) in self.blocks.iter().enumerate() {
-            images = pass.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, 16, 5, 5] for 28x28
+            images = context.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, 16, 5, 5] for 28x28
         }
         let mut values = flatten(images); // [batch, 400] for 28x28
         for (index, layer) in self.hidden.iter().enumerate() {
-            values = pass.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
+            values = context.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
         }
-        pass.flat(|| "output".into(), layers::output(&self.output, values))
+        context.flat(|| "output".into(), layers::output(&self.output, values))
     }
 }

@@ -6,10 +6,10 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forward::ForwardContext;
 use super::layers::{dense, flatten, output};
 use super::outline::{Misfit, Outline};
-use super::pass::Pass;
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::data::ImageShape;
 
 /// The keys of `model.kind = "linear"`: none.
@@ -40,8 +40,8 @@ impl Check for LinearConfig {
 
 impl Linear {
     /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let logits = output(&self.output, flatten(images));
-        pass.flat(|| "output".into(), logits)
+        context.flat(|| "output".into(), logits)
     }
 }

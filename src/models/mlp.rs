@@ -6,11 +6,11 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forward::ForwardContext;
 use super::layers::{self, dense, flatten};
 use super::outline::{Misfit, Outline};
-use super::pass::Pass;
 use super::ranges;
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::data::ImageShape;
 
 /// The keys of `model.kind = "mlp"`.
@@ -65,12 +65,12 @@ impl Check for MlpConfig {
 
 impl Mlp {
     /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut values = flatten(images); // [batch, channels * height * width]
         for (index, layer) in self.hidden.iter().enumerate() {
-            values = pass.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
-            values = pass.dropout(values, self.dropout);
+            values = context.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
+            values = context.dropout(values, self.dropout);
         }
-        pass.flat(|| "output".into(), layers::output(&self.output, values))
+        context.flat(|| "output".into(), layers::output(&self.output, values))
     }
 }

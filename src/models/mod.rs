@@ -5,6 +5,7 @@
 //! [`ModelConfig::examples`] then cover it.
 
 mod convnet;
+mod forward;
 mod initial;
 mod layers;
 mod lenet;
@@ -12,7 +13,6 @@ mod linear;
 mod mlp;
 mod outline;
 mod parameter;
-mod pass;
 mod ranges;
 mod resnet;
 #[cfg(test)]
@@ -25,17 +25,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use convnet::{BlockConfig, Convnet, ConvnetConfig};
+pub use forward::{Activation, ForwardContext};
 pub use layers::{ConvBlock, Norm, Padding};
 pub use lenet::{Lenet, LenetConfig};
 pub use linear::{Linear, LinearConfig};
 pub use mlp::{Mlp, MlpConfig};
 pub use outline::{LayerSummary, Misfit};
 pub use parameter::ParameterPath;
-pub use pass::{Activation, Pass};
 pub use resnet::{Residual, Resnet, ResnetConfig};
 pub use weights::{WeightTensor, Weights};
 
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::data::ImageShape;
 use crate::{Error, Result};
 use outline::Outline;
@@ -213,17 +213,17 @@ impl Network {
     /// Images, `[batch, channels, height, width]`, to logits, `[batch, classes]`, as for inference. On a device without
     /// autodiff, batch norms use their running statistics.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        self.forward_in(images, &mut Pass::inference())
+        self.forward_in(images, &mut ForwardContext::inference())
     }
 
-    /// The same computation within a [`Pass`]: with dropout in training, or observed.
-    pub fn forward_in(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
+    /// The same computation within a [`ForwardContext`]: with dropout in training, or with a hook.
+    pub fn forward_in(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         match self {
-            Self::Linear(network) => network.forward(images, pass),
-            Self::Mlp(network) => network.forward(images, pass),
-            Self::Lenet(network) => network.forward(images, pass),
-            Self::Convnet(network) => network.forward(images, pass),
-            Self::Resnet(network) => network.forward(images, pass),
+            Self::Linear(network) => network.forward(images, context),
+            Self::Mlp(network) => network.forward(images, context),
+            Self::Lenet(network) => network.forward(images, context),
+            Self::Convnet(network) => network.forward(images, context),
+            Self::Resnet(network) => network.forward(images, context),
         }
     }
 

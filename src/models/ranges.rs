@@ -1,6 +1,6 @@
 //! The ranges that several models allow: wide enough for any small image, narrow enough that no size overflows.
 
-use crate::config::check::Problems;
+use crate::check::Problems;
 
 /// Channels of convolutions, one number per `part`: 1 to 4096 each.
 pub(super) fn channels(problems: &mut Problems, key: &str, part: &str, found: &[usize]) {

@@ -7,11 +7,11 @@ use burn::tensor::{Device, Tensor, activation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::forward::ForwardContext;
 use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean};
 use super::outline::{Misfit, Outline};
-use super::pass::Pass;
 use super::ranges;
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 use crate::data::ImageShape;
 
 /// The keys of `model.kind = "resnet"`.
@@ -135,12 +135,12 @@ impl Residual {
 
 impl Resnet {
     /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, pass: &mut Pass) -> Tensor<2> {
-        let mut images = pass.image(|| "stem".into(), self.stem.forward(images)); // [batch, first stage, height, width]
+    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+        let mut images = context.image(|| "stem".into(), self.stem.forward(images)); // [batch, first stage, height, width]
         for (index, block) in self.blocks.iter().enumerate() {
-            images = pass.image(|| format!("blocks.{index}"), block.forward(images)); // halved once per stage
+            images = context.image(|| format!("blocks.{index}"), block.forward(images)); // halved once per stage
         }
-        let values = pass.flat(|| "pool".into(), global_mean(images)); // [batch, last stage]
-        pass.flat(|| "output".into(), layers::output(&self.output, values))
+        let values = context.flat(|| "pool".into(), global_mean(images)); // [batch, last stage]
+        context.flat(|| "output".into(), layers::output(&self.output, values))
     }
 }

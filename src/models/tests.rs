@@ -47,12 +47,13 @@ fn every_network_builds_as_its_outline_says() {
             let layers = config.layers(shape, CLASSES).unwrap();
             let network = config.init(shape, CLASSES, &device).unwrap().initialise(1);
             let mut seen = Vec::new();
-            let mut observer = |name: &str, output: Activation| {
+            let mut hook = |name: &str, output: Activation| {
                 seen.push((name.to_owned(), output.shape[1..].to_vec()));
                 let (mean, sd) = output.mean_and_sd().unwrap();
                 assert!(mean.is_finite() && sd > 0.0, "{name}: mean {mean}, sd {sd}");
             };
-            let output = network.forward_in(images(3, shape, &device), &mut Pass::inference().observed(&mut observer));
+            let output =
+                network.forward_in(images(3, shape, &device), &mut ForwardContext::inference().with_hook(&mut hook));
             assert_eq!(output.dims(), [3, CLASSES]);
             let listed =
                 layers.iter().map(|layer| (layer.name.clone(), layer.output_shape.clone())).collect::<Vec<_>>();
@@ -78,7 +79,7 @@ fn every_network_learns_a_batch() {
         let mut network = config.init(shape, CLASSES, &device).unwrap().initialise(7);
         let labels = Tensor::<1, Int>::from_data([1, 2, 3, 4], &device);
         let loss = |network: &Network| {
-            let logits = network.forward_in(images(4, shape, &device), &mut Pass::inference());
+            let logits = network.forward_in(images(4, shape, &device), &mut ForwardContext::inference());
             CrossEntropyLossConfig::new().init(&device).forward(logits, labels.clone())
         };
         let mut optimizer = SgdConfig::new().init();
@@ -108,7 +109,7 @@ fn the_seed_decides_the_weights_and_dropout() {
     let config = ModelConfig::Mlp(MlpConfig { hidden: vec![64, 64], dropout: 0.5 });
     let network = config.init(shape, 3, &device).unwrap().initialise(1);
     let dropped = |seed| {
-        let output = network.forward_in(images(2, shape, &device), &mut Pass::training(seed));
+        let output = network.forward_in(images(2, shape, &device), &mut ForwardContext::training(seed));
         output.try_into_vec_as::<f32>().unwrap()
     };
     assert_eq!(dropped(5), dropped(5));

@@ -2,8 +2,8 @@
 //! its key and its fix.
 
 use super::{Cut, Images};
+use crate::check::{Check as _, Problems};
 use crate::config::Experiment;
-use crate::config::check::{Check as _, Problems};
 use crate::config::contradictions::contradictions;
 use crate::report::thousands;
 use crate::{Error, Result};

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Images;
 use crate::config::Experiment;
 use crate::models::{LayerSummary, total_parameters};
-use crate::train::optimizer::OptimizerConfig;
+use crate::optimizers::OptimizerConfig;
 
 /// Bytes of one number: kiln computes in 32-bit floats.
 const FLOAT: u64 = 4;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Cut, Images, LearningRate, Plan};
 use crate::config::Experiment;
 use crate::report::thousands;
-use crate::train::schedule::Shape;
+use crate::schedules::Shape;
 
 /// The heights of a sparkline, low to high.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

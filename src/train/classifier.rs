@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
 use crate::data::batch::Batch;
-use crate::models::{Activation, Network, ParameterPath, Pass};
+use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
 use crate::seed::{Purpose, Stream};
 
@@ -51,21 +51,21 @@ impl Classifier {
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
     /// `[batch, classes]`.
-    fn forward(&self, batch: Batch, pass: &mut Pass, label_smoothing: f32) -> ClassificationOutput {
-        let logits = self.network.forward_in(batch.images, pass);
+    fn forward(&self, batch: Batch, context: &mut ForwardContext, label_smoothing: f32) -> ClassificationOutput {
+        let logits = self.network.forward_in(batch.images, context);
         let loss = ops::cross_entropy(logits.clone(), batch.targets.clone(), label_smoothing);
         ClassificationOutput { loss, output: logits, targets: batch.targets }
     }
 
-    /// The same as in training, dropout and label smoothing included, with `observer` called for every layer.
-    pub fn forward_observed(&self, batch: Batch, observer: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
-        let pass = self.training_pass(&batch);
-        self.forward(batch, &mut pass.observed(observer), self.settings.label_smoothing)
+    /// The same as in training, dropout and label smoothing included, with `hook` called for every layer.
+    pub fn forward_with_hook(&self, batch: Batch, hook: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
+        let context = self.training_context(&batch);
+        self.forward(batch, &mut context.observed(observer), self.settings.label_smoothing)
     }
 
-    /// The pass in which `batch` is trained on: it fixes the dropout masks.
-    fn training_pass<'a>(&self, batch: &Batch) -> Pass<'a> {
-        Pass::training(self.settings.dropout.number(batch.epoch, batch.iteration))
+    /// The context in which `batch` is trained on: it fixes the dropout masks.
+    fn training_context<'a>(&self, batch: &Batch) -> ForwardContext<'a> {
+        ForwardContext::training(self.settings.dropout.number(batch.epoch, batch.iteration))
     }
 }
 
@@ -75,8 +75,8 @@ impl TrainStep for Classifier {
 
     fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
         let weight = batch.weight;
-        let mut pass = self.training_pass(&batch);
-        let output = self.forward(batch, &mut pass, self.settings.label_smoothing);
+        let mut context = self.training_context(&batch);
+        let output = self.forward(batch, &mut context, self.settings.label_smoothing);
         // Burn adds up the gradients of an accumulation window; weighted by its share of the window's images, each
         // batch contributes to their mean.
         let objective = if weight == 1.0 { output.loss.clone() } else { output.loss.clone().mul_scalar(weight) };
@@ -97,7 +97,7 @@ impl InferenceStep for Classifier {
     type Output = ClassificationOutput;
 
     fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.forward(batch, &mut Pass::inference(), 0.0)
+        self.forward(batch, &mut ForwardContext::inference(), 0.0)
     }
 }
 

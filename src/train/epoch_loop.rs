@@ -22,9 +22,9 @@ use super::collect::Collector;
 use super::figures::{StepFigures, read_all};
 use super::observer::{Moment, Observer};
 use super::state::{EpochMetrics, LoopState, Tally};
-use super::update::PlannedRate;
 use crate::config::Experiment;
 use crate::data::loader::EpochLoader;
+use crate::optimizers::PlannedRate;
 use crate::run::{RunDir, file};
 use crate::{Error, Result};
 

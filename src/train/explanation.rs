@@ -94,7 +94,7 @@ pub fn explain(session: &Session) -> Result<Explanation> {
     let input_shape = batch.images.dims().to_vec();
     let mut layers = Vec::new();
     let model = learner.model();
-    let output = model.forward_observed(batch, &mut |name, activation| {
+    let output = model.forward_with_hook(batch, &mut |name, activation| {
         let (mean, sd) = activation.mean_and_sd().unwrap_or((f64::NAN, f64::NAN));
         layers.push(Layer { name: name.to_owned(), shape: activation.shape.clone(), mean, sd });
     });

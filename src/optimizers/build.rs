@@ -8,9 +8,9 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{self, ModuleOptimizer};
 
 use super::fused::{Adam, Sgd};
-use super::optimizer::{AdamwConfig, OptimizerConfig, SgdConfig};
-use super::schedule::ScheduleConfig;
+use super::{AdamwConfig, OptimizerConfig, SgdConfig};
 use crate::ops::Decay;
+use crate::schedules::ScheduleConfig;
 use crate::{Error, Result};
 
 /// Parameters that weight decay leaves alone: biases, and the scale and shift of norms.

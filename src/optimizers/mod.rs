@@ -1,9 +1,14 @@
 //! Optimizers: one configuration per kind, PyTorch's defaults where the field expects them.
 
+mod build;
+mod fused;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::check::{Check, Problems};
+pub use build::PlannedRate;
+
+use crate::check::{Check, Problems};
 
 /// `optimizer.kind` and the keys that belong to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

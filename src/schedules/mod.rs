@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::check::{Check, Problems};
+use crate::check::{Check, Problems};
 
 /// `[schedule]`: how the learning rate moves between the first and the last update. Shares are of the optimizer's
 /// `learning_rate`, the peak.

@@ -1,22 +1,23 @@
-//! One forward pass: what differs between training, inference and looking on, so that all three run the same code.
+//! The context of one forward pass: what differs between training, inference and a look at the layers, so that all three
+//! run the same code.
 
 use burn::tensor::Tensor;
 
 use crate::{Error, Result, ops};
 
-/// Called with every layer's name and output.
-type Observer<'a> = &'a mut dyn FnMut(&str, Activation);
+/// Called with every layer's name and output: PyTorch's forward hook.
+type Hook<'a> = &'a mut dyn FnMut(&str, Activation);
 
 /// What a forward pass does besides computing.
 #[derive(Default)]
-pub struct Pass<'a> {
+pub struct ForwardContext<'a> {
     dropout_seed: Option<u64>,
     dropouts: u64,
-    observer: Option<Observer<'a>>,
+    hook: Option<Hook<'a>>,
 }
 
-impl<'a> Pass<'a> {
-    /// No dropout, nobody looking on.
+impl<'a> ForwardContext<'a> {
+    /// No dropout, no hook.
     pub fn inference() -> Self {
         Self::default()
     }
@@ -26,11 +27,11 @@ impl<'a> Pass<'a> {
         Self { dropout_seed: Some(dropout_seed), ..Self::default() }
     }
 
-    /// Calls `observer` with every layer's name and output, in order. The names are those of
+    /// Calls `hook` with every layer's name and output, in order. The names are those of
     /// [`ModelConfig::layers`](super::ModelConfig::layers).
     #[must_use]
-    pub fn observed(self, observer: Observer<'a>) -> Self {
-        Self { observer: Some(observer), ..self }
+    pub fn with_hook(self, hook: Hook<'a>) -> Self {
+        Self { hook: Some(hook), ..self }
     }
 
     /// Drops a `share` of the values and scales the rest by `1 / (1 - share)`; the identity outside training.
@@ -43,16 +44,16 @@ impl<'a> Pass<'a> {
 
     /// Shows an image-shaped output, `[batch, channels, height, width]`.
     pub(super) fn image(&mut self, name: impl FnOnce() -> String, output: Tensor<4>) -> Tensor<4> {
-        if let Some(observer) = &mut self.observer {
-            observer(&name(), Activation::new(output.clone()));
+        if let Some(hook) = &mut self.hook {
+            hook(&name(), Activation::new(output.clone()));
         }
         output
     }
 
     /// Shows a flat output, `[batch, features]`.
     pub(super) fn flat(&mut self, name: impl FnOnce() -> String, output: Tensor<2>) -> Tensor<2> {
-        if let Some(observer) = &mut self.observer {
-            observer(&name(), Activation::new(output.clone()));
+        if let Some(hook) = &mut self.hook {
+            hook(&name(), Activation::new(output.clone()));
         }
         output
     }

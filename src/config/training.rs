@@ -1,0 +1,133 @@
+//! The sections that say how training goes: `[loss]`, `[train]`, `[early_stopping]`, `[stop_at]`, `[checkpoint]`. The code that
+//! they configure takes a whole experiment, so they stand here and not beside it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::check::{Check, Problems};
+
+/// `[loss]`: cross-entropy between prediction and label.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LossConfig {
+    /// Share of the target taken from the true class and spread over all classes, 0 to below 1.
+    pub label_smoothing: f64,
+}
+
+/// `[train]`: epochs, batches, iterations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TrainConfig {
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Images that go through the network together in one iteration.
+    pub batch_size: usize,
+    /// Leave out the last batch of an epoch when it is smaller than `batch_size`.
+    pub drop_last: bool,
+    /// Overrides images / batch_size. More repeats images within an epoch, fewer leaves some unseen; the plan says how many.
+    pub iterations_per_epoch: Option<usize>,
+    /// Batches whose gradients are averaged into one update of the parameters; must divide the iterations per epoch.
+    pub accumulation: usize,
+    /// Scales the gradients down when their norm over all parameters together exceeds this.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 10,
+            batch_size: 100,
+            drop_last: false,
+            iterations_per_epoch: None,
+            accumulation: 1,
+            clip_norm: None,
+        }
+    }
+}
+
+/// `[early_stopping]`: ends the run when the validation loss has stopped improving.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct EarlyStoppingConfig {
+    /// Epochs without improvement to wait for; unset: never stop early.
+    pub patience: Option<usize>,
+    /// A smaller decrease of the validation loss than this is no improvement.
+    pub min_delta: f64,
+}
+
+/// `[stop_at]`: ends the run when a goal is reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StopAtConfig {
+    /// Stop after the first epoch whose validation accuracy is at least this, 0 to 1.
+    pub validation_accuracy: Option<f64>,
+}
+
+/// `[checkpoint]`: what is saved so that a run can be resumed. A checkpoint is written after every epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CheckpointConfig {
+    /// Newest checkpoints to keep, besides the best one.
+    pub keep_last: usize,
+    /// Also save inside an epoch, after every so many iterations.
+    pub every_iterations: Option<usize>,
+    /// Also save inside an epoch, when so many minutes have passed since the last save.
+    pub every_minutes: Option<f64>,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { keep_last: 2, every_iterations: None, every_minutes: None }
+    }
+}
+
+impl Check for LossConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.share("label_smoothing", self.label_smoothing);
+    }
+}
+
+impl Check for TrainConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within_range("epochs", self.epochs, 1..=1_000_000);
+        problems.within_range("batch_size", self.batch_size, 1..=1_000_000);
+        if let Some(iterations) = self.iterations_per_epoch {
+            problems.within_range("iterations_per_epoch", iterations, 1..=100_000_000);
+        }
+        problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
+        if let Some(norm) = self.clip_norm {
+            problems.above_zero("clip_norm", norm, 1e6);
+        }
+    }
+}
+
+impl Check for EarlyStoppingConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Some(patience) = self.patience {
+            problems.within_range("patience", patience, 1..=1_000_000);
+        }
+        problems.within_range("min_delta", self.min_delta, 0.0..=1e6);
+    }
+}
+
+impl Check for StopAtConfig {
+    fn check(&self, problems: &mut Problems) {
+        if let Some(accuracy) = self.validation_accuracy {
+            problems.require(accuracy > 0.0 && accuracy <= 1.0, "validation_accuracy", || {
+                format!("must be above 0 and at most 1 (99.2 % is 0.992), got {accuracy}")
+            });
+        }
+    }
+}
+
+impl Check for CheckpointConfig {
+    fn check(&self, problems: &mut Problems) {
+        problems.within_range("keep_last", self.keep_last, 1..=1_000_000);
+        if let Some(iterations) = self.every_iterations {
+            problems.within_range("every_iterations", iterations, 1..=100_000_000);
+        }
+        if let Some(minutes) = self.every_minutes {
+            problems.above_zero("every_minutes", minutes, 1e6);
+        }
+    }
+}
