@@ -39,6 +39,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod hex;
+pub mod lifecycle;
 pub mod logits;
 pub mod models;
 pub mod ops;
@@ -52,5 +53,9 @@ pub mod seed;
 pub mod serve;
 pub mod train;
 
+pub use config::Experiment;
 pub use error::{Error, Result};
+pub use lifecycle::{LearningRateOnExtend, Outcome, ResumeOptions, ResumeProof, Run, Summary, Trainer};
 pub use predict::Predictor;
+pub use run::{EpochMetrics, RunRecord, Status};
+pub use train::observer::{Observer, Progress, StopHandle};

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Result;
 use crate::config::Experiment;
-use crate::data::ImageShape;
+use crate::data::{Dataset, ImageShape};
 use crate::models::{self, LayerSummary};
 use crate::schedules::Shape;
 
@@ -34,6 +34,19 @@ pub struct Images {
     pub shape: ImageShape,
     /// The classes.
     pub classes: usize,
+}
+
+impl Images {
+    /// The images of an opened data set.
+    pub fn of(dataset: &Dataset) -> Self {
+        Self {
+            train: dataset.train.len(),
+            validation: dataset.validation.len(),
+            test: dataset.test.len(),
+            shape: dataset.train.shape,
+            classes: dataset.train.classes.len(),
+        }
+    }
 }
 
 /// A run in numbers.

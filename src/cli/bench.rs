@@ -1,12 +1,10 @@
 //! `kiln bench`: how fast a config computes here.
 
-use burn::train::Interrupter;
-
 use super::ExperimentArguments;
-use super::train::{DisplayArguments, Job};
 use super::ui::{Mode, Ui};
 use crate::artifact::{Description, Manifest};
 use crate::bench::{Effort, measure};
+use crate::lifecycle::Trainer;
 use crate::predict::Predictor;
 use crate::report::thousands;
 use crate::{Error, Result};
@@ -31,27 +29,35 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     if arguments.rounds == 0 || arguments.images == 0 {
         return Err(Error::usage("--rounds and --images: must be at least 1"));
     }
-    let job = Job::prepare(arguments.experiment.load()?, &DisplayArguments::default(), &Ui::new(Mode::Quiet))?;
-    let session = job.session(None, Interrupter::new());
+    let trainer = Trainer::new(arguments.experiment.load()?)?;
+    for warning in trainer.warnings() {
+        ui.warn(warning);
+    }
+    let session = trainer.session();
     let manifest = Manifest::describe(Description {
-        experiment: &job.experiment,
-        preprocess: &job.preprocess,
-        classes: &job.dataset.train.classes,
-        fingerprint: &job.dataset.fingerprint,
+        experiment: trainer.experiment(),
+        preprocess: trainer.preprocess(),
+        classes: &trainer.dataset().train.classes,
+        fingerprint: &trainer.dataset().fingerprint,
         run: "bench".into(),
-        device: &job.device.name,
+        device: &trainer.device().name,
     })?;
     let weights = session.initial_weights()?;
-    let predictor = Predictor::new(manifest, &weights, &job.device.device)?;
+    let predictor = Predictor::new(manifest, &weights, &trainer.device().device)?;
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
-    let speeds = measure(&session, &predictor, &job.dataset.test, effort)?;
+    let speeds = measure(&session, &predictor, &trainer.dataset().test, effort)?;
     if ui.mode() == Mode::Json {
         let value = serde_json::to_value(&speeds)
             .map_err(|error| Error::failed("cannot encode the speeds").caused_by(error))?;
         ui.json(&value);
         return Ok(());
     }
-    ui.out(&format!("{} on {}, batch {}", job.experiment.name, job.device.name, job.experiment.train.batch_size));
+    ui.out(&format!(
+        "{} on {}, batch {}",
+        trainer.experiment().name,
+        trainer.device().name,
+        trainer.experiment().train.batch_size
+    ));
     for (what, rate) in [
         ("load", speeds.load_images_per_second),
         ("forward", speeds.forward_images_per_second),

@@ -30,7 +30,7 @@ pub struct EvalArguments {
     device: String,
 
     /// Exit with 1 when the accuracy is below this, 0 to 1
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "ACCURACY", value_parser = super::accuracy)]
     require_accuracy: Option<f64>,
 }
 

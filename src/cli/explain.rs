@@ -1,11 +1,9 @@
 //! `kiln explain`: one real iteration, step by step, for those who are learning the words.
 
-use burn::train::Interrupter;
-
 use super::ExperimentArguments;
-use super::train::{DisplayArguments, Job};
 use super::ui::{Mode, Ui};
 use crate::data::picture;
+use crate::lifecycle::Trainer;
 use crate::report::thousands;
 use crate::train::explanation::{Explanation, explain};
 use crate::{Error, Result};
@@ -19,34 +17,37 @@ pub struct ExplainArguments {
 
 /// Runs one iteration and tells what happened in it.
 pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
-    let job = Job::prepare(arguments.experiment.load()?, &DisplayArguments::default(), &Ui::new(Mode::Quiet))?;
-    let explanation = explain(&job.session(None, Interrupter::new()))?;
+    let trainer = Trainer::new(arguments.experiment.load()?)?;
+    for warning in trainer.warnings() {
+        ui.warn(warning);
+    }
+    let explanation = explain(&trainer.session())?;
     if ui.mode() == Mode::Json {
         let value = serde_json::to_value(&explanation)
             .map_err(|error| Error::failed("cannot encode the explanation").caused_by(error))?;
         ui.json(&value);
         return Ok(());
     }
-    batch(&job, &explanation, ui);
-    forward(&job, &explanation, ui);
+    batch(&trainer, &explanation, ui);
+    forward(&trainer, &explanation, ui);
     backward(&explanation, ui);
     update(&explanation, ui);
-    arithmetic(&job, ui);
+    arithmetic(&trainer, ui);
     Ok(())
 }
 
-fn batch(job: &Job, explanation: &Explanation, ui: &Ui) {
-    let (train, size) = (&job.dataset.train, explanation.input_shape[0]);
+fn batch(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
+    let (train, size) = (&trainer.dataset().train, explanation.input_shape[0]);
     ui.heading("1. The batch");
     ui.out(&format!(
         "The {} training images were shuffled by seed {}, and the first {size} were taken together: a batch.\n\
          Its shape is {:?}: images, colour channels, rows, columns. Pixels from 0 to 255 became numbers round 0 by\n\
          (pixel / 255 - {:.4}) / {:.4}, the mean and the standard deviation of the training images.",
         thousands(train.len() as u64),
-        job.experiment.seed,
+        trainer.experiment().seed,
         explanation.input_shape,
-        job.preprocess.mean[0],
-        job.preprocess.std[0],
+        trainer.preprocess().mean[0],
+        trainer.preprocess().std[0],
     ));
     if let Some(&first) = explanation.images.first() {
         ui.out(&format!("Its first image, labelled {}:", train.classes[train.label(first)]));
@@ -54,15 +55,15 @@ fn batch(job: &Job, explanation: &Explanation, ui: &Ui) {
     }
 }
 
-fn forward(job: &Job, explanation: &Explanation, ui: &Ui) {
-    let classes = &job.dataset.train.classes;
+fn forward(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
+    let classes = &trainer.dataset().train.classes;
     ui.heading("\n2. Forward propagation");
     ui.out("From the input through the layers to the output; each computes its output from its input and its parameters.\n");
     ui.out(&format!(
         "{:<12} {:<38} {:>18} {:>11} {:>8} {:>8}",
         "layer", "what it does", "output shape", "parameters", "mean", "sd"
     ));
-    for (layer, summary) in explanation.layers.iter().zip(&job.plan.layers) {
+    for (layer, summary) in explanation.layers.iter().zip(&trainer.plan().layers) {
         ui.out(&format!(
             "{:<12} {:<38} {:>18} {:>11} {:>8.3} {:>8.3}",
             layer.name,
@@ -138,7 +139,7 @@ fn update(explanation: &Explanation, ui: &Ui) {
     ));
 }
 
-fn arithmetic(job: &Job, ui: &Ui) {
+fn arithmetic(trainer: &Trainer, ui: &Ui) {
     ui.heading("\n6. From iteration to epoch to run");
-    ui.out(&job.plan.arithmetic());
+    ui.out(&trainer.plan().arithmetic());
 }

@@ -2,14 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::model_file;
-use super::train::{DisplayArguments, Job};
+use super::train::{DisplayArguments, follow};
 use super::ui::Ui;
-use crate::config::Experiment;
-use crate::config::document::Origin;
-use crate::run::RunDir;
-use crate::train::session::Start;
-use crate::{Result, artifact};
+use crate::Result;
+use crate::lifecycle::Run;
 
 /// The arguments of `kiln fork`.
 #[derive(Debug, clap::Args)]
@@ -32,11 +28,7 @@ pub struct ForkArguments {
 
 /// Trains a new run from old weights.
 pub fn run(arguments: ForkArguments, ui: &mut Ui) -> Result<()> {
-    let parent = RunDir::open(&arguments.run)?;
-    let experiment = Experiment::load(&Origin::File(parent.config()), &arguments.sets)?;
-    let (manifest, weights) = artifact::read(&model_file(parent.path()))?;
-    let job = Job::prepare(experiment, &arguments.display, ui)?;
-    let run = RunDir::create(&arguments.runs, &job.experiment.name)?;
-    let record = job.record(Some(format!("{} (weights SHA-256 {})", parent.path().display(), manifest.weights_sha256)));
-    job.train(run, record, Start::Weights(weights), ui)
+    arguments.display.check(ui)?;
+    let trainer = Run::open(&arguments.run)?.fork(&arguments.sets)?.runs(arguments.runs);
+    follow(trainer, &arguments.display, ui)
 }

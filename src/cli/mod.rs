@@ -14,12 +14,14 @@ pub mod plan;
 pub mod predict;
 pub mod resume;
 pub mod serve;
+mod summary;
 pub mod train;
 pub mod ui;
 pub mod verify;
 pub mod verify_resume;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -130,7 +132,7 @@ pub fn main() -> u8 {
             return error.exit_code().clamp(0, 255) as u8;
         }
     };
-    hush_panics();
+    keep_panics();
     let mode = match (arguments.json, arguments.quiet) {
         (true, _) => Mode::Json,
         (false, true) => Mode::Quiet,
@@ -143,13 +145,14 @@ pub fn main() -> u8 {
                 .caused_by(crate::train::session::panic_text(&*panic))
                 .tip("this is a mistake in kiln or in a library it uses; please report it with the command and the config"))
         });
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            ui::error(&error);
-            error.exit_code()
-        }
+    let result = result.and_then(|()| ui::output_was_written());
+    if let Err(error) = &result {
+        ui::error(error);
     }
+    for panic in PANICS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        ui.warn(panic);
+    }
+    result.map_or_else(|error| error.exit_code(), |()| 0)
 }
 
 fn command() -> clap::Command {
@@ -178,12 +181,25 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
     }
 }
 
-/// Panics inside dependencies are caught and reported as errors, with their message; the default hook would print them
-/// a second time, in a form that nobody can use.
-fn hush_panics() {
-    if std::env::var_os("RUST_BACKTRACE").is_none() {
-        std::panic::set_hook(Box::new(|_| {}));
+/// What threads of libraries said when they panicked: nobody else may hear of it.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Panics are caught where they can be answered, and reported as errors; the default hook would print them a second time,
+/// in a form that nobody can use. Those of other threads are kept, and told at the end.
+fn keep_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_some() {
+        return;
     }
+    let main = std::thread::current().id();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let mut kept = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.id() != main && kept.len() < 10 {
+            let name = thread.name().unwrap_or("without a name").to_owned();
+            let text = panic.payload_as_str().unwrap_or("no message");
+            kept.push(format!("the thread `{name}` panicked: {text}"));
+        }
+    }));
 }
 
 /// Opens the device named in a config or on the command line.
@@ -195,6 +211,17 @@ pub fn open_device(name: &str) -> Result<device::Opened> {
 pub fn model_file(path: &std::path::Path) -> PathBuf {
     let inside = path.join("model.bpk");
     if path.is_dir() && inside.is_file() { inside } else { path.to_owned() }
+}
+
+/// Parses an accuracy that is demanded: 0 to 1.
+pub fn accuracy(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(accuracy) if (0.0..=1.0).contains(&accuracy) => Ok(accuracy),
+        Ok(percent) if percent > 1.0 && percent <= 100.0 => {
+            Err(format!("must be 0 to 1, got {percent}; {percent} % is {}", percent / 100.0))
+        }
+        _ => Err(format!("must be a number from 0 to 1, got `{text}`")),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! `kiln plan`: the arithmetic of a config, without training.
 
+use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, train};
+use crate::plan::{Images, Plan};
 use crate::{Error, Result, data};
 
 /// The arguments of `kiln plan`.
@@ -15,7 +16,7 @@ pub struct PlanArguments {
 pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
     let experiment = arguments.experiment.load()?;
     let dataset = data::open(&experiment.data, experiment.seed)?;
-    let plan = train::plan_for(&experiment, &dataset)?;
+    let plan = Plan::new(&experiment, Images::of(&dataset))?;
     if ui.mode() == Mode::Json {
         let value =
             serde_json::to_value(&plan).map_err(|error| Error::failed("cannot encode the plan").caused_by(error))?;

@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::Error;
-use crate::report;
-use crate::train::observer::{Moment, Observer};
-use crate::train::state::EpochMetrics;
+use crate::lifecycle::Run;
+use crate::run::EpochMetrics;
+use crate::train::observer::{Observer, Progress};
+use crate::{Error, Result, report};
 
 /// How much is said, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl Ui {
 
     /// A result: stdout, in every mode.
     pub fn out(&self, text: &str) {
-        write(&mut anstream::stdout(), text);
+        write_out(text);
     }
 
     /// A JSON result on one line: stdout, in every mode.
@@ -60,8 +61,8 @@ impl Ui {
     /// What people want to read: stdout, or stderr when stdout is for JSON; nothing when quiet.
     pub fn say(&self, text: &str) {
         match self.mode {
-            Mode::Text => write(&mut anstream::stdout(), text),
-            Mode::Json => write(&mut anstream::stderr(), text),
+            Mode::Text => write_out(text),
+            Mode::Json => write_err(text),
             Mode::Quiet => {}
         }
     }
@@ -78,7 +79,7 @@ impl Ui {
 
     /// Something the user should know of: stderr, in every mode.
     pub fn warn(&self, text: &str) {
-        write(&mut anstream::stderr(), &format!("{YELLOW}warning:{YELLOW:#} {text}"));
+        write_err(&format!("{YELLOW}warning:{YELLOW:#} {text}"));
     }
 
     /// A bar over `total` things on stderr when that is a terminal, after `delay`; invisible otherwise.
@@ -97,7 +98,7 @@ impl Ui {
     /// Who is told of training.
     pub fn training(&self) -> TrainingLines {
         let live = self.mode != Mode::Quiet && io::stderr().is_terminal();
-        TrainingLines { ui: *self, live, bar: None, begun: Instant::now(), epochs_done: 0 }
+        TrainingLines { ui: *self, live, bar: None, testing: None, begun: None, epochs_done: 0 }
     }
 }
 
@@ -113,13 +114,38 @@ pub fn error(error: &Error) {
             .unwrap_or_else(|| line.to_owned());
         let _ = writeln!(text, "{styled}");
     }
-    write(&mut anstream::stderr(), text.trim_end());
+    write_err(text.trim_end());
 }
 
-fn write(stream: &mut impl io::Write, text: &str) {
-    // A closed pipe means that nobody reads on; a full disk is met again by whatever writes the files that matter.
-    let _ = writeln!(stream, "{text}");
-    let _ = stream.flush();
+/// The first reason why a line could not be written to stdout.
+static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Stdout. A closed pipe means that nobody reads on; anything else is told at the end, by [`output_was_written`].
+fn write_out(text: &str) {
+    if let Err(error) = write(&mut anstream::stdout(), text)
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        LOST.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+fn write(stream: &mut impl io::Write, text: &str) -> io::Result<()> {
+    writeln!(stream, "{text}")?;
+    stream.flush()
+}
+
+/// Stderr, of which nobody can be told when it fails.
+fn write_err(text: &str) {
+    let _ = write(&mut anstream::stderr(), text);
+}
+
+/// # Errors
+/// When a part of what was printed to stdout is lost.
+pub fn output_was_written() -> Result<()> {
+    match LOST.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        None => Ok(()),
+        Some(error) => Err(Error::failed("cannot write the output: a part of it is lost").caused_by(error)),
+    }
 }
 
 /// Training as it goes: a bar for the epoch under way on a terminal, and a line per epoch.
@@ -127,15 +153,17 @@ pub struct TrainingLines {
     ui: Ui,
     live: bool,
     bar: Option<ProgressBar>,
-    begun: Instant,
+    testing: Option<ProgressBar>,
+    /// When the first progress was told, and how many iterations of the run had been done.
+    begun: Option<(Instant, f64)>,
     epochs_done: usize,
 }
 
 impl TrainingLines {
-    fn bar(&mut self, moment: &Moment) -> &ProgressBar {
+    fn bar(&mut self, progress: &Progress) -> &ProgressBar {
         self.bar.get_or_insert_with(|| {
             let bar =
-                ProgressBar::with_draw_target(Some(moment.iterations as u64), ProgressDrawTarget::stderr_with_hz(10));
+                ProgressBar::with_draw_target(Some(progress.iterations as u64), ProgressDrawTarget::stderr_with_hz(10));
             let style = ProgressStyle::with_template("{prefix} {bar:24.cyan/dim} {pos:>4}/{len} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             bar.set_style(style);
@@ -145,29 +173,47 @@ impl TrainingLines {
 }
 
 impl Observer for TrainingLines {
-    fn iteration(&mut self, moment: &Moment) {
+    fn on_start(&mut self, run: &Run) {
+        self.ui.say(&format!("run            {}\n", run.path().display()));
+    }
+
+    fn on_iteration(&mut self, progress: &Progress) {
         if !self.live {
             return;
         }
-        let total = (moment.epochs * moment.iterations) as f64;
-        let done = ((moment.epoch - 1) * moment.iterations + moment.iteration) as f64;
-        let left =
-            Duration::from_secs_f64(self.begun.elapsed().as_secs_f64() / done.max(1.0) * (total - done).max(0.0));
-        let prefix = format!("epoch {:>2}/{}", moment.epoch, moment.epochs);
+        let total = (progress.epochs * progress.iterations) as f64;
+        let done = ((progress.epoch - 1) * progress.iterations + progress.iteration) as f64;
+        let (begun, done_before) = *self.begun.get_or_insert((Instant::now(), done));
+        let left = match done - done_before {
+            done_here if done_here > 0.0 => {
+                let left = Duration::from_secs_f64(begun.elapsed().as_secs_f64() / done_here * (total - done).max(0.0));
+                format!("{} left", report::duration(left.as_secs_f64()))
+            }
+            _ => String::new(),
+        };
+        let prefix = format!("epoch {:>2}/{}", progress.epoch, progress.epochs);
         let message = format!(
-            "loss {:.4}  accuracy {:.2} %  {} images/s  {} left",
-            moment.loss,
-            moment.accuracy * 100.0,
-            report::thousands(moment.images_per_second as u64),
-            report::duration(left.as_secs_f64())
+            "loss {:.4}  accuracy {:.2} %  {} images/s  {left}",
+            progress.loss,
+            progress.accuracy * 100.0,
+            report::thousands(progress.images_per_second as u64),
         );
-        let bar = self.bar(moment);
+        let bar = self.bar(progress);
         bar.set_prefix(prefix);
         bar.set_message(message);
-        bar.set_position(moment.iteration as u64);
+        bar.set_position(progress.iteration as u64);
     }
 
-    fn epoch(&mut self, metrics: &EpochMetrics, epochs: usize, best: bool) {
+    fn on_test(&mut self, done: usize, total: usize) {
+        let ui = self.ui;
+        let bar = self.testing.get_or_insert_with(|| ui.bar("measuring", total));
+        bar.set_position(done as u64);
+        if done == total {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn on_epoch(&mut self, metrics: &EpochMetrics, epochs: usize, best: bool) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -22,6 +22,8 @@ pub enum Origin {
     File(PathBuf),
     /// A config that is built into the program.
     Embedded(&'static Preset),
+    /// A text, and what it is called in messages.
+    Text(String, String),
 }
 
 impl Origin {
@@ -46,6 +48,7 @@ impl Origin {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Embedded(preset) => format!("{} (built in)", preset.name),
+            Self::Text(name, _) => name.clone(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Origin {
         match self {
             Self::File(path) => read(path),
             Self::Embedded(preset) => Ok(preset.text.to_owned()),
+            Self::Text(_, text) => Ok(text.clone()),
         }
     }
 }

@@ -44,6 +44,15 @@ pub struct NormOptions {
     pub pool: bool,
 }
 
+static STOCK_ONLY: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
+
+/// Which operations compute on the CPU in this process: `kiln`, its kernels, or `stock`, Burn's. The two differ in the last
+/// bits.
+pub(crate) fn in_use() -> &'static str {
+    if *STOCK_ONLY { "stock" } else { "kiln" }
+}
+
 /// What computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
@@ -54,8 +63,6 @@ enum Path {
 impl Path {
     /// The fastest way to compute with this tensor.
     fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
-        static STOCK_ONLY: LazyLock<bool> =
-            LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
         let has_kernels = !*STOCK_ONLY && tensor.dtype() == DType::F32 && is_host(&tensor.device());
         if has_kernels { Self::Kernels } else { Self::Stock }
     }

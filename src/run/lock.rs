@@ -9,10 +9,10 @@ use crate::{Error, Result};
 
 /// Held while a process trains in a run directory; given back when dropped.
 #[derive(Debug)]
-pub struct RunLock {
+pub(crate) struct RunLock {
     file: File,
     /// The process that held it and is gone without giving it back, if there was one.
-    pub taken_over_from: Option<u32>,
+    pub(crate) taken_over_from: Option<u32>,
 }
 
 impl RunLock {
@@ -20,15 +20,16 @@ impl RunLock {
     ///
     /// # Errors
     /// When another living process holds it, which is named.
-    pub fn acquire(run: &RunDir) -> Result<Self> {
+    pub(crate) fn acquire(run: &RunDir) -> Result<Self> {
         let path = run.lock();
         let cannot =
             |error: std::io::Error| Error::failed(format!("cannot lock `{}`", path.display())).caused_by(error);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(cannot)?;
-        let holder = text.trim().parse::<u32>().ok();
+        let mut text = Vec::new();
+        // Whatever else the file holds, nobody can be named; the operating system's lock decides.
+        (&file).take(64).read_to_end(&mut text).map_err(cannot)?;
+        let holder = String::from_utf8_lossy(&text).trim().parse::<u32>().ok();
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -46,6 +47,13 @@ impl RunLock {
     }
 }
 
+impl RunLock {
+    /// Whether a living process holds the lock of `run`. Touches nothing.
+    pub(crate) fn is_held(run: &RunDir) -> bool {
+        File::open(run.lock()).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+}
+
 impl Drop for RunLock {
     fn drop(&mut self) {
         // An empty file says that the holder ended in good order; failing to say so is harmless.
@@ -58,10 +66,16 @@ impl Drop for RunLock {
 mod tests {
     use super::*;
 
+    fn run(root: &std::path::Path) -> RunDir {
+        let path = root.join("a");
+        std::fs::create_dir(&path).unwrap();
+        RunDir::at(path)
+    }
+
     #[test]
     fn a_second_holder_is_refused_until_the_first_is_gone() {
         let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), "a").unwrap();
+        let run = run(root.path());
         let first = RunLock::acquire(&run).unwrap();
         let error = RunLock::acquire(&run).unwrap_err();
         assert!(error.to_string().contains("is training in"), "{error}");
@@ -72,8 +86,16 @@ mod tests {
     #[test]
     fn the_lock_of_a_dead_process_is_taken_over_and_reported() {
         let root = tempfile::tempdir().unwrap();
-        let run = RunDir::create(root.path(), "a").unwrap();
+        let run = run(root.path());
         std::fs::write(run.lock(), "4000000000\n").unwrap();
         assert_eq!(RunLock::acquire(&run).unwrap().taken_over_from, Some(4_000_000_000));
+    }
+
+    #[test]
+    fn a_lock_file_that_is_no_text_is_taken_over() {
+        let root = tempfile::tempdir().unwrap();
+        let run = run(root.path());
+        std::fs::write(run.lock(), [0xff, 0xfe, 0x00]).unwrap();
+        assert_eq!(RunLock::acquire(&run).unwrap().taken_over_from, None);
     }
 }

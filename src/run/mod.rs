@@ -1,109 +1,198 @@
-//! The run directory: where everything about one run is kept, under which names, and who may write to it.
+//! What a run leaves on disk: under which names, written how, and who may write. The files and nothing else: which of them
+//! changes when is the business of [`lifecycle`](crate::lifecycle).
 //!
 //! ```text
 //! runs/mnist-0007/
+//!   lock             held while a process trains here; taken before anything is read or written
 //!   config.toml      the resolved experiment, accepted back as a config
 //!   run.json         what ran, where, on what, and how it ended
+//!   checkpoints/     what a run is resumed from; each holds the whole truth about the run at that moment
 //!   metrics.jsonl    one object per epoch
 //!   model.bpk        the artifact of the best epoch
-//!   checkpoints/     what a run is resumed from
-//!   lock             held while a process trains here
 //! ```
 
-pub mod file;
-pub mod lock;
-pub mod record;
+pub(crate) mod checkpoints;
+mod fault;
+pub(crate) mod file;
+pub(crate) mod lock;
+pub(crate) mod record;
+pub(crate) mod state;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 pub use record::{RunRecord, Status};
+pub use state::{EpochMetrics, MetricSums};
 
 use crate::{Error, Result};
+use lock::RunLock;
 
-/// One run's directory. Creating one never reuses a directory that exists.
+/// How the folders begin in which runs are made before they get their names.
+const UNNAMED: &str = ".new-";
+
+/// The paths of one run's directory.
 #[derive(Clone, Debug)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     path: PathBuf,
 }
 
+/// A run directory that is being made: under a name that no command sees, and locked.
+#[derive(Debug)]
+pub(crate) struct NewRun {
+    /// Where its files are put.
+    pub(crate) dir: RunDir,
+    lock: Option<RunLock>,
+}
+
 impl RunDir {
-    /// Creates `ROOT/NAME-0001`, or the next number that is free.
-    ///
-    /// # Errors
-    /// When `root` cannot be written to.
-    pub fn create(root: &Path, name: &str) -> Result<Self> {
-        let cannot = |path: &Path, error: std::io::Error| {
-            Error::usage(format!("cannot create the run directory `{}`", path.display()))
-                .caused_by(error)
-                .tip("choose another place with --runs DIR")
-        };
-        fs::create_dir_all(root).map_err(|error| cannot(root, error))?;
-        let mut number = highest_number(root, name) + 1;
-        loop {
-            let path = root.join(format!("{name}-{number:04}"));
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-                Err(error) => return Err(cannot(&path, error)),
-            }
-        }
+    /// The directory at `path`, whatever is there.
+    pub(crate) fn at(path: PathBuf) -> Self {
+        Self { path }
     }
 
     /// Opens the directory of an earlier run.
     ///
     /// # Errors
-    /// When `path` is no run directory: it must hold `config.toml`.
-    pub fn open(path: &Path) -> Result<Self> {
-        let run = Self { path: path.to_owned() };
-        if run.config().is_file() {
+    /// When `path` is no run directory: it must hold `run.json` or `config.toml`.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let run = Self::at(path.to_owned());
+        if run.config().is_file() || run.record().is_file() {
             return Ok(run);
         }
         let found = if path.is_dir() {
-            "a folder without `config.toml`"
+            "a folder with neither `run.json` nor `config.toml`"
         } else if path.exists() {
             "a file"
         } else {
             "nothing"
         };
-        Err(Error::usage(format!("`{}` is no run directory: found {found}", path.display()))
+        Err(Error::usage(format!("`{}` is not a run directory: found {found}", path.display()))
             .tip("give a directory that `kiln train` made, for example runs/mnist-0001"))
     }
 
     /// The directory itself.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The resolved experiment.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
     /// What ran and how it ended.
-    pub fn record(&self) -> PathBuf {
+    pub(crate) fn record(&self) -> PathBuf {
         self.path.join("run.json")
     }
 
     /// One JSON object per epoch.
-    pub fn metrics(&self) -> PathBuf {
+    pub(crate) fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
     }
 
     /// The artifact of the best epoch.
-    pub fn model(&self) -> PathBuf {
+    pub(crate) fn model(&self) -> PathBuf {
         self.path.join("model.bpk")
     }
 
     /// The checkpoints.
-    pub fn checkpoints(&self) -> PathBuf {
+    pub(crate) fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
 
     /// The lock file.
-    pub fn lock(&self) -> PathBuf {
+    pub(crate) fn lock(&self) -> PathBuf {
         self.path.join("lock")
     }
+
+    /// Deletes what killed processes left half-written here.
+    pub(crate) fn sweep(&self, _held: &RunLock) {
+        file::sweep(&self.path);
+    }
+}
+
+impl NewRun {
+    /// Begins a run directory within `root`, which is made when missing. Those that killed processes began are deleted.
+    ///
+    /// # Errors
+    /// When `root` cannot be written to.
+    pub(crate) fn begin(root: &Path) -> Result<Self> {
+        let make = || -> io::Result<PathBuf> {
+            fs::create_dir_all(root)?;
+            fault::point("create the run directory")?;
+            let made = tempfile::Builder::new().prefix(UNNAMED).make_in(root, |path| fs::create_dir(path))?;
+            Ok(made.into_temp_path().keep()?)
+        };
+        let path = make().map_err(|error| cannot_create(root, error))?;
+        let dir = RunDir::at(path);
+        let lock = RunLock::acquire(&dir)?;
+        let new = Self { dir, lock: Some(lock) };
+        new.sweep_abandoned(root);
+        Ok(new)
+    }
+
+    /// Gives it its name in one step: `ROOT/NAME-0001`, or the next number that is free. It is a run from here on.
+    ///
+    /// # Errors
+    /// When the directory cannot be renamed.
+    pub(crate) fn finish(mut self, root: &Path, name: &str) -> Result<(RunDir, RunLock)> {
+        let cannot = |path: &Path, error: io::Error| cannot_create(path, error);
+        file::sync_folder(self.dir.path()).map_err(|error| cannot(self.dir.path(), error))?;
+        let mut number = highest_number(root, name) + 1;
+        loop {
+            let path = root.join(format!("{name}-{number:04}"));
+            fault::point("name the run directory").map_err(|error| cannot(&path, error))?;
+            // An empty directory would be replaced without a word.
+            let taken = path.symlink_metadata().is_ok();
+            match if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { fs::rename(self.dir.path(), &path) } {
+                Ok(()) => {
+                    file::sync_folder(root).map_err(|error| cannot(root, error))?;
+                    self.dir = RunDir::at(path);
+                    return match self.lock.take() {
+                        Some(lock) => Ok((self.dir.clone(), lock)),
+                        None => Err(Error::failed("a new run has lost its lock")),
+                    };
+                }
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) =>
+                {
+                    number += 1;
+                }
+                Err(error) => return Err(cannot(&path, error)),
+            }
+        }
+    }
+
+    /// Deletes the unnamed directories in `root` whose makers are gone: a living one holds its lock.
+    fn sweep_abandoned(&self, root: &Path) {
+        let Ok(entries) = fs::read_dir(root) else { return };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let unnamed = entry.file_name().to_string_lossy().starts_with(UNNAMED);
+            // One whose lock file is missing or empty may be a moment old and about to be locked.
+            let locked_once = fs::metadata(path.join("lock")).is_ok_and(|lock| lock.len() > 0);
+            if unnamed && locked_once && path != self.dir.path() && RunLock::acquire(&RunDir::at(path.clone())).is_ok()
+            {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
+    }
+}
+
+impl Drop for NewRun {
+    fn drop(&mut self) {
+        // What never became a run is not left behind.
+        if self.lock.is_some() {
+            let _ = fs::remove_dir_all(self.dir.path());
+        }
+    }
+}
+
+fn cannot_create(path: &Path, error: io::Error) -> Error {
+    let full = error.kind() == io::ErrorKind::StorageFull;
+    let result = Error::usage(format!("cannot create the run directory `{}`", path.display())).caused_by(error);
+    result.tip(if full { "the disk is full: free some space" } else { "choose another place with --runs DIR" })
 }
 
 /// The highest number N for which `ROOT/NAME-N` exists, or 0.
@@ -120,13 +209,36 @@ fn highest_number(root: &Path, name: &str) -> u32 {
 mod tests {
     use super::*;
 
+    fn create(root: &Path, name: &str) -> RunDir {
+        NewRun::begin(root).unwrap().finish(root, name).unwrap().0
+    }
+
     #[test]
     fn numbers_go_on_after_the_highest_and_never_reuse_a_directory() {
         let root = tempfile::tempdir().unwrap();
-        assert!(RunDir::create(root.path(), "a").unwrap().path().ends_with("a-0001"));
+        assert!(create(root.path(), "a").path().ends_with("a-0001"));
         fs::create_dir(root.path().join("a-0007")).unwrap();
         fs::create_dir(root.path().join("a-b-0099")).unwrap();
-        assert!(RunDir::create(root.path(), "a").unwrap().path().ends_with("a-0008"));
+        assert!(create(root.path(), "a").path().ends_with("a-0008"));
+    }
+
+    #[test]
+    fn a_run_that_is_never_finished_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        drop(NewRun::begin(root.path()).unwrap());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_maker_left_goes_and_what_a_living_one_makes_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let dead = root.path().join(".new-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("lock"), "4000000000\n").unwrap();
+        let living = NewRun::begin(root.path()).unwrap();
+        assert!(!dead.exists());
+        let _second = NewRun::begin(root.path()).unwrap();
+        assert!(living.dir.path().exists());
     }
 
     #[test]

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{RunDir, file};
 use crate::{Error, Result};
 
+/// The version of the layout of `run.json`.
+pub(crate) const SCHEMA_VERSION: u32 = 1;
+
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +50,10 @@ pub struct RunRecord {
     pub seed: u64,
     /// Threads of the CPU pool.
     pub threads: usize,
+    /// Which operations computed on the CPU: `kiln`, its own kernels, or `stock`, Burn's (`KILN_STOCK_OPS=1`). They
+    /// differ in the last bits.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub kernels: Option<String>,
     /// SHA-256 of the data set's source.
     pub data_fingerprint: String,
     /// The run whose weights this one began with.
@@ -64,7 +71,10 @@ pub struct RunRecord {
 
 impl RunRecord {
     /// Writes it into `run`, in one step.
-    pub fn save(&self, run: &RunDir) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn save(&self, run: &RunDir) -> Result<()> {
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| Error::failed("cannot write run.json").caused_by(error))?;
         file::write_atomic(&run.record(), format!("{text}\n").as_bytes())
@@ -74,17 +84,26 @@ impl RunRecord {
     ///
     /// # Errors
     /// When it is missing or no longer what kiln wrote.
-    pub fn load(run: &RunDir) -> Result<Self> {
+    pub(crate) fn load(run: &RunDir) -> Result<Self> {
         let path = run.record();
         let text = file::read_text(&path)?;
-        serde_json::from_str(&text).map_err(|error| {
+        let record: Self = serde_json::from_str(&text).map_err(|error| {
             Error::usage(format!("`{}` is damaged or was written by another version of kiln", path.display()))
                 .caused_by(error)
-        })
+        })?;
+        if record.schema_version > SCHEMA_VERSION {
+            return Err(Error::usage(format!(
+                "`{}` is of version {}, and this kiln knows versions up to {SCHEMA_VERSION}",
+                path.display(),
+                record.schema_version
+            ))
+            .tip(format!("it was written by kiln {}: update kiln", record.kiln_version)));
+        }
+        Ok(record)
     }
 }
 
 /// The present moment as RFC 3339, in UTC and whole seconds.
-pub fn now() -> String {
+pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

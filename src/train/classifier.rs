@@ -60,7 +60,7 @@ impl Classifier {
     /// The same as in training, dropout and label smoothing included, with `hook` called for every layer.
     pub fn forward_with_hook(&self, batch: Batch, hook: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
         let context = self.training_context(&batch);
-        self.forward(batch, &mut context.observed(observer), self.settings.label_smoothing)
+        self.forward(batch, &mut context.with_hook(hook), self.settings.label_smoothing)
     }
 
     /// The context in which `batch` is trained on: it fixes the dropout masks.
@@ -142,15 +142,13 @@ impl ModuleVisitor for Scale<'_> {
     }
 }
 
-/// The L2 norm of one parameter's gradient, of the parameter, or of its change.
+/// The L2 norm of one parameter's gradient.
 #[derive(Clone, Debug)]
 pub struct GradientNorm {
     /// The parameter's path in the network.
     pub name: String,
     /// The norm of the gradient.
     pub gradient: f64,
-    /// The norm of the parameter itself.
-    pub parameter: f64,
 }
 
 /// The gradient norm of every parameter of `classifier`, in the order of the network.
@@ -177,11 +175,7 @@ impl ModuleVisitor for Norms<'_> {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.found.push(GradientNorm {
-                name: self.path.name(),
-                gradient: norm(gradient),
-                parameter: norm(param.val().without_autodiff()),
-            });
+            self.found.push(GradientNorm { name: self.path.name(), gradient: norm(gradient) });
         }
     }
 }

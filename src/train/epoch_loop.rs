@@ -1,85 +1,87 @@
 //! The three nested loops: epochs, iterations, and (inside the tensors) the samples of a batch. A training strategy for
 //! Burn's `SupervisedTraining` that drives Burn's `Learner` and adds what Burn's own strategy lacks: checkpoints inside
-//! an epoch, resuming at any iteration, losses weighted by image, and a stop at the first loss that is no number.
+//! an epoch, resuming at any iteration, losses weighted by image, and a stop at the first NaN.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use burn::module::Module as _;
-use burn::optim::lr_scheduler::LrSchedulerRecord;
-use burn::optim::{GradientsAccumulator, OptimizerRecord};
-use burn::store::ModuleRecord;
-use burn::tensor::Bytes;
+use burn::optim::GradientsAccumulator;
 use burn::train::{
     ClassificationOutput, EventProcessorTraining as _, InferenceStep, Interrupter, Learner, LearnerEvent,
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
     TrainingComponents, TrainingItem, ValidLoader,
 };
 
-use super::checkpoint::{CheckpointStore, Records};
 use super::classifier::Classifier;
-use super::collect::Collector;
-use super::figures::{StepFigures, read_all};
-use super::observer::{Moment, Observer};
-use super::state::{EpochMetrics, LoopState, Tally};
+use super::observer::{Observer, Progress, StopHandle};
+use super::records::{self, RecordSink};
+use super::step_metrics::{StepMetrics, read_all};
 use crate::config::Experiment;
 use crate::data::loader::EpochLoader;
+use crate::models::Weights;
 use crate::optimizers::PlannedRate;
-use crate::run::{RunDir, file};
+use crate::run::checkpoints::{CheckpointStore, Records};
+use crate::run::state::TrainingState;
+use crate::run::{EpochMetrics, MetricSums, RunDir, file};
 use crate::{Error, Result};
 
 /// How the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Termination {
     /// After its last epoch, or before by its own rules.
     Complete,
-    /// The user stopped it; the checkpoint holds everything.
+    /// It was asked to stop; the newest checkpoint holds everything.
     Interrupted,
 }
 
 /// What the loop works with.
-pub struct Course {
+pub(super) struct TrainingContext {
     /// What to do.
-    pub experiment: Experiment,
+    pub(super) experiment: Experiment,
     /// Iterations in an epoch.
-    pub iterations_per_epoch: usize,
+    pub(super) iterations_per_epoch: usize,
     /// The learning rate over the run.
-    pub rate: PlannedRate,
+    pub(super) rate: PlannedRate,
     /// The training images, in the order of each epoch.
-    pub train: Arc<EpochLoader>,
+    pub(super) train: Arc<EpochLoader>,
     /// Whether there are validation images.
-    pub has_validation: bool,
-    /// Where to save; nothing is saved without.
-    pub output: Option<(RunDir, CheckpointStore)>,
-    /// The checkpoint to go on from.
-    pub resume: Option<Records>,
+    pub(super) has_validation: bool,
+    /// The run's directory.
+    pub(super) run: RunDir,
+    /// Where to save.
+    pub(super) store: CheckpointStore,
+    /// The records to go on from.
+    pub(super) records: Records,
     /// Where the run stands.
-    pub state: LoopState,
+    pub(super) state: TrainingState,
     /// Who is told of progress.
-    pub observer: Box<dyn Observer>,
-    /// Stop, as if interrupted, after this many iterations of the run.
-    pub stop_after_iteration: Option<usize>,
+    pub(super) observer: Box<dyn Observer>,
+    /// Stops the run from outside.
+    pub(super) stop: StopHandle,
+    /// Stop, as if asked to, after this many iterations of the run.
+    pub(super) stop_after: Option<usize>,
     /// Hand every step's outcome to Burn's metrics, for its dashboard.
-    pub feed_metrics: bool,
+    pub(super) feed_metrics: bool,
     /// Where Burn puts the records to save.
-    pub collector: Collector,
+    pub(super) sink: RecordSink,
 }
 
-/// The loop, as Burn's strategy. It runs once and leaves its course and its ending behind.
-pub struct EpochLoop {
-    course: Mutex<Option<Course>>,
-    ending: Mutex<Option<(Course, Result<Ending>)>>,
+/// The loop, as Burn's strategy. It runs once and leaves its context and how it ended behind.
+pub(super) struct EpochLoop {
+    context: Mutex<Option<TrainingContext>>,
+    ended: Mutex<Option<(TrainingContext, Result<Termination>)>>,
 }
 
 impl EpochLoop {
-    /// A loop that will run `course`.
-    pub fn new(course: Course) -> Self {
-        Self { course: Mutex::new(Some(course)), ending: Mutex::new(None) }
+    /// A loop that will run in `context`.
+    pub(super) fn new(context: TrainingContext) -> Self {
+        Self { context: Mutex::new(Some(context)), ended: Mutex::new(None) }
     }
 
-    /// The course and how it ended; nothing before the loop has run.
-    pub fn take_ending(&self) -> Option<(Course, Result<Ending>)> {
-        self.ending.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The context and how the loop ended; nothing before it has run.
+    pub(super) fn take_ended(&self) -> Option<(TrainingContext, Result<Termination>)> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -93,13 +95,13 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
         _starting_epoch: usize,
     ) -> (Classifier, SupervisedTrainingEventProcessor<Classifier>) {
         let TrainingComponents { checkpointer, interrupter, event_processor, event_store, .. } = components;
-        let course = self.course.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut events = event_processor;
-        if let Some(mut course) = course {
+        if let Some(mut context) = context {
             let mut steps = Steps {
                 images_per_second: 0.0,
-                last_saved_iteration: course.state.iteration,
-                course: &mut course,
+                last_saved_iteration: context.state.iteration,
+                context: &mut context,
                 learner: &mut learner,
                 events: &mut events,
                 interrupter,
@@ -108,25 +110,25 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
                 pending: Vec::new(),
                 last_save: Instant::now(),
             };
-            let ending = steps.run(&train, &validation);
+            let ended = steps.run(&train, &validation);
             drop(steps);
-            *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some((course, ending));
+            *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some((context, ended));
         }
         (learner.model(), events)
     }
 }
 
-/// Figures are read back after so many steps: a GPU is kept busy, and a loss that is no number is found soon.
+/// Metrics are read back after so many steps: a GPU is kept busy, and a NaN is found soon.
 const READ_EVERY: usize = 10;
 
 struct Steps<'a> {
-    course: &'a mut Course,
+    context: &'a mut TrainingContext,
     learner: &'a mut Learner<Classifier>,
     events: &'a mut SupervisedTrainingEventProcessor<Classifier>,
     interrupter: Interrupter,
     checkpointer: Option<LearningCheckpointer<Classifier>>,
     store: &'a burn::train::metric::store::EventStoreClient,
-    pending: Vec<StepFigures>,
+    pending: Vec<StepMetrics>,
     /// Training images per second of the epoch under way.
     images_per_second: f64,
     last_save: Instant,
@@ -134,37 +136,33 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    fn run(&mut self, train: &TrainLoader<Classifier>, validation: &ValidLoader<Classifier>) -> Result<Ending> {
-        if let Some(records) = self.course.resume.take() {
-            restore(self.learner, records)?;
-        }
-        let epochs = self.course.experiment.train.epochs;
-        while self.course.state.epoch <= epochs && self.course.state.stopped.is_none() {
+    fn run(&mut self, train: &TrainLoader<Classifier>, validation: &ValidLoader<Classifier>) -> Result<Termination> {
+        records::restore(self.learner, std::mem::take(&mut self.context.records))?;
+        let epochs = self.context.experiment.train.epochs;
+        while self.context.state.epoch <= epochs && self.context.state.stopped.is_none() {
             if self.wants_stop() {
-                if self.course.state.iteration == 0 {
-                    self.save()?;
-                }
-                return Ok(Ending::Interrupted);
+                // Everything is saved: the checkpoint that this began from, or that of the last epoch.
+                return Ok(Termination::Interrupted);
             }
             let started = Instant::now();
-            if self.train_epoch(train)? == Ending::Interrupted {
+            if self.train_epoch(train)? == Termination::Interrupted {
                 self.save()?;
-                return Ok(Ending::Interrupted);
+                return Ok(Termination::Interrupted);
             }
             self.finish_epoch(validation, started)?;
         }
-        Ok(Ending::Complete)
+        Ok(Termination::Complete)
     }
 
     /// The rest of the epoch under way.
-    fn train_epoch(&mut self, loader: &TrainLoader<Classifier>) -> Result<Ending> {
+    fn train_epoch(&mut self, loader: &TrainLoader<Classifier>) -> Result<Termination> {
         let started = Instant::now();
-        let (seconds_before, images_before) = (self.course.state.train_seconds, self.course.state.train_images);
-        let accumulation = self.course.experiment.train.accumulation;
+        let (seconds_before, images_before) = (self.context.state.train_seconds, self.context.state.train_images);
+        let accumulation = self.context.experiment.train.accumulation;
         let mut accumulator = GradientsAccumulator::new();
-        self.course.train.set_position(self.course.state.epoch, self.course.state.iteration_in_epoch);
+        self.context.train.set_position(self.context.state.epoch, self.context.state.iteration_in_epoch);
         self.event(LearnerEvent::StartSplit {
-            epoch_number: self.course.state.epoch,
+            epoch_number: self.context.state.epoch,
             total_items: loader.num_items(),
         })?;
         let mut iterator = loader.iter();
@@ -173,12 +171,12 @@ impl Steps<'_> {
                 batch.map_err(|error| Error::failed("cannot make the next batch").caused_by(error.to_string()))?;
             let images = batch.size;
             let step = self.learner.train_step(batch);
-            let state = &mut self.course.state;
+            let state = &mut self.context.state;
             state.iteration += 1;
             state.iteration_in_epoch += 1;
             state.train_images += images as u64;
             let completes_window = state.iteration_in_epoch.is_multiple_of(accumulation)
-                || state.iteration_in_epoch == self.course.iterations_per_epoch;
+                || state.iteration_in_epoch == self.context.iterations_per_epoch;
             if accumulation == 1 {
                 self.update(step.grads);
             } else {
@@ -188,11 +186,11 @@ impl Steps<'_> {
                 }
             }
             self.note(&step.item, images);
-            if self.course.feed_metrics {
+            if self.context.feed_metrics {
                 let item = TrainingItem::new(
                     step.item,
                     iterator.progress(),
-                    Some(self.course.state.iteration),
+                    Some(self.context.state.iteration),
                     Some(self.learner.lr_current()),
                 );
                 self.event(LearnerEvent::ProcessedItem(item))?;
@@ -205,8 +203,8 @@ impl Steps<'_> {
             }
             // A window of accumulated gradients is never cut: it could not be resumed.
             if completes_window {
-                if wants_stop && self.course.state.iteration_in_epoch < self.course.iterations_per_epoch {
-                    return Ok(Ending::Interrupted);
+                if wants_stop && self.context.state.iteration_in_epoch < self.context.iterations_per_epoch {
+                    return Ok(Termination::Interrupted);
                 }
                 if self.save_is_due() {
                     self.read_back()?;
@@ -216,26 +214,27 @@ impl Steps<'_> {
         }
         self.read_back()?;
         self.clock(started, seconds_before, images_before);
-        self.event(LearnerEvent::EndSplit(self.course.state.epoch))?;
-        Ok(Ending::Complete)
+        self.event(LearnerEvent::EndSplit(self.context.state.epoch))?;
+        Ok(Termination::Complete)
     }
 
     fn update(&mut self, gradients: burn::optim::GradientsParams) {
         self.learner.lr_step();
         self.learner.optimizer_step(gradients);
-        self.course.state.update += 1;
+        self.context.state.update += 1;
     }
 
     fn wants_stop(&self) -> bool {
-        self.interrupter.should_stop()
-            || self.course.stop_after_iteration.is_some_and(|last| self.course.state.iteration >= last)
+        self.context.stop.is_stopped()
+            || self.interrupter.should_stop()
+            || self.context.stop_after.is_some_and(|last| self.context.state.iteration >= last)
     }
 
     fn note(&mut self, output: &ClassificationOutput, images: usize) {
-        self.pending.push(StepFigures::new(output, images, self.course.state.iteration));
+        self.pending.push(StepMetrics::new(output, images, self.context.state.iteration));
     }
 
-    /// Reads the pending figures and refuses a loss that is no number.
+    /// Reads the pending metrics and refuses a loss that is NaN or infinite.
     fn read_back(&mut self) -> Result<()> {
         if self.pending.is_empty() {
             return Ok(());
@@ -243,76 +242,80 @@ impl Steps<'_> {
         let (losses, correct) = read_all(&self.pending)?;
         for ((step, loss), correct) in self.pending.drain(..).zip(losses).zip(correct) {
             if !loss.is_finite() {
-                let epoch = self.course.state.epoch;
-                return Err(Error::failed(format!(
+                let epoch = self.context.state.epoch;
+                return Err(diverged(&format!(
                     "the loss became {loss} in epoch {epoch} at iteration {} of the run",
                     step.iteration
-                ))
-                .tip("lower optimizer.learning_rate, or set train.clip_norm to 1.0"));
+                )));
             }
-            self.course.state.tally.add(step.images, f64::from(loss), correct);
+            self.context.state.epoch_sums.add(step.images, f64::from(loss), correct);
         }
         Ok(())
     }
 
     fn clock(&mut self, started: Instant, seconds_before: f64, images_before: u64) {
-        let (state, seconds) = (&mut self.course.state, started.elapsed().as_secs_f64());
+        let (state, seconds) = (&mut self.context.state, started.elapsed().as_secs_f64());
         state.train_seconds = seconds_before + seconds;
         self.images_per_second = (state.train_images - images_before) as f64 / seconds.max(1e-9);
     }
 
     fn report(&mut self) {
-        let (state, experiment) = (&self.course.state, &self.course.experiment);
-        self.course.observer.iteration(&Moment {
+        let (state, experiment) = (&self.context.state, &self.context.experiment);
+        self.context.observer.on_iteration(&Progress {
             epoch: state.epoch,
             epochs: experiment.train.epochs,
             iteration: state.iteration_in_epoch,
-            iterations: self.course.iterations_per_epoch,
-            loss: state.tally.loss(),
-            accuracy: state.tally.accuracy(),
+            iterations: self.context.iterations_per_epoch,
+            loss: state.epoch_sums.loss(),
+            accuracy: state.epoch_sums.accuracy(),
             images_per_second: self.images_per_second,
         });
     }
 
-    /// Validation, metrics, judgement and checkpoint of an epoch whose training is over.
+    /// Validation, metrics, judgement and checkpoint of an epoch whose training is over. Nothing of an epoch whose
+    /// validation loss or weights are NaN is kept.
     fn finish_epoch(&mut self, loader: &ValidLoader<Classifier>, started: Instant) -> Result<()> {
         // `valid` also publishes the running statistics of the norms, which the records below must hold.
         let model = self.learner.model().valid();
-        let validation = if self.course.has_validation { Some(self.validate(&model, loader)?) } else { None };
-        let rate = self.course.rate.at(self.course.state.update.saturating_sub(1));
-        let state = &mut self.course.state;
-        let better = state.judge(validation, self.course.experiment.early_stopping.min_delta);
+        let weights = model.network.weights()?;
+        self.refuse_nan(&weights)?;
+        let validation = if self.context.has_validation { Some(self.validate(&model, loader)?) } else { None };
+        if let Some(loss) = validation.map(|sums| sums.loss()).filter(|loss| !loss.is_finite()) {
+            let epoch = self.context.state.epoch;
+            return Err(diverged(&format!("the validation loss became {loss} in epoch {epoch}")));
+        }
+        let rate = self.context.rate.at(self.context.state.update.saturating_sub(1));
+        let state = &mut self.context.state;
+        let better = state.judge(validation, self.context.experiment.early_stopping.min_delta);
         let metrics = EpochMetrics {
             epoch: state.epoch,
             iteration: state.iteration,
             learning_rate: rate,
-            train_loss: state.tally.loss(),
-            train_accuracy: state.tally.accuracy(),
-            validation_loss: validation.map(|tally| tally.loss()),
-            validation_accuracy: validation.map(|tally| tally.accuracy()),
-            weights_sha256: model.network.weights()?.sha256(),
+            train_loss: state.epoch_sums.loss(),
+            train_accuracy: state.epoch_sums.accuracy(),
+            validation_loss: validation.map(|sums| sums.loss()),
+            validation_accuracy: validation.map(|sums| sums.accuracy()),
+            weights_sha256: weights.sha256(),
             images_per_second: self.images_per_second,
             seconds: started.elapsed().as_secs_f64(),
         };
         let line = serde_json::to_string(&metrics)
             .map_err(|error| Error::failed("cannot encode the epoch's metrics").caused_by(error))?;
         state.metrics.push(line.clone());
-        self.course.state.stopped = self.reason_to_stop(&metrics);
-        let state = &mut self.course.state;
+        self.context.state.stopped = self.reason_to_stop(&metrics);
+        let state = &mut self.context.state;
         state.epoch += 1;
         state.iteration_in_epoch = 0;
-        state.tally = Tally::default();
-        self.save()?;
-        if let Some((run, _)) = &self.course.output {
-            file::append_line(&run.metrics(), &line)?;
-        }
+        state.epoch_sums = MetricSums::default();
+        self.commit()?;
+        file::append_line(&self.context.run.metrics(), &line)?;
         self.event(LearnerEvent::EndEpoch(metrics.epoch))?;
-        self.course.observer.epoch(&metrics, self.course.experiment.train.epochs, better);
+        self.context.observer.on_epoch(&metrics, self.context.experiment.train.epochs, better);
         Ok(())
     }
 
     fn reason_to_stop(&self, metrics: &EpochMetrics) -> Option<String> {
-        let (experiment, state) = (&self.course.experiment, &self.course.state);
+        let (experiment, state) = (&self.context.experiment, &self.context.state);
         if let (Some(goal), Some(reached)) = (experiment.stop_at.validation_accuracy, metrics.validation_accuracy)
             && reached >= goal
         {
@@ -323,10 +326,10 @@ impl Steps<'_> {
             .then(|| format!("the validation loss has not improved for {patience} epochs (early_stopping.patience)"))
     }
 
-    fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<Tally> {
-        let mut tally = Tally::default();
-        if self.course.feed_metrics {
-            let epoch_number = self.course.state.epoch;
+    fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<MetricSums> {
+        let mut sums = MetricSums::default();
+        if self.context.feed_metrics {
+            let epoch_number = self.context.state.epoch;
             self.valid_event(LearnerEvent::StartSplit { epoch_number, total_items: loader.num_items() })?;
         }
         let mut iterator = loader.iter();
@@ -337,46 +340,66 @@ impl Steps<'_> {
             let images = batch.size;
             let output = InferenceStep::step(model, batch);
             iteration += 1;
-            let (losses, correct) = read_all(&[StepFigures::new(&output, images, iteration)])?;
-            tally.add(images, f64::from(losses[0]), correct[0]);
-            if self.course.feed_metrics {
+            let (losses, correct) = read_all(&[StepMetrics::new(&output, images, iteration)])?;
+            sums.add(images, f64::from(losses[0]), correct[0]);
+            if self.context.feed_metrics {
                 let item = TrainingItem::new(output, iterator.progress(), Some(iteration), None);
                 self.valid_event(LearnerEvent::ProcessedItem(item))?;
             }
         }
-        if self.course.feed_metrics {
-            self.valid_event(LearnerEvent::EndSplit(self.course.state.epoch))?;
+        if self.context.feed_metrics {
+            self.valid_event(LearnerEvent::EndSplit(self.context.state.epoch))?;
         }
-        Ok(tally)
+        Ok(sums)
     }
 
     fn save_is_due(&self) -> bool {
-        let (config, state) = (&self.course.experiment.checkpoint, &self.course.state);
+        let (config, state) = (&self.context.experiment.checkpoint, &self.context.state);
         // The end of an epoch is saved anyway.
-        if self.course.output.is_none() || state.iteration_in_epoch == self.course.iterations_per_epoch {
+        if state.iteration_in_epoch == self.context.iterations_per_epoch {
             return false;
         }
         config.every_iterations.is_some_and(|every| state.iteration - self.last_saved_iteration >= every)
             || config.every_minutes.is_some_and(|every| self.last_save.elapsed().as_secs_f64() >= every * 60.0)
     }
 
+    /// A checkpoint inside an epoch.
     fn save(&mut self) -> Result<()> {
-        let (Some((_, store)), Some(checkpointer)) = (&self.course.output, &mut self.checkpointer) else {
-            return Ok(());
-        };
-        let _ = self.learner.model().valid();
-        checkpointer.checkpoint(self.learner, self.course.state.iteration, self.store);
-        let records = self.course.collector.take()?;
-        store.save(&records, &self.course.state)?;
-        let best = self.course.state.best.map(|best| best.iteration);
-        store.prune(self.course.experiment.checkpoint.keep_last, best.as_slice())?;
+        // `valid` publishes the running statistics of the norms, which the records must hold.
+        let weights = self.learner.model().valid().network.weights()?;
+        self.refuse_nan(&weights)?;
+        self.commit()
+    }
+
+    /// A checkpoint of weights that are known to be finite.
+    fn commit(&mut self) -> Result<()> {
+        let checkpointer = self.checkpointer.as_mut().ok_or_else(|| Error::failed("training has no checkpointer"))?;
+        checkpointer.checkpoint(self.learner, self.context.state.iteration, self.store);
+        let records = self.context.sink.take()?;
+        self.context.state.replaced_config = None;
+        self.context.store.save(&records, &self.context.state)?;
+        let best = self.context.state.best.map(|best| best.iteration);
+        self.context.store.prune(self.context.experiment.checkpoint.keep_last, best)?;
         self.last_save = Instant::now();
-        self.last_saved_iteration = self.course.state.iteration;
+        self.last_saved_iteration = self.context.state.iteration;
         Ok(())
     }
 
+    /// A loss is computed before its update, so weights can be NaN after a loss that was not: they are never saved.
+    fn refuse_nan(&self, weights: &Weights) -> Result<()> {
+        match weights.first_not_finite() {
+            None => Ok(()),
+            Some(name) => {
+                let iteration = self.context.state.iteration;
+                Err(diverged(&format!(
+                    "the weights `{name}` became NaN or infinite by iteration {iteration} of the run"
+                )))
+            }
+        }
+    }
+
     fn event(&mut self, event: LearnerEvent<ClassificationOutput>) -> Result<()> {
-        if !self.course.feed_metrics {
+        if !self.context.feed_metrics {
             return Ok(());
         }
         self.events
@@ -391,15 +414,7 @@ impl Steps<'_> {
     }
 }
 
-fn restore(learner: &mut Learner<Classifier>, mut records: Records) -> Result<()> {
-    fn decode<R: burn::train::checkpoint::Checkpoint>(records: &mut Records, name: &'static str) -> Result<R> {
-        let bytes = records.remove(name).unwrap_or_default();
-        R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes))
-            .map_err(|error| Error::failed(format!("cannot decode {name}")).caused_by(error.to_string()))
-    }
-    let [model, optimizer, schedule] = super::checkpoint::RECORDS;
-    learner.load_model(decode::<ModuleRecord>(&mut records, model)?);
-    learner.load_optim(decode::<OptimizerRecord>(&mut records, optimizer)?);
-    learner.load_scheduler(decode::<LrSchedulerRecord>(&mut records, schedule)?);
-    Ok(())
+/// Training has left the numbers that a computer can hold; going on from the last checkpoint would meet them again.
+fn diverged(message: &str) -> Error {
+    Error::failed(message).tip("lower optimizer.learning_rate, or set train.clip_norm to 1.0")
 }

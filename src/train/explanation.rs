@@ -24,7 +24,7 @@ pub struct Explanation {
     pub layers: Vec<Layer>,
     /// The logits of the first images, and their labels.
     pub predictions: Vec<PredictionRow>,
-    /// How many images of the batch were recognised before the update.
+    /// How many images of the batch were classified correctly before the update.
     pub correct_before: usize,
     /// The loss, in nats.
     pub loss_before: f64,
@@ -34,7 +34,7 @@ pub struct Explanation {
     pub learning_rate: f64,
     /// The loss of the same batch after the update, without dropout and smoothing, as measured before it as well.
     pub loss_same_batch: [f64; 2],
-    /// How many images of the batch are recognised after the update.
+    /// How many images of the batch are classified correctly after the update.
     pub correct_after: usize,
 }
 
@@ -154,7 +154,7 @@ fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
     Ok(logits.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
 }
 
-/// Loss and recognised images of a batch as in inference: no dropout, no smoothing, norms with their running figures.
+/// Loss and correct predictions of a batch as in inference: no dropout, no smoothing, norms with their running statistics.
 fn plain_loss(learner: &Learner<Classifier>, batch: Batch) -> Result<(f64, usize)> {
     let model = learner.model().valid();
     let batch = Batch { images: batch.images.without_autodiff(), targets: batch.targets.without_autodiff(), ..batch };

@@ -1,13 +1,12 @@
-//! Training on Burn's `SupervisedTraining` and `Learner`: the only module that sees `burn::train`.
+//! Training on Burn's `SupervisedTraining` and `Learner`: the only room that sees `burn::train`. It trains from one
+//! checkpoint to the next; what a run is, and when it begins and ends, is the business of
+//! [`lifecycle`](crate::lifecycle).
 
-pub mod checkpoint;
-pub mod classifier;
-mod collect;
-pub mod epoch_loop;
-pub mod explanation;
-mod figures;
-pub mod observer;
-pub mod receipt;
+pub(crate) mod classifier;
+pub(crate) mod epoch_loop;
+pub(crate) mod explanation;
+pub(crate) mod observer;
+mod records;
 mod renderer;
-pub mod session;
-pub mod state;
+pub(crate) mod session;
+mod step_metrics;

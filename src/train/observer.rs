@@ -1,10 +1,13 @@
-//! Who is told how training goes. Whoever prints implements it; the loop knows no terminal.
+//! Who is told how training goes, and who may stop it. Whoever prints implements [`Observer`]; training knows no terminal.
 
-use super::state::EpochMetrics;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Where an epoch under way stands.
+use crate::run::EpochMetrics;
+
+/// How far the epoch under way is.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Progress {
     /// The epoch, from 1.
     pub epoch: usize,
     /// Epochs planned.
@@ -13,28 +16,61 @@ pub struct Moment {
     pub iteration: usize,
     /// Iterations in an epoch.
     pub iterations: usize,
-    /// Mean loss of the epoch so far, in nats.
+    /// Mean loss per image of the epoch so far, in nats.
     pub loss: f64,
-    /// Share of the epoch's images recognised so far.
+    /// Training accuracy of the epoch so far: correct / images.
     pub accuracy: f64,
     /// Training images per second.
     pub images_per_second: f64,
 }
 
-/// Is told of every few iterations and of every epoch.
+/// Is told how training goes. Called on the thread that trains, so what it does takes training's time. Every method has an
+/// empty default.
 pub trait Observer: Send {
-    /// Some iterations are done.
-    fn iteration(&mut self, moment: &Moment);
+    /// The run directory is there and training begins.
+    fn on_start(&mut self, run: &crate::Run) {
+        let _ = run;
+    }
 
-    /// An epoch is done and saved; `best` says whether it is the best so far.
-    fn epoch(&mut self, metrics: &EpochMetrics, epochs: usize, best: bool);
+    /// Some iterations are done.
+    fn on_iteration(&mut self, progress: &Progress) {
+        let _ = progress;
+    }
+
+    /// An epoch is done and its checkpoint is on disk; `best` says whether it is the best so far.
+    fn on_epoch(&mut self, metrics: &EpochMetrics, epochs: usize, best: bool) {
+        let _ = (metrics, epochs, best);
+    }
+
+    /// `done` of `total` test images are measured.
+    fn on_test(&mut self, done: usize, total: usize) {
+        let _ = (done, total);
+    }
 }
 
 /// Tells nobody.
-#[derive(Clone, Copy, Debug)]
-pub struct Quiet;
+impl Observer for () {}
 
-impl Observer for Quiet {
-    fn iteration(&mut self, _moment: &Moment) {}
-    fn epoch(&mut self, _metrics: &EpochMetrics, _epochs: usize, _best: bool) {}
+/// Stops a training run in good order from anywhere: another thread, a signal handler, an observer. What was trained is
+/// saved, and the run can be resumed. Clones are handles of the same run.
+#[derive(Clone, Debug, Default)]
+pub struct StopHandle {
+    stopped: Arc<AtomicBool>,
+}
+
+impl StopHandle {
+    /// A handle that has not been used.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for the stop: after the iteration under way, or the last one of its accumulation window.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
 }

@@ -1,13 +1,13 @@
-//! A step's loss and hits, on the device until they are read back together with those of its neighbours: a GPU is not
-//! made to wait for every one.
+//! A step's loss and correct predictions, on the device until they are read back together with those of its neighbours: a
+//! GPU is not made to wait for every one.
 
 use burn::tensor::{Int, Tensor};
 use burn::train::ClassificationOutput;
 
 use crate::{Error, Result};
 
-/// The figures of one step, still on the device.
-pub(super) struct StepFigures {
+/// The metrics of one step, still on the device.
+pub(super) struct StepMetrics {
     loss: Tensor<1>,
     correct: Tensor<1, Int>,
     /// Images in the step's batch.
@@ -16,8 +16,8 @@ pub(super) struct StepFigures {
     pub(super) iteration: usize,
 }
 
-impl StepFigures {
-    /// The figures of a step over `images` images.
+impl StepMetrics {
+    /// The metrics of a step over `images` images.
     pub(super) fn new(output: &ClassificationOutput, images: usize, iteration: usize) -> Self {
         let predicted = output.output.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
         let correct = predicted.equal(output.targets.clone().without_autodiff()).int().sum();
@@ -25,11 +25,11 @@ impl StepFigures {
     }
 }
 
-/// The mean loss of each step, and how many of its images were recognised.
+/// The mean loss of each step, and how many of its predictions were correct.
 ///
 /// # Errors
 /// When the device fails.
-pub(super) fn read_all(steps: &[StepFigures]) -> Result<(Vec<f32>, Vec<u64>)> {
+pub(super) fn read_all(steps: &[StepMetrics]) -> Result<(Vec<f32>, Vec<u64>)> {
     let losses = Tensor::cat(steps.iter().map(|step| step.loss.clone()).collect(), 0);
     let correct = Tensor::cat(steps.iter().map(|step| step.correct.clone()).collect(), 0);
     let losses = losses

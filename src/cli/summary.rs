@@ -1,0 +1,61 @@
+//! The end of a run as people read it.
+
+use super::ui::{Mode, Ui};
+use crate::lifecycle::{Outcome, Summary};
+use crate::report::{duration, thousands};
+use crate::{Error, Result};
+
+/// Says what came of a run: the result for programs on stdout, for people in lines.
+pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
+    let model = summary.model.display();
+    ui.say("");
+    if let Some(reason) = &summary.stopped_early {
+        ui.say(&format!("stopped early  {reason}"));
+    }
+    ui.say(&format!("kept           {}", kept(summary)));
+    ui.say(&format!(
+        "trained        {} iterations in {} ({} images/s)",
+        thousands(summary.iterations as u64),
+        duration(summary.train_seconds),
+        thousands(summary.images_per_second as u64)
+    ));
+    if let Some(evaluation) = &outcome.evaluation {
+        let [low, high] = evaluation.accuracy_interval;
+        ui.heading(&format!(
+            "test accuracy  {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)",
+            evaluation.accuracy * 100.0,
+            thousands(evaluation.correct as u64),
+            thousands(evaluation.images as u64),
+            low * 100.0,
+            high * 100.0
+        ));
+    }
+    ui.say(&format!("model          {model} (verified)"));
+    ui.aside(&format!(
+        "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {} --out model.safetensors",
+        summary.run_dir.display()
+    ));
+    match ui.mode() {
+        Mode::Json => ui.json(
+            &serde_json::to_value(summary)
+                .map_err(|error| Error::failed("cannot encode the summary").caused_by(error))?,
+        ),
+        Mode::Quiet => ui.out(&model.to_string()),
+        Mode::Text => {}
+    }
+    Ok(())
+}
+
+fn kept(summary: &Summary) -> String {
+    match summary.validation_accuracy {
+        None => {
+            format!("epoch {}, the last: without validation images none can be called best", summary.best_epoch)
+        }
+        Some(accuracy) => format!(
+            "epoch {}: {:.2} % on {} validation images",
+            summary.best_epoch,
+            accuracy * 100.0,
+            thousands(summary.validation_images as u64)
+        ),
+    }
+}

@@ -1,0 +1,125 @@
+//! The end of a run: the best epoch's weights become a model file, which is read back, verified, and measured once on the
+//! test images.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::trainer::Prepared;
+use crate::artifact::{self, Dtype, Format, Manifest};
+use crate::eval::{Evaluation, evaluate};
+use crate::models::Weights;
+use crate::predict::Predictor;
+use crate::run::RunDir;
+use crate::run::state::TrainingState;
+use crate::train::observer::Observer;
+use crate::{Error, Result};
+
+/// A run in numbers: what `kiln train --json` prints, and what `run.json` keeps of a finished run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run's directory.
+    pub run_dir: PathBuf,
+    /// The model file.
+    pub model: PathBuf,
+    /// The epoch that was kept, from 1.
+    pub best_epoch: usize,
+    /// Epochs done.
+    pub epochs: usize,
+    /// Iterations done.
+    pub iterations: usize,
+    /// The best epoch's validation accuracy, 0 to 1; absent without validation images.
+    pub validation_accuracy: Option<f64>,
+    /// Validation images.
+    #[serde(default)]
+    pub validation_images: usize,
+    /// Accuracy of the best epoch's model on the test images, 0 to 1.
+    pub test_accuracy: f64,
+    /// Test images whose class was predicted.
+    pub test_correct: usize,
+    /// Test images.
+    pub test_total: usize,
+    /// Seconds of training, without validation and saving.
+    pub train_seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// Where it was trained, for example `flex`.
+    pub device: String,
+    /// The seed of every random draw.
+    pub seed: u64,
+    /// Why it ended before its last epoch, by its own rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_early: Option<String>,
+}
+
+impl Summary {
+    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, evaluation: &Evaluation) -> Self {
+        let validation_images = prepared.dataset.validation.len();
+        Self {
+            run_dir: run.path().to_owned(),
+            model: run.model(),
+            best_epoch: state.best.map_or(0, |best| best.epoch),
+            epochs: state.epoch - 1,
+            iterations: state.iteration,
+            validation_accuracy: state.best.filter(|_| validation_images > 0).map(|best| best.validation.accuracy()),
+            validation_images,
+            test_accuracy: evaluation.accuracy,
+            test_correct: evaluation.correct,
+            test_total: evaluation.images,
+            train_seconds: state.train_seconds,
+            images_per_second: state.train_images as f64 / state.train_seconds.max(1e-9),
+            device: prepared.device.name.clone(),
+            seed: prepared.experiment.seed,
+            stopped_early: state.stopped.clone(),
+        }
+    }
+}
+
+/// Writes the artifact of `weights`, reads it back, and measures it on the test images.
+///
+/// # Errors
+/// When it cannot be written, or what was written does not compute what was trained.
+pub(super) fn export(
+    prepared: &Prepared,
+    run: &RunDir,
+    state: &TrainingState,
+    weights: &Weights,
+    observer: &mut dyn Observer,
+) -> Result<Evaluation> {
+    let device = &prepared.device.device;
+    let mut manifest = Manifest::describe(artifact::Description {
+        experiment: &prepared.experiment,
+        preprocess: &prepared.preprocess,
+        classes: &prepared.dataset.train.classes,
+        fingerprint: &prepared.dataset.fingerprint,
+        run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        device: &prepared.device.name,
+    })?;
+    let predictor = Predictor::new(manifest.clone(), weights, device)?;
+    let test = &prepared.dataset.test;
+    let evaluation = evaluate(&predictor, test, |done| observer.on_test(done, test.len()))?;
+    if let Some(best) = state.best {
+        manifest.metrics.insert("best_epoch".into(), json!(best.epoch));
+        if !prepared.dataset.validation.is_empty() {
+            manifest.metrics.insert("validation_accuracy".into(), json!(best.validation.accuracy()));
+            manifest.metrics.insert("validation_loss".into(), json!(best.validation.loss()));
+        }
+    }
+    for (name, value) in [
+        ("test_accuracy", json!(evaluation.accuracy)),
+        ("test_loss", json!(evaluation.loss)),
+        ("test_correct", json!(evaluation.correct)),
+        ("test_total", json!(evaluation.images)),
+    ] {
+        manifest.metrics.insert(name.into(), value);
+    }
+    manifest.add_golden_samples(&predictor, test)?;
+    artifact::write(&run.model(), Format::Burnpack, Dtype::F32, &manifest, weights)?;
+    let (manifest, weights) = artifact::read(&run.model())?;
+    let verification = artifact::verify(&manifest, &weights, device)?;
+    if verification.labels_agree != verification.samples {
+        return Err(Error::failed("the exported model does not compute what the trained one does"));
+    }
+    Ok(evaluation)
+}

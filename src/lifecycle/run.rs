@@ -1,0 +1,219 @@
+//! A run directory as programs see it: what it holds, and the ways to go on with it.
+
+use std::path::{Path, PathBuf};
+
+use super::stopped::{Change, StoppedRun, refuse_drift};
+use super::trainer::{Parent, Prepared, Trainer};
+use crate::artifact::{self, Dtype, Format, Manifest};
+use crate::config::Experiment;
+use crate::config::document::Origin;
+use crate::predict::Predictor;
+use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
+use crate::{Error, Result};
+
+/// A run directory, for example `runs/mnist-0001`. Reading one takes no lock and changes nothing; a run in training can be
+/// read at any time.
+#[derive(Clone, Debug)]
+pub struct Run {
+    dir: RunDir,
+}
+
+/// How a stopped run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct ResumeOptions {
+    /// Compute here instead of where the run was trained; the result is then no longer that of an uninterrupted run.
+    pub device: Option<String>,
+    /// Refuse unless this is the run's experiment.
+    pub expected: Option<Experiment>,
+    /// When the best epoch's weights are lost, go on without them instead of refusing.
+    pub forget_best: bool,
+}
+
+/// The learning rate of the epochs that an extension adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearningRateOnExtend {
+    /// Stays at its value at the end of the schedule.
+    Hold,
+    /// Follows the schedule anew over all epochs; it jumps where the run goes on.
+    Replan,
+}
+
+impl Run {
+    /// Opens the directory of a run.
+    ///
+    /// # Errors
+    /// When `path` is not a run directory; what was found is named.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Ok(Self { dir: RunDir::open(path.as_ref())? })
+    }
+
+    pub(super) fn at(dir: RunDir) -> Self {
+        Self { dir }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The best epoch's model file; it is there when an epoch is finished and the run has ended.
+    pub fn model(&self) -> PathBuf {
+        self.dir.model()
+    }
+
+    /// What ran, where, on what, and how it ended.
+    ///
+    /// # Errors
+    /// When `run.json` is missing, damaged or of a newer kiln.
+    pub fn record(&self) -> Result<RunRecord> {
+        RunRecord::load(&self.dir)
+    }
+
+    /// The resolved experiment.
+    ///
+    /// # Errors
+    /// When `config.toml` is missing or not valid.
+    pub fn experiment(&self) -> Result<Experiment> {
+        Experiment::load(&Origin::File(self.dir.config()), &[])
+    }
+
+    /// The metrics of every finished epoch, in order.
+    ///
+    /// # Errors
+    /// When `metrics.jsonl` is missing or a line is damaged.
+    pub fn metrics(&self) -> Result<Vec<EpochMetrics>> {
+        let path = self.dir.metrics();
+        let parse = |(number, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|error| {
+                Error::usage(format!("`{}` is damaged in line {}", path.display(), number + 1)).caused_by(error)
+            })
+        };
+        file::read_text(&path)?.lines().enumerate().map(parse).collect()
+    }
+
+    /// The best epoch's model, ready to answer.
+    ///
+    /// # Errors
+    /// When there is no model yet, or the file is damaged.
+    pub fn predictor(&self) -> Result<Predictor> {
+        Predictor::open(self.existing_model()?)
+    }
+
+    /// Writes the best epoch's model to `path` in another format.
+    ///
+    /// # Errors
+    /// When there is no model yet, or the file cannot be written.
+    pub fn export(&self, path: impl AsRef<Path>, format: Format) -> Result<()> {
+        let (manifest, weights) = artifact::read(&self.existing_model()?)?;
+        artifact::write(path.as_ref(), format, Dtype::F32, &manifest, &weights)
+    }
+
+    fn existing_model(&self) -> Result<PathBuf> {
+        let model = self.model();
+        if model.is_file() {
+            return Ok(model);
+        }
+        let path = self.path().display();
+        let error = Error::usage(format!("`{path}` has no model yet: it has not finished an epoch, or is in training"));
+        Err(error.tip(format!("train it to its end: kiln resume {path}")))
+    }
+
+    /// Goes on with a stopped, killed or failed run exactly where it stopped, on the device where it was trained.
+    ///
+    /// # Errors
+    /// When another process trains in it, it is complete, its config or data are not what they were, no checkpoint is
+    /// intact, or the best epoch's weights are lost. Nothing is changed then.
+    pub fn resume(&self) -> Result<Trainer> {
+        self.resume_with(&ResumeOptions::default())
+    }
+
+    /// As [`Run::resume`], with choices.
+    ///
+    /// # Errors
+    /// As [`Run::resume`].
+    pub fn resume_with(&self, options: &ResumeOptions) -> Result<Trainer> {
+        let mut stopped = StoppedRun::open(&self.dir, options)?;
+        let experiment = stopped.experiment()?;
+        if let Some(expected) = &options.expected {
+            refuse_drift(&experiment, expected, "the given config")?;
+        }
+        if stopped.is_complete(&experiment) {
+            let path = self.path().display();
+            return Err(Error::usage(format!("`{path}` is complete"))
+                .tip(format!("train it for longer: kiln extend {path} --epochs N")));
+        }
+        let device = stopped.device(&experiment, options);
+        let prepared = Prepared::new(experiment, &device)?;
+        stopped.refuse_other_data(&prepared)?;
+        Ok(Trainer::resuming(prepared, stopped))
+    }
+
+    /// Trains a run for longer, to `epochs` in all.
+    ///
+    /// # Errors
+    /// When `epochs` is not more than the run's, and as [`Run::resume`]. Until training begins, the run is as it was.
+    pub fn extend(&self, epochs: usize, rate: LearningRateOnExtend) -> Result<Trainer> {
+        let options = ResumeOptions::default();
+        let mut stopped = StoppedRun::open(&self.dir, &options)?;
+        let mut experiment = stopped.experiment()?;
+        let before = experiment.train.epochs;
+        if epochs <= before {
+            return Err(Error::usage(format!("the epochs must be more than the run's {before}, got {epochs}")));
+        }
+        experiment.train.epochs = epochs;
+        let planned_over = experiment.schedule.epochs.unwrap_or(before);
+        let description = match rate {
+            LearningRateOnExtend::Hold => {
+                experiment.schedule.epochs = Some(planned_over);
+                format!(
+                    "extended to {epochs} epochs, learning rate held at its value at the end of epoch {planned_over},"
+                )
+            }
+            LearningRateOnExtend::Replan => {
+                experiment.schedule.epochs = None;
+                format!("extended to {epochs} epochs, learning rate planned anew over all of them (it jumps),")
+            }
+        };
+        let device = stopped.device(&experiment, &options);
+        let prepared = Prepared::new(experiment, &device)?;
+        stopped.refuse_other_data(&prepared)?;
+        let mut state = stopped.checkpoint.state.clone();
+        state.replaced_config = Some(std::mem::replace(&mut state.config, prepared.experiment.to_toml()));
+        // Who asks for more epochs gives the run its patience anew.
+        if state.stopped.take().is_some() {
+            state.epochs_without_improvement = 0;
+        }
+        stopped.change = Some(Change { state, description });
+        Ok(Trainer::resuming(prepared, stopped))
+    }
+
+    /// Begins a new run with this one's best weights, a new optimizer, and this one's config changed by `sets`, each
+    /// `key=value`.
+    ///
+    /// # Errors
+    /// When there is no model yet, or the changed config cannot be used.
+    pub fn fork(&self, sets: &[String]) -> Result<Trainer> {
+        let model = self.existing_model()?;
+        let of_parent = self.experiment()?;
+        let experiment = Experiment::load(&Origin::File(self.dir.config()), sets)?;
+        let (manifest, weights) = artifact::read(&model)?;
+        let device = experiment.device.clone();
+        let prepared = Prepared::new(experiment, &device)?;
+        let notices = other_data(&manifest, &of_parent, &prepared).into_iter().collect();
+        let description = format!("{} (weights SHA-256 {})", self.path().display(), manifest.weights_sha256);
+        Ok(Trainer::forking(prepared, Parent { description, weights }, notices))
+    }
+
+    /// Whether a process trains in it at this moment.
+    pub fn is_training(&self) -> bool {
+        self.record().is_ok_and(|record| record.status == Status::Running)
+            && crate::run::lock::RunLock::is_held(&self.dir)
+    }
+}
+
+/// A warning when the same `[data]` no longer gives the images that the parent was trained on.
+fn other_data(manifest: &Manifest, of_parent: &Experiment, prepared: &Prepared) -> Option<String> {
+    let (before, now) = (&manifest.provenance.data_fingerprint, &prepared.dataset.fingerprint);
+    (before != now && of_parent.data == prepared.experiment.data && of_parent.seed == prepared.experiment.seed)
+        .then(|| format!("the data is not what the parent was trained on: its SHA-256 was {before}, now it is {now}"))
+}

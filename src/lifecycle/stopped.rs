@@ -1,0 +1,245 @@
+//! An earlier run, locked and checked: what it takes to go on with it as the run it was. Changes nothing on disk.
+
+use std::path::Path;
+
+use similar::TextDiff;
+
+use super::run::ResumeOptions;
+use super::trainer::Prepared;
+use crate::config::Experiment;
+use crate::config::document::Origin;
+use crate::models::Weights;
+use crate::run::checkpoints::{Checkpoint, CheckpointStore};
+use crate::run::lock::RunLock;
+use crate::run::state::{Best, TrainingState};
+use crate::run::{EpochMetrics, MetricSums, RunDir, RunRecord, Status, file};
+use crate::{Error, Result, artifact, ops};
+
+/// An earlier run whose lock is held.
+pub(super) struct StoppedRun {
+    pub(super) dir: RunDir,
+    pub(super) lock: RunLock,
+    pub(super) store: CheckpointStore,
+    /// Its newest intact checkpoint.
+    pub(super) checkpoint: Checkpoint,
+    /// Its record; none when the file is missing or damaged.
+    pub(super) record: Option<RunRecord>,
+    /// Whether `config.toml` is to be written again from the checkpoint.
+    pub(super) restore_config: bool,
+    /// What is different from here on.
+    pub(super) change: Option<Change>,
+    /// The best epoch's weights from the model file, where its checkpoint is lost.
+    pub(super) best: Option<Weights>,
+    /// What the user should know.
+    pub(super) notices: Vec<String>,
+}
+
+/// Another config for a run that goes on.
+pub(super) struct Change {
+    /// The state to go on from, with that config.
+    pub(super) state: TrainingState,
+    /// What changed, for people.
+    pub(super) description: String,
+}
+
+impl StoppedRun {
+    /// Locks the run in `dir`, then reads and checks what there is of it.
+    ///
+    /// # Errors
+    /// When another process trains in it, no checkpoint is intact, one is of a newer kiln, `config.toml` is no longer what
+    /// the run was started with, or its best epoch is lost. Nothing is changed then.
+    pub(super) fn open(dir: &RunDir, options: &ResumeOptions) -> Result<Self> {
+        let lock = RunLock::acquire(dir)?;
+        let mut notices = Vec::new();
+        if let Some(process) = lock.taken_over_from {
+            notices.push(format!("took over the lock of process {process}, which is gone"));
+        }
+        let store = CheckpointStore::at(dir.checkpoints());
+        let (checkpoint, damaged) = store.newest_intact().map_err(|error| cannot_go_on(dir, error))?;
+        notices.extend(damaged);
+        let record = match RunRecord::load(dir) {
+            Ok(record) => Some(record),
+            Err(error) if dir.record().exists() && error.tips().iter().any(|tip| tip.contains("update kiln")) => {
+                return Err(error);
+            }
+            Err(error) => {
+                notices.push(format!("{error}; a new one is begun"));
+                None
+            }
+        };
+        refuse_other_kernels(record.as_ref())?;
+        let restore_config = config_differs(dir, &checkpoint.state)?;
+        let mut stopped = Self {
+            dir: dir.clone(),
+            lock,
+            store,
+            checkpoint,
+            record,
+            restore_config,
+            change: None,
+            best: None,
+            notices,
+        };
+        stopped.find_best(options)?;
+        Ok(stopped)
+    }
+
+    /// The experiment that the run is in the middle of.
+    pub(super) fn experiment(&self) -> Result<Experiment> {
+        parse(&self.checkpoint.state.config, &format!("the config in a checkpoint of {}", self.dir.path().display()))
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_complete(&self, experiment: &Experiment) -> bool {
+        self.checkpoint.state.is_trained(experiment.train.epochs)
+            && self.record.as_ref().is_some_and(|record| record.status == Status::Done)
+    }
+
+    /// The device it was trained on; the experiment's where the record does not say.
+    pub(super) fn device(&mut self, experiment: &Experiment, options: &ResumeOptions) -> String {
+        let trained_on = self.record.as_ref().map(|record| record.device.clone());
+        match (&options.device, trained_on) {
+            (Some(asked), Some(before)) if *asked != before => {
+                self.notices.push(format!(
+                    "the run was trained on {before} and goes on on {asked}: its weights will differ from those of a run that stays on {before}"
+                ));
+                asked.clone()
+            }
+            (Some(asked), _) => asked.clone(),
+            (None, Some(before)) => before,
+            (None, None) => experiment.device.clone(),
+        }
+    }
+
+    /// # Errors
+    /// When the images are not those that the run was trained on.
+    pub(super) fn refuse_other_data(&self, prepared: &Prepared) -> Result<()> {
+        let (before, now) = (&self.checkpoint.state.data_fingerprint, &prepared.dataset.fingerprint);
+        if before == now {
+            return Ok(());
+        }
+        Err(Error::usage("the data is not what this run was started on")
+            .caused_by(format!("its SHA-256 was {before}, now it is {now}"))
+            .tip("bring the data back as it was, or begin a new run"))
+    }
+
+    /// How the run goes on, for people.
+    pub(super) fn description(&self, total: usize) -> String {
+        let how = self.change.as_ref().map_or("resumed", |change| change.description.as_str());
+        format!("{how:<14} after iteration {} of {total}", self.checkpoint.state.iteration)
+    }
+
+    /// The model that a run ends with is that of its best epoch: without those weights it must not go on.
+    fn find_best(&mut self, options: &ResumeOptions) -> Result<()> {
+        let Some(best) = self.checkpoint.state.best.filter(|best| best.iteration != self.checkpoint.state.iteration)
+        else {
+            return Ok(());
+        };
+        let Err(error) = self.store.after(best.iteration) else { return Ok(()) };
+        if let Some(weights) = best_of_model_file(&self.dir, &self.checkpoint.state, best) {
+            self.notices.push(format!("{error}; its weights are taken from {}", self.dir.model().display()));
+            self.best = Some(weights);
+            return Ok(());
+        }
+        if !options.forget_best {
+            return Err(Error::usage(format!("the weights of the best epoch, {}, are lost", best.epoch))
+                .caused_by(error)
+                .tip("go on without them: --forget-best looks for the best among the newest epoch and those to come"));
+        }
+        self.notices.push(format!("epoch {}, the best so far, is forgotten: {error}", best.epoch));
+        self.checkpoint.state.best = newest_epoch(&self.checkpoint.state, best.validation.images);
+        Ok(())
+    }
+}
+
+/// The epoch that the checkpoint is the end of, as the best; none inside an epoch.
+fn newest_epoch(state: &TrainingState, validation_images: u64) -> Option<Best> {
+    let metrics: EpochMetrics = serde_json::from_str(state.metrics.last()?).ok()?;
+    let mut validation = MetricSums::default();
+    if let (Some(loss), Some(accuracy)) = (metrics.validation_loss, metrics.validation_accuracy) {
+        let correct = (accuracy * validation_images as f64).round() as u64;
+        validation.add(validation_images as usize, loss, correct);
+    }
+    let at_its_end = metrics.iteration == state.iteration;
+    at_its_end.then_some(Best { epoch: metrics.epoch, iteration: metrics.iteration, validation })
+}
+
+/// The best epoch's weights, when the model file holds those and no others.
+fn best_of_model_file(dir: &RunDir, state: &TrainingState, best: Best) -> Option<Weights> {
+    let metrics = |line: &String| serde_json::from_str::<EpochMetrics>(line).ok();
+    let expected = state.metrics.iter().filter_map(metrics).find(|metrics| metrics.epoch == best.epoch)?;
+    let (_, weights) = artifact::read(&dir.model()).ok()?;
+    (weights.sha256() == expected.weights_sha256).then_some(weights)
+}
+
+/// Whether `config.toml` must be written again: it is gone, or a process was killed after the checkpoint had a new config
+/// and before the file had.
+///
+/// # Errors
+/// When the file says something else than the run's config.
+fn config_differs(dir: &RunDir, state: &TrainingState) -> Result<bool> {
+    let path = dir.config();
+    if !path.exists() {
+        return Ok(true);
+    }
+    let name = path.display().to_string();
+    let of_run = parse(&state.config, "the config in the newest checkpoint")?;
+    let text = file::read_text(&path)?;
+    let in_file = Experiment::load(&Origin::File(path.clone()), &[])
+        .map_err(|error| error.tip(format!("delete `{name}`: it is restored from the newest checkpoint")))?;
+    if in_file == of_run {
+        return Ok(false);
+    }
+    let replaced = state.replaced_config.as_deref().and_then(|text| parse(text, "the config before").ok());
+    if replaced.is_some_and(|replaced| replaced == in_file) {
+        return Ok(true);
+    }
+    Err(drift(&state.config, &text, &name).tip(format!("delete `{name}`: it is restored from the newest checkpoint")))
+}
+
+/// # Errors
+/// When `given` is not the run's config; the message shows the lines that differ.
+pub(super) fn refuse_drift(of_run: &Experiment, given: &Experiment, name: &str) -> Result<()> {
+    if of_run == given { Ok(()) } else { Err(drift(&of_run.to_toml(), &given.to_toml(), name)) }
+}
+
+fn drift(of_run: &str, given: &str, name: &str) -> Error {
+    let diff = TextDiff::from_lines(of_run, given).unified_diff().context_radius(1).header("the run", name).to_string();
+    Error::usage(format!("the config is not the one this run was started with:\n{}", diff.trim_end()))
+        .tip("begin a new run from its weights with kiln fork, or train it for longer with kiln extend")
+}
+
+fn parse(text: &str, name: &str) -> Result<Experiment> {
+    Experiment::load(&Origin::Text(name.to_owned(), text.to_owned()), &[])
+}
+
+fn refuse_other_kernels(record: Option<&RunRecord>) -> Result<()> {
+    let Some(before) = record.and_then(|record| record.kernels.as_deref()) else { return Ok(()) };
+    let now = ops::in_use();
+    if before == now {
+        return Ok(());
+    }
+    let tip = if now == "stock" { "unset KILN_STOCK_OPS" } else { "set KILN_STOCK_OPS=1" };
+    Err(Error::usage(format!("the run was trained with {before} operations, this process computes with {now} ones"))
+        .caused_by("their results differ in the last bits, so the run would not be the one that was never stopped")
+        .tip(tip))
+}
+
+/// Adds the ways on for a run without a usable checkpoint. It is never begun anew in its place.
+fn cannot_go_on(dir: &RunDir, error: Error) -> Error {
+    let path = dir.path().display();
+    let error = if dir.model().is_file() {
+        error.tip(format!("begin a new run from its best weights so far: kiln fork {path}"))
+    } else {
+        error
+    };
+    match again(dir.path()) {
+        Some(command) => error.tip(command),
+        None => error,
+    }
+}
+
+fn again(path: &Path) -> Option<String> {
+    let config = path.join("config.toml");
+    config.is_file().then(|| format!("begin it again, in a new directory: kiln train {}", config.display()))
+}
