@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
+use burn::train::TrainStep;
 use serde::Serialize;
 
-use crate::data::ImageSet;
+use crate::lifecycle::Trainer;
 use crate::models::ForwardContext;
 use crate::predict::Predictor;
-use crate::train::session::Session;
 use crate::{Error, Result};
 
 /// What was measured; all speeds in images per second.
@@ -49,11 +49,12 @@ pub struct Effort {
     pub images: usize,
 }
 
-/// Measures the session's experiment and `predictor`, which must be of the same model.
+/// Measures what `trainer` would train, and `predictor`, which must be of the same model.
 ///
 /// # Errors
 /// When the device fails.
-pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort: Effort) -> Result<Speeds> {
+pub fn measure(trainer: &Trainer, predictor: &Predictor, effort: Effort) -> Result<Speeds> {
+    let (session, test) = (trainer.session(), &trainer.dataset().test);
     let batch_size = session.experiment.train.batch_size;
     let batches = effort.images.div_ceil(batch_size).min(session.plan.iterations_per_epoch);
     let (mut learner, loader) = session.learner()?;
@@ -137,6 +138,33 @@ pub fn measure(session: &Session, predictor: &Predictor, test: &ImageSet, effort
         layers: seconds.into_iter().map(|(name, seconds)| LayerShare { name, share: seconds / total }).collect(),
         peak_memory_bytes,
     })
+}
+
+/// Seconds of an epoch in the loop that anybody would write first: forward, loss, backward, update, and nothing read back
+/// but the last loss. What a run takes beyond it is the price of the `Learner`, of metrics and checkpoints.
+///
+/// # Errors
+/// When the device fails.
+pub fn bare_loop(trainer: &Trainer) -> Result<f64> {
+    let session = trainer.session();
+    let (learner, loader) = session.learner()?;
+    let mut model = learner.model();
+    drop(learner);
+    let mut optimizer = trainer.experiment().optimizer.build()?;
+    let mut schedule = trainer.experiment().optimizer.schedule(session.rate())?;
+    loader.set_position(1, 0);
+    let started = Instant::now();
+    let mut loss = None;
+    for batch in loader.iter() {
+        let batch = batch.map_err(|error| Error::failed("cannot make a batch").caused_by(error.to_string()))?;
+        let step = TrainStep::step(&model, batch);
+        model = optimizer.step(schedule.step(), model, step.grads);
+        loss = Some(step.item.loss);
+    }
+    match loss.map(|loss| loss.into_scalar::<f32>()) {
+        Some(loss) if loss.is_finite() => Ok(started.elapsed().as_secs_f64()),
+        _ => Err(Error::failed("the loss of the last iteration is not a finite number")),
+    }
 }
 
 /// Images per second of the fastest of `rounds` rounds, after one that only warms up; `work` returns its images and the

@@ -1,5 +1,6 @@
 //! Running the binary in a folder of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -55,6 +56,58 @@ impl Folder {
         Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
     }
 
+    /// The same with more in its environment.
+    pub fn kiln_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).envs(environment.iter().copied()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Every file below `path`, with its content, but for the lock, which a process that only looks may touch.
+    pub fn snapshot(&self, path: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.path().join(path)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    files.insert(path.clone(), Vec::new());
+                    folders.push(path);
+                } else if !path.ends_with("lock") {
+                    files.insert(path.clone(), std::fs::read(path).unwrap());
+                }
+            }
+        }
+        files
+    }
+
+    /// Copies a whole folder, given by its path, to `name`.
+    pub fn copy(&self, from: &Path, name: &str) {
+        let to = self.path().join(name);
+        std::fs::create_dir_all(&to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let inside = format!("{name}/{}", entry.file_name().to_str().unwrap());
+            if entry.path().is_dir() {
+                self.copy(&entry.path(), &inside);
+            } else {
+                std::fs::copy(entry.path(), self.path().join(inside)).unwrap();
+            }
+        }
+    }
+
+    /// A JSON file.
+    pub fn read_json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).unwrap()
+    }
+
+    /// Changes a JSON file.
+    pub fn edit_json(&self, name: &str, edit: impl FnOnce(&mut Value)) {
+        let mut value = self.read_json(name);
+        edit(&mut value);
+        self.write(name, &value.to_string());
+    }
+
     /// Starts `kiln` and leaves it running.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -91,6 +144,11 @@ impl Folder {
     }
 }
 
+/// Whether these tests run on Burn's stock operations.
+pub fn is_stock() -> bool {
+    std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1")
+}
+
 /// The arguments of a command on the smoke config, made smaller still: 240 images, 4 epochs of 10 iterations.
 pub fn small<'a>(command: &[&'a str], sets: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = [command, &["smoke", "--device", "flex"]].concat();
@@ -102,6 +160,7 @@ pub fn small<'a>(command: &[&'a str], sets: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-fn key(set: &str) -> &str {
+/// The key of a `key=value`.
+pub fn key(set: &str) -> &str {
     set.split('=').next().unwrap_or(set)
 }

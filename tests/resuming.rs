@@ -4,21 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kiln::cli::train::{DisplayArguments, Job};
-use kiln::cli::ui::{Mode, Ui};
-use kiln::config::Experiment;
-use kiln::config::document::Origin;
-use kiln::run::RunDir;
-use kiln::train::observer::{Moment, Observer};
-use kiln::train::session::Start;
-use kiln::train::state::EpochMetrics;
+use kiln::{EpochMetrics, Experiment, Observer, Trainer};
 use serde_json::Value;
 
 use crate::fixture::{Folder, small};
 
-/// The last receipt of a run.
-fn receipt(folder: &Folder, run: &str) -> Value {
-    folder.metrics(run).pop().unwrap()["weights_sha256"].clone()
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn checkpoints(folder: &Folder, run: &str) -> Vec<String> {
@@ -82,43 +76,6 @@ fn accumulated_gradients_are_never_cut_by_a_stop() {
     let sets = ["model.kind=mlp", "train.accumulation=2", "train.epochs=2"];
     let value = folder.json(&[&small(&["verify-resume"], &sets)[..], &["--at-iteration", "5"]].concat());
     assert_eq!(value["identical"], true);
-}
-
-#[test]
-fn kills_at_any_moment_lose_nothing() {
-    let folder = Folder::new();
-    let sets = ["train.epochs=30", "checkpoint.every_iterations=3", "name=whole"];
-    folder.train(&sets);
-    let expected = receipt(&folder, "runs/whole-0001");
-    let mut kills = 0;
-    for moment in [40, 90, 150, 230] {
-        let name = format!("name=killed{moment}");
-        let mut child = folder.start(&small(&["train"], &[&sets[..2], &[&name]].concat()));
-        let run = format!("runs/killed{moment}-0001");
-        loop {
-            std::thread::sleep(Duration::from_millis(moment));
-            kills += usize::from(child.try_wait().unwrap().is_none());
-            let _ = child.kill();
-            child.wait().unwrap();
-            if !folder.path().join(&run).join("config.toml").is_file() {
-                // Killed before the run began: begin again, a little longer.
-                let _ = fs::remove_dir_all(folder.path().join(&run));
-                child = folder.start(&small(&["train"], &[&sets[..2], &[&name]].concat()));
-                std::thread::sleep(Duration::from_millis(300));
-                continue;
-            }
-            if kills.is_multiple_of(5) || folder.path().join(&run).join("model.bpk").is_file() {
-                break;
-            }
-            child = folder.start(&["resume", &run, "--quiet"]);
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let ran = folder.kiln(&["resume", &run]);
-        assert!(ran.code == 0 || ran.stderr.contains("is complete"), "{}", ran.stderr);
-        assert_eq!(receipt(&folder, &run), expected, "{run}");
-        assert_eq!(folder.metrics(&run).len(), 30);
-    }
-    assert!(kills >= 4, "only {kills} kills met a living process");
 }
 
 #[cfg(unix)]
@@ -203,7 +160,7 @@ fn changed_data_is_refused() {
         let state = value.to_string();
         let commit = fs::read_to_string(checkpoint.join("commit.json")).unwrap();
         let mut marker: Value = serde_json::from_str(&commit).unwrap();
-        marker["sha256"]["state.json"] = kiln::train::checkpoint::digest(state.as_bytes()).into();
+        marker["sha256"]["state.json"] = sha256(state.as_bytes()).into();
         fs::write(checkpoint.join("state.json"), state).unwrap();
         fs::write(checkpoint.join("commit.json"), marker.to_string()).unwrap();
     }
@@ -319,9 +276,7 @@ struct Panics {
 }
 
 impl Observer for Panics {
-    fn iteration(&mut self, _moment: &Moment) {}
-
-    fn epoch(&mut self, _metrics: &EpochMetrics, _epochs: usize, _best: bool) {
+    fn on_epoch(&mut self, _metrics: &EpochMetrics, _epochs: usize, _best: bool) {
         self.epochs += 1;
         assert!(self.epochs < 2, "a library gave up");
     }
@@ -332,15 +287,12 @@ fn a_panic_inside_training_becomes_an_error_and_the_run_goes_on() {
     let folder = Folder::new();
     folder.train(&[]);
     let whole = folder.metrics("runs/smoke-0001");
-    let config = folder.path().join("runs/smoke-0001/config.toml");
-    let experiment = Experiment::load(&Origin::File(config), &[]).unwrap();
-    let job = Job::prepare(experiment, &DisplayArguments::default(), &Ui::new(Mode::Quiet)).unwrap();
-    let run = RunDir::create(&folder.path().join("runs"), "smoke").unwrap();
-    fs::write(run.config(), job.experiment.to_toml()).unwrap();
-    let session = job.session(Some(run), burn::train::Interrupter::new());
-    let ended = session.run(Start::Fresh, Box::new(Panics { epochs: 0 }));
-    let error = ended.err().expect("a panic is no success").render();
+    let experiment = Experiment::open(folder.path().join("runs/smoke-0001/config.toml")).unwrap();
+    let trainer = Trainer::new(experiment).unwrap().runs(folder.path().join("runs"));
+    let error = trainer.observer(Panics { epochs: 0 }).train().unwrap_err().render();
     assert!(error.contains("panic inside a dependency") && error.contains("a library gave up"), "{error}");
+    assert!(error.contains("kiln resume"), "{error}");
+    assert_eq!(folder.read_json("runs/smoke-0002/run.json")["status"], "failed");
     assert_eq!(folder.kiln(&["resume", "runs/smoke-0002"]).code, 0);
     assert_eq!(folder.metrics("runs/smoke-0002"), whole);
 }

@@ -11,6 +11,15 @@ mod training;
 /// Stopping, killing, damaging and going on.
 mod resuming;
 
+/// Every way in which stopping a run once lost something.
+mod lifecycle;
+
+/// A kill and a full disk at every operation on a run's files.
+mod faults;
+
+/// Kills at random moments of everything that trains.
+mod kills;
+
 /// A blocking HTTP client, the one of the server's own tests.
 #[cfg(unix)]
 #[path = "../src/serve/tests/client.rs"]

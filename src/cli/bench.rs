@@ -45,7 +45,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     let weights = session.initial_weights()?;
     let predictor = Predictor::new(manifest, &weights, &trainer.device().device)?;
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
-    let speeds = measure(&session, &predictor, &trainer.dataset().test, effort)?;
+    let speeds = measure(&trainer, &predictor, effort)?;
     if ui.mode() == Mode::Json {
         let value = serde_json::to_value(&speeds)
             .map_err(|error| Error::failed("cannot encode the speeds").caused_by(error))?;

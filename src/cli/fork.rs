@@ -29,6 +29,7 @@ pub struct ForkArguments {
 /// Trains a new run from old weights.
 pub fn run(arguments: ForkArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
-    let trainer = Run::open(&arguments.run)?.fork(&arguments.sets)?.runs(arguments.runs);
+    let sets: Vec<&str> = arguments.sets.iter().map(String::as_str).collect();
+    let trainer = Run::open(&arguments.run)?.fork(&sets)?.runs(arguments.runs);
     follow(trainer, &arguments.display, ui)
 }

@@ -93,6 +93,31 @@ impl Loaded {
 }
 
 impl Experiment {
+    /// The experiment that is built in under this name, for example `mnist`.
+    ///
+    /// # Errors
+    /// A usage error that lists the names.
+    pub fn preset(name: &str) -> Result<Self> {
+        Self::load(&Origin::Embedded(presets::embedded(name)?), &[])
+    }
+
+    /// The experiment in a config file.
+    ///
+    /// # Errors
+    /// One usage error with every problem, each with its place and key.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load(&Origin::File(path.as_ref().to_owned()), &[])
+    }
+
+    /// The experiment changed by `sets`, each `key=value` as on the command line: `train.epochs=3`.
+    ///
+    /// # Errors
+    /// One usage error with every problem, each with its key.
+    pub fn with(&self, sets: &[&str]) -> Result<Self> {
+        let sets = sets.iter().map(|&set| set.to_owned()).collect::<Vec<_>>();
+        Self::load(&Origin::Text("the experiment".into(), self.to_toml()), &sets)
+    }
+
     /// Reads a config and changes it by `sets`, each `key=value`.
     ///
     /// # Errors

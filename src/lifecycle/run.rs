@@ -6,7 +6,6 @@ use super::stopped::{Change, StoppedRun, refuse_drift};
 use super::trainer::{Parent, Prepared, Trainer};
 use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::config::Experiment;
-use crate::config::document::Origin;
 use crate::predict::Predictor;
 use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
 use crate::{Error, Result};
@@ -74,7 +73,7 @@ impl Run {
     /// # Errors
     /// When `config.toml` is missing or not valid.
     pub fn experiment(&self) -> Result<Experiment> {
-        Experiment::load(&Origin::File(self.dir.config()), &[])
+        Experiment::open(self.dir.config())
     }
 
     /// The metrics of every finished epoch, in order.
@@ -192,10 +191,10 @@ impl Run {
     ///
     /// # Errors
     /// When there is no model yet, or the changed config cannot be used.
-    pub fn fork(&self, sets: &[String]) -> Result<Trainer> {
+    pub fn fork(&self, sets: &[&str]) -> Result<Trainer> {
         let model = self.existing_model()?;
         let of_parent = self.experiment()?;
-        let experiment = Experiment::load(&Origin::File(self.dir.config()), sets)?;
+        let experiment = of_parent.with(sets)?;
         let (manifest, weights) = artifact::read(&model)?;
         let device = experiment.device.clone();
         let prepared = Prepared::new(experiment, &device)?;

@@ -325,6 +325,8 @@ impl Running {
             }
             None => restore_config,
         };
+        let best_iteration = checkpoint.state.best.map(|best| best.iteration);
+        store.prune(prepared.experiment.checkpoint.keep_last, best_iteration)?;
         if restore_config {
             file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
         }

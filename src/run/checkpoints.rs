@@ -187,9 +187,7 @@ impl CheckpointStore {
         // Renamed first: a kill half-way through the deletion leaves nothing that looks whole.
         let doomed = self.folder.join(format!("{UNFINISHED}old-{name}"));
         let path = self.path(name);
-        let cannot = |error: io::Error| {
-            Error::failed(format!("cannot delete the old checkpoint `{}`", path.display())).caused_by(error)
-        };
+        let cannot = |error: io::Error| file::cannot_change("cannot delete the old checkpoint", &path, error);
         let _ = fs::remove_dir_all(&doomed);
         fault::point("retire a checkpoint").and_then(|()| fs::rename(&path, &doomed)).map_err(cannot)?;
         fault::point("delete a checkpoint").and_then(|()| fs::remove_dir_all(&doomed)).map_err(cannot)

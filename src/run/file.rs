@@ -134,9 +134,14 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 }
 
 pub(super) fn cannot_write(path: &Path, error: io::Error) -> Error {
+    cannot_change("cannot write", path, error)
+}
+
+/// The error of a change to `path` that the disk refused, with what to do where that is known.
+pub(super) fn cannot_change(what: &str, path: &Path, error: io::Error) -> Error {
     let full = error.kind() == io::ErrorKind::StorageFull;
     let gone = path.parent().is_some_and(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
-    let result = Error::failed(format!("cannot write `{}`", path.display())).caused_by(error);
+    let result = Error::failed(format!("{what} `{}`", path.display())).caused_by(error);
     match (full, gone) {
         (true, _) => result.tip("the disk is full: free some space, then go on where it stopped"),
         (_, true) => result.tip("its folder is gone: was it deleted or moved?"),
