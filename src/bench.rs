@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
-use burn::train::TrainStep;
 use serde::Serialize;
 
 use crate::lifecycle::Trainer;
@@ -141,30 +140,12 @@ pub fn measure(trainer: &Trainer, predictor: &Predictor, effort: Effort) -> Resu
 }
 
 /// Seconds of an epoch in the loop that anybody would write first: forward, loss, backward, update, and nothing read back
-/// but the last loss. What a run takes beyond it is the price of the `Learner`, of metrics and checkpoints.
+/// but the last loss. What a run takes beyond it is the price of metrics, checkpoints and Burn's `Learner`.
 ///
 /// # Errors
 /// When the device fails.
 pub fn bare_loop(trainer: &Trainer) -> Result<f64> {
-    let session = trainer.session();
-    let (learner, loader) = session.learner()?;
-    let mut model = learner.model();
-    drop(learner);
-    let mut optimizer = trainer.experiment().optimizer.build()?;
-    let mut schedule = trainer.experiment().optimizer.schedule(session.rate())?;
-    loader.set_position(1, 0);
-    let started = Instant::now();
-    let mut loss = None;
-    for batch in loader.iter() {
-        let batch = batch.map_err(|error| Error::failed("cannot make a batch").caused_by(error.to_string()))?;
-        let step = TrainStep::step(&model, batch);
-        model = optimizer.step(schedule.step(), model, step.grads);
-        loss = Some(step.item.loss);
-    }
-    match loss.map(|loss| loss.into_scalar::<f32>()) {
-        Some(loss) if loss.is_finite() => Ok(started.elapsed().as_secs_f64()),
-        _ => Err(Error::failed("the loss of the last iteration is not a finite number")),
-    }
+    trainer.session().bare_loop()
 }
 
 /// Images per second of the fastest of `rounds` rounds, after one that only warms up; `work` returns its images and the

@@ -59,3 +59,8 @@ pub use lifecycle::{LearningRateOnExtend, Outcome, ResumeOptions, ResumeProof, R
 pub use predict::Predictor;
 pub use run::{EpochMetrics, RunRecord, Status};
 pub use train::observer::{Observer, Progress, StopHandle};
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -31,5 +31,8 @@ mod serving;
 /// Commands that train nothing: plan, config, devices, completions, and wrong input.
 mod commands;
 
+/// Which room of the code may know which.
+mod structure;
+
 /// The README and the configs say what is so.
 mod documents;

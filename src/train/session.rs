@@ -3,10 +3,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
+use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
 use burn::tensor::Device;
-use burn::train::{Interrupter, Learner, SupervisedTraining, TrainingStrategy};
+use burn::train::{Interrupter, Learner, SupervisedTraining, TrainStep, TrainingStrategy};
 
 use super::classifier::{Classifier, StepSettings};
 use super::epoch_loop::{EpochLoop, Termination, TrainingContext};
@@ -154,6 +156,31 @@ impl Session<'_> {
     pub(crate) fn learner(&self) -> Result<(Learner<Classifier>, EpochLoader)> {
         let network = self.network()?.initialise(self.experiment.seed);
         Ok((self.learner_of(self.classifier(network))?, self.train_loader()?))
+    }
+
+    /// Seconds of an epoch without `Learner`, metrics and checkpoints.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn bare_loop(&self) -> Result<f64> {
+        let (learner, loader) = self.learner()?;
+        let mut model = learner.model();
+        drop(learner);
+        let mut optimizer = self.experiment.optimizer.build()?;
+        let mut schedule = self.experiment.optimizer.schedule(self.rate())?;
+        loader.set_position(1, 0);
+        let started = Instant::now();
+        let mut loss = None;
+        for batch in loader.iter() {
+            let batch = batch.map_err(|error| Error::failed("cannot make a batch").caused_by(error.to_string()))?;
+            let step = TrainStep::step(&model, batch);
+            model = optimizer.step(schedule.step(), model, step.grads);
+            loss = Some(step.item.loss);
+        }
+        match loss.map(|loss| loss.into_scalar::<f32>()) {
+            Some(loss) if loss.is_finite() => Ok(started.elapsed().as_secs_f64()),
+            _ => Err(Error::failed("the loss of the last iteration is NaN or infinite")),
+        }
     }
 
     fn learner_of(&self, classifier: Classifier) -> Result<Learner<Classifier>> {
