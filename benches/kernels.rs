@@ -6,8 +6,14 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kiln::ops::kernels::conv::{Geometry, Saved, Wanted, backward, forward};
-use kiln::ops::kernels::pool::Finish;
+use kernels::conv::{NeedsGradient, Saved, backward, forward};
+use kernels::geometry::ConvGeometry;
+use kernels::pool::Epilogue;
+
+/// The kernels know nothing of the rest of kiln, and are no part of its API: they are compiled into the benchmark.
+#[path = "../src/ops/kernels/mod.rs"]
+#[allow(dead_code, reason = "not every kernel is measured")]
+mod kernels;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,9 +38,10 @@ fn values(length: usize) -> Vec<f32> {
 
 fn convolutions(criterion: &mut Criterion) {
     for (name, batch, channels_in, size, channels_out, kernel, pool) in LAYERS {
-        let finish = Finish { relu: true, pool };
-        let (height, width, stride, padding) = (size, size, 1, 0);
-        let geometry = Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, finish };
+        let epilogue = Epilogue { relu: true, pool };
+        let (input_shape, weight_shape) =
+            ([batch, channels_in, size, size], [channels_out, channels_in, kernel, kernel]);
+        let geometry = ConvGeometry::new(input_shape, weight_shape, 1, 0, epilogue);
         let input = values(batch * channels_in * size * size);
         let weight = values(channels_out * channels_in * kernel * kernel);
         let bias = vec![0.0; channels_out];
@@ -45,10 +52,10 @@ fn convolutions(criterion: &mut Criterion) {
         });
         let output = forward(&geometry, &input, &weight, &bias);
         let gradient = values(output.output.len());
-        let saved = Saved { input: &input, weight: &weight, output: &output.output, winners: &output.winners };
-        let wanted = Wanted { input: channels_in > 1, parameters: true };
+        let saved = Saved { input: &input, weight: &weight, output: &output.output, indices: &output.indices };
+        let needs = NeedsGradient { input: channels_in > 1, parameters: true };
         group.bench_function("backward", |bencher| {
-            bencher.iter(|| black_box(backward(&geometry, saved, &gradient, wanted)));
+            bencher.iter(|| black_box(backward(&geometry, saved, &gradient, needs)));
         });
         group.finish();
     }

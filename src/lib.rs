@@ -10,7 +10,7 @@
 //! | [`plan`] | the arithmetic: images, batches, iterations, epochs, parameters, FLOPs, memory |
 //! | [`data`] | image sets, splits, preprocessing, augmentation, the batch loader |
 //! | [`models`] | the networks as Burn modules |
-//! | [`ops`] | CPU kernels plugged into Burn, each with its stock twin |
+//! | `ops` | CPU kernels plugged into Burn, each tested against Burn's own operations |
 //! | [`optimizers`] | how gradients move the parameters |
 //! | [`schedules`] | how the learning rate changes over a run |
 //! | [`train`] | Burn's `SupervisedTraining` and `Learner`, the epoch loop, checkpoints |
@@ -42,7 +42,7 @@ pub mod hex;
 pub mod lifecycle;
 pub mod logits;
 pub mod models;
-pub mod ops;
+mod ops;
 pub mod optimizers;
 pub mod plan;
 pub mod predict;

@@ -1,4 +1,4 @@
-//! The operations' gradients in Burn's autodiff graph: what each forward pass keeps, and which kernel goes back.
+//! The operations' gradients in Burn's autodiff graph: what each forward pass saves, and the kernel of its backward pass.
 
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata as _};
 
-use super::extension::{Kernels, dims, linear_geometry, norm_geometry};
+use super::extension::{Kernels, dims};
 use super::host::Host;
-use super::kernels::pool::Winner;
+use super::kernels::geometry::ConvGeometry;
+use super::kernels::pool::PoolIndex;
 use super::kernels::{conv, linear, loss, norm};
-use super::{Conv2dOptions, NormOptions};
+use super::options::{Conv2dOptions, NormOptions};
 
 impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn kiln_conv2d(
@@ -99,23 +100,23 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         }
     }
 
-    fn kiln_dropout(input: FloatTensor<Self>, share: f64, seed: u64) -> FloatTensor<Self> {
-        let output = B::kiln_dropout(input.primitive().clone(), share, seed);
+    fn kiln_dropout(input: FloatTensor<Self>, probability: f64, seed: u64) -> FloatTensor<Self> {
+        let output = B::kiln_dropout(input.primitive().clone(), probability, seed);
         match DropoutBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish((share, seed), output),
+            OpsKind::Tracked(prepared) => prepared.finish((probability, seed), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }
 }
 
-/// What a convolution keeps; see [`conv::Saved`].
+/// What a convolution saves; see [`conv::Saved`].
 #[derive(Clone, Debug)]
 struct ConvState<B: Host> {
-    geometry: conv::Geometry,
+    geometry: ConvGeometry,
     input: FloatTensor<B>,
     weight: FloatTensor<B>,
     output: Option<FloatTensor<B>>,
-    winners: Arc<[Winner]>,
+    indices: Arc<[PoolIndex]>,
 }
 
 impl<B: Host> ConvState<B> {
@@ -128,10 +129,9 @@ impl<B: Host> ConvState<B> {
         let geometry = options.geometry(dims(&input), dims(&weight));
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
         let forward = conv::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
-        let [height, width] = geometry.finished();
-        let output = B::tensor(forward.output, &[geometry.batch, geometry.channels_out, height, width]);
+        let output = B::tensor(forward.output, &geometry.output());
         let kept = (options.relu && !options.pool).then(|| output.clone());
-        (output, Self { geometry, input, weight, output: kept, winners: forward.winners.into() })
+        (output, Self { geometry, input, weight, output: kept, indices: forward.indices.into() })
     }
 }
 
@@ -144,17 +144,19 @@ impl<B: Host> Backward<B, 3> for ConvBackward {
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
-        let ConvState { geometry, input, weight, output, winners } = ops.state;
+        let ConvState { geometry, input, weight, output, indices } = ops.state;
         let saved = conv::Saved {
             input: B::values(&input),
             weight: B::values(&weight),
             output: output.as_ref().map_or(&[], B::values),
-            winners: &winners,
+            indices: &indices,
         };
-        let wanted =
-            conv::Wanted { input: ops.parents[0].is_some(), parameters: ops.parents[1..].iter().any(Option::is_some) };
-        let result = conv::backward(&geometry, saved, B::values(&gradient), wanted);
-        let shapes = [input.shape().to_vec(), weight.shape().to_vec(), vec![geometry.channels_out]];
+        let needs = conv::NeedsGradient {
+            input: ops.parents[0].is_some(),
+            parameters: ops.parents[1..].iter().any(Option::is_some),
+        };
+        let result = conv::backward(&geometry, saved, B::values(&gradient), needs);
+        let shapes = [input.shape().to_vec(), weight.shape().to_vec(), weight.shape()[..1].to_vec()];
         let results = [result.input, result.weight, result.bias].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
             if let Some(parent) = parent {
@@ -164,7 +166,7 @@ impl<B: Host> Backward<B, 3> for ConvBackward {
     }
 }
 
-/// What a fully connected layer keeps; see [`linear::Saved`].
+/// What a fully connected layer saves; the output after a ReLU only.
 #[derive(Clone, Debug)]
 struct LinearState<B: Host> {
     geometry: linear::Geometry,
@@ -175,10 +177,10 @@ struct LinearState<B: Host> {
 
 impl<B: Host> LinearState<B> {
     fn run(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>, relu: bool) -> (FloatTensor<B>, Self) {
-        let geometry = linear_geometry::<B>(&input, &weight, relu);
+        let geometry = linear::Geometry::new(dims(&input), dims(&weight), relu);
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
         let output = linear::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
-        let output = B::tensor(output, &[geometry.batch, geometry.outputs]);
+        let output = B::tensor(output, &geometry.output());
         let kept = relu.then(|| output.clone());
         (output, Self { geometry, input, weight, output: kept })
     }
@@ -195,20 +197,20 @@ impl<B: Host> Backward<B, 3> for LinearBackward {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let LinearState { geometry, input, weight, output } = ops.state;
         let output = output.as_ref().map_or(&[][..], B::values);
-        let dz = linear::pre_activation(&geometry, output, B::values(&gradient));
+        let dz = linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
         for (index, parent) in ops.parents.into_iter().enumerate() {
             let Some(parent) = parent else { continue };
             let result = match index {
                 0 => B::tensor(linear::input_gradient(&geometry, B::values(&weight), &dz), &input.shape()),
                 1 => B::tensor(linear::weight_gradient(&geometry, B::values(&input), &dz), &weight.shape()),
-                _ => B::tensor(linear::bias_gradient(&geometry, &dz), &[geometry.outputs]),
+                _ => B::tensor(linear::bias_gradient(&geometry, &dz), &geometry.output()[1..]),
             };
             gradients.register::<B>(parent.id, result);
         }
     }
 }
 
-/// What a batch norm keeps; see [`norm::Saved`].
+/// What a batch norm saves; see [`norm::Saved`].
 #[derive(Clone, Debug)]
 struct NormState<B: Host> {
     geometry: norm::Geometry,
@@ -216,7 +218,7 @@ struct NormState<B: Host> {
     gamma: FloatTensor<B>,
     statistics: Arc<(Vec<f32>, Vec<f32>)>,
     output: Option<FloatTensor<B>>,
-    winners: Arc<[Winner]>,
+    indices: Arc<[PoolIndex]>,
 }
 
 impl<B: Host> NormState<B> {
@@ -226,14 +228,13 @@ impl<B: Host> NormState<B> {
         beta: FloatTensor<B>,
         (epsilon, options): (f64, NormOptions),
     ) -> (FloatTensor<B>, Self) {
-        let geometry = norm_geometry(dims(&input), epsilon, options);
+        let geometry = options.geometry(dims(&input), epsilon);
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
         let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
-        let [height, width] = geometry.finished();
-        let output = B::tensor(forward.output, &[geometry.batch, geometry.channels, height, width]);
+        let output = B::tensor(forward.output, &geometry.output());
         let kept = (options.relu && !options.pool).then(|| output.clone());
         let statistics = Arc::new((forward.mean, forward.variance));
-        (output, Self { geometry, input, gamma, statistics, output: kept, winners: forward.winners.into() })
+        (output, Self { geometry, input, gamma, statistics, output: kept, indices: forward.indices.into() })
     }
 }
 
@@ -246,14 +247,14 @@ impl<B: Host> Backward<B, 3> for NormBackward {
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
-        let NormState { geometry, input, gamma, statistics, output, winners } = ops.state;
+        let NormState { geometry, input, gamma, statistics, output, indices } = ops.state;
         let saved = norm::Saved {
             input: B::values(&input),
             gamma: B::values(&gamma),
             mean: &statistics.0,
             variance: &statistics.1,
             output: output.as_ref().map_or(&[], B::values),
-            winners: &winners,
+            indices: &indices,
         };
         let result = norm::backward(&geometry, saved, B::values(&gradient));
         let shapes = [input.shape(), gamma.shape(), gamma.shape()];
@@ -266,7 +267,7 @@ impl<B: Host> Backward<B, 3> for NormBackward {
     }
 }
 
-/// The way back through a scalar whose gradient is known: that, times the scalar's own gradient.
+/// The backward pass of a scalar whose gradient is known: that, times the scalar's own gradient.
 #[derive(Debug)]
 struct ScaleBackward;
 
@@ -281,7 +282,7 @@ impl<B: Host> Backward<B, 1> for ScaleBackward {
     }
 }
 
-/// The way back through dropout: the same values dropped.
+/// The backward pass of dropout: the same values dropped.
 #[derive(Debug)]
 struct DropoutBackward;
 
@@ -291,7 +292,7 @@ impl<B: Host> Backward<B, 1> for DropoutBackward {
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<B>(&ops.node);
         let [Some(parent)] = ops.parents else { return };
-        let (share, seed) = ops.state;
-        gradients.register::<B>(parent.id, B::kiln_dropout(gradient, share, seed));
+        let (probability, seed) = ops.state;
+        gradients.register::<B>(parent.id, B::kiln_dropout(gradient, probability, seed));
     }
 }

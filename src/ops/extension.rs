@@ -5,9 +5,10 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata, backend_extension};
 
 use super::host::Host;
-use super::kernels::pool::Finish;
+use super::kernels::geometry::ConvGeometry;
+use super::kernels::pool::Epilogue;
 use super::kernels::{conv, dropout, linear, loss, norm, update};
-use super::{Conv2dOptions, NormOptions};
+use super::options::{Conv2dOptions, NormOptions};
 
 /// Operations with a kernel; `crate::ops` describes them.
 #[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Autodiff)]
@@ -41,7 +42,7 @@ pub trait Kernels: Backend {
     fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self>;
 
     /// Dropout.
-    fn kiln_dropout(input: FloatTensor<Self>, share: f64, seed: u64) -> FloatTensor<Self>;
+    fn kiln_dropout(input: FloatTensor<Self>, probability: f64, seed: u64) -> FloatTensor<Self>;
 }
 
 /// Optimizer updates with a kernel, outside of the autodiff graph.
@@ -72,36 +73,18 @@ pub(super) fn dims<const D: usize>(tensor: &impl TensorMetadata) -> [usize; D] {
 
 impl Conv2dOptions {
     /// The sizes of this convolution of tensors of these shapes.
-    pub(super) fn geometry(self, input: [usize; 4], weight: [usize; 4]) -> conv::Geometry {
-        let ([batch, channels_in, height, width], [channels_out, channels, kernel, kernel_width]) = (input, weight);
-        assert_eq!(
-            (channels, kernel),
-            (channels_in, kernel_width),
-            "the weights fit the input, and kernels are square"
-        );
+    pub(super) fn geometry(self, input: [usize; 4], weight: [usize; 4]) -> ConvGeometry {
         let Self { stride, padding, relu, pool } = self;
-        assert!(kernel <= height.min(width) + 2 * padding, "the kernel fits the input");
-        let finish = Finish { relu, pool };
-        conv::Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, finish }
+        ConvGeometry::new(input, weight, stride, padding, Epilogue { relu, pool })
     }
 }
 
-/// The sizes of a fully connected layer.
-pub(super) fn linear_geometry<B: Host>(
-    input: &FloatTensor<B>,
-    weight: &FloatTensor<B>,
-    relu: bool,
-) -> linear::Geometry {
-    let ([batch, inputs], [rows, outputs]) = (dims(input), dims(weight));
-    assert_eq!(inputs, rows, "the weights fit the input");
-    linear::Geometry { batch, inputs, outputs, relu }
-}
-
-/// The sizes of a batch norm.
-pub(super) fn norm_geometry(input: [usize; 4], epsilon: f64, options: NormOptions) -> norm::Geometry {
-    let [batch, channels, height, width] = input;
-    let finish = Finish { relu: options.relu, pool: options.pool };
-    norm::Geometry { batch, channels, height, width, epsilon, finish }
+impl NormOptions {
+    /// The sizes of this batch norm of a tensor of this shape.
+    pub(super) fn geometry(self, input: [usize; 4], epsilon: f64) -> norm::Geometry {
+        let Self { relu, pool } = self;
+        norm::Geometry::new(input, epsilon, Epilogue { relu, pool })
+    }
 }
 
 impl<B: Host> Kernels for B {
@@ -114,15 +97,14 @@ impl<B: Host> Kernels for B {
         let geometry = options.geometry(dims(&input), dims(&weight));
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
         let output = conv::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias)).output;
-        let [height, width] = geometry.finished();
-        B::tensor(output, &[geometry.batch, geometry.channels_out, height, width])
+        B::tensor(output, &geometry.output())
     }
 
     fn kiln_linear(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>, relu: bool) -> FloatTensor<B> {
-        let geometry = linear_geometry::<B>(&input, &weight, relu);
+        let geometry = linear::Geometry::new(dims(&input), dims(&weight), relu);
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
         let output = linear::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
-        B::tensor(output, &[geometry.batch, geometry.outputs])
+        B::tensor(output, &geometry.output())
     }
 
     fn kiln_batch_norm(
@@ -132,11 +114,11 @@ impl<B: Host> Kernels for B {
         epsilon: f64,
         options: NormOptions,
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-        let geometry = norm_geometry(dims(&input), epsilon, options);
+        let geometry = options.geometry(dims(&input), epsilon);
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
         let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
-        let ([height, width], channels) = (geometry.finished(), geometry.channels);
-        let output = B::tensor(forward.output, &[geometry.batch, channels, height, width]);
+        let output = B::tensor(forward.output, &geometry.output());
+        let channels = forward.mean.len();
         (output, B::tensor(forward.mean, &[channels]), B::tensor(forward.variance, &[channels]))
     }
 
@@ -146,9 +128,9 @@ impl<B: Host> Kernels for B {
         B::tensor(vec![loss], &[1])
     }
 
-    fn kiln_dropout(input: FloatTensor<B>, share: f64, seed: u64) -> FloatTensor<B> {
+    fn kiln_dropout(input: FloatTensor<B>, probability: f64, seed: u64) -> FloatTensor<B> {
         let input = B::dense(input);
-        B::tensor(dropout::dropout(B::values(&input), share, seed), &input.shape())
+        B::tensor(dropout::dropout(B::values(&input), probability, seed), &input.shape())
     }
 }
 

@@ -4,12 +4,16 @@
 //! hand-written gradients; on every other device, and for tensors that are not `f32`, the same functions put Burn's
 //! [`stock`] operations together. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
 //! not depend on the number of threads.
+//!
+//! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options` ->
+//! `kernels`.
 
 mod autodiff;
 mod extension;
 mod host;
-pub mod kernels;
-pub mod stock;
+mod kernels;
+mod options;
+mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -21,28 +25,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use extension::{Kernels as _, Updates as _};
-
-/// How a convolution moves over its input, and what follows it, in this order: bias, ReLU, pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dOptions {
-    /// Step between output positions, at least 1.
-    pub stride: usize,
-    /// Zeros around the input.
-    pub padding: usize,
-    /// Whether negative values become 0.
-    pub relu: bool,
-    /// Whether a 2x2 max-pool with stride 2 follows; an odd last row or column is left out.
-    pub pool: bool,
-}
-
-/// What follows a batch norm, in this order: ReLU, pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NormOptions {
-    /// Whether negative values become 0.
-    pub relu: bool,
-    /// Whether a 2x2 max-pool with stride 2 follows; an odd last row or column is left out.
-    pub pool: bool,
-}
+pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
 
 static STOCK_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
@@ -55,12 +38,12 @@ pub(crate) fn in_use() -> &'static str {
 
 /// What computes an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Path {
+enum Implementation {
     Kernels,
     Stock,
 }
 
-impl Path {
+impl Implementation {
     /// The fastest way to compute with this tensor.
     fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
         let has_kernels = !*STOCK_ONLY && tensor.dtype() == DType::F32 && is_host(&tensor.device());
@@ -78,7 +61,7 @@ fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// A bias that does nothing, for layers without one.
+/// The bias of layers without one.
 fn zeros<const D: usize>(length: usize, like: &Tensor<D>) -> Tensor<1> {
     Tensor::zeros([length], (&like.device(), DType::F32))
 }
@@ -86,9 +69,9 @@ fn zeros<const D: usize>(length: usize, like: &Tensor<D>) -> Tensor<1> {
 /// Convolves `input` `[batch, in, height, width]` with `weight` `[out, in, k, k]`, adds `bias` `[out]`, then ReLU and
 /// max-pool as asked: `[batch, out, height', width']`.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: Conv2dOptions) -> Tensor<4> {
-    match Path::of(&input) {
-        Path::Stock => stock::conv2d(input, weight, bias, options),
-        Path::Kernels => {
+    match Implementation::of(&input) {
+        Implementation::Stock => stock::conv2d(input, weight, bias, options),
+        Implementation::Kernels => {
             let bias = bias.unwrap_or_else(|| zeros(weight.dims()[0], &input)).into_dispatch();
             let output = Dispatch::kiln_conv2d(input.into_dispatch(), weight.into_dispatch(), bias, options);
             Tensor::from_dispatch(output)
@@ -98,24 +81,13 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, opti
 
 /// `input` `[batch, in]` times `weight` `[in, out]`, plus `bias` `[out]`, then ReLU if asked: `[batch, out]`.
 pub fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, relu: bool) -> Tensor<2> {
-    match Path::of(&input) {
-        Path::Stock => stock::linear(input, weight, bias, relu),
-        Path::Kernels => {
+    match Implementation::of(&input) {
+        Implementation::Stock => stock::linear(input, weight, bias, relu),
+        Implementation::Kernels => {
             let bias = bias.unwrap_or_else(|| zeros(weight.dims()[1], &input)).into_dispatch();
             Tensor::from_dispatch(Dispatch::kiln_linear(input.into_dispatch(), weight.into_dispatch(), bias, relu))
         }
     }
-}
-
-/// A batch normalised by its own statistics.
-#[derive(Clone, Debug)]
-pub struct Normalised {
-    /// `[batch, channels, height, width]`.
-    pub output: Tensor<4>,
-    /// The mean of each channel over batch, height and width: `[channels]`, without a gradient.
-    pub mean: Tensor<1>,
-    /// The biased variance likewise.
-    pub variance: Tensor<1>,
 }
 
 /// Batch norm of `input` `[batch, channels, height, width]` by its own statistics, times `gamma`, plus `beta`, both
@@ -127,9 +99,9 @@ pub fn batch_norm_train(
     epsilon: f64,
     options: NormOptions,
 ) -> Normalised {
-    match Path::of(&input) {
-        Path::Stock => stock::batch_norm_train(input, gamma, beta, epsilon, options),
-        Path::Kernels => {
+    match Implementation::of(&input) {
+        Implementation::Stock => stock::batch_norm_train(input, gamma, beta, epsilon, options),
+        Implementation::Kernels => {
             let [input, gamma, beta] = [input.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];
             let (output, mean, variance) = Dispatch::kiln_batch_norm(input, gamma, beta, epsilon, options);
             let (mean, variance) = (Tensor::from_dispatch(mean), Tensor::from_dispatch(variance));
@@ -142,7 +114,7 @@ pub fn batch_norm_train(
 /// on a training device in training mode; else by the running ones.
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
     let device = input.device();
-    if Path::of(&input) == Path::Stock || !(device.is_autodiff() && norm.training.is_enabled()) {
+    if Implementation::of(&input) == Implementation::Stock || !(device.is_autodiff() && norm.training.is_enabled()) {
         return stock::batch_norm(norm, input, options);
     }
     let result = batch_norm_train(input, norm.gamma.val(), norm.beta.val(), norm.epsilon, options);
@@ -158,67 +130,22 @@ pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> T
 /// The mean over the batch of the cross-entropy between softmax of `logits` `[batch, classes]` and `targets` `[batch]`, of
 /// which `smoothing` is spread evenly over all classes: shape `[1]`, natural logarithm.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
-    match Path::of(&logits) {
-        Path::Stock => stock::cross_entropy(logits, targets, smoothing),
-        Path::Kernels => {
+    match Implementation::of(&logits) {
+        Implementation::Stock => stock::cross_entropy(logits, targets, smoothing),
+        Implementation::Kernels => {
             let loss = Dispatch::kiln_cross_entropy(logits.into_dispatch(), targets.into_dispatch(), smoothing);
             Tensor::from_dispatch(loss)
         }
     }
 }
 
-/// Zeroes the `share` of the values that `seed` and their index pick and multiplies the others by `1 / (1 - share)`;
-/// the same values on every device.
-pub fn dropout<const D: usize>(input: Tensor<D>, share: f64, seed: u64) -> Tensor<D> {
-    match Path::of(&input) {
-        Path::Stock => stock::dropout(input, share, seed),
-        Path::Kernels => Tensor::from_dispatch(Dispatch::kiln_dropout(input.into_dispatch(), share, seed)),
-    }
-}
-
-/// One Adam or AdamW update.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// The learning rate of this update.
-    pub learning_rate: f64,
-    /// Decay of the mean of the gradients.
-    pub beta_1: f32,
-    /// Decay of the mean of their squares.
-    pub beta_2: f32,
-    /// Added to the denominator.
-    pub epsilon: f32,
-    /// Weight decay.
-    pub decay: Decay,
-    /// Which update of this parameter it is, counted from 1.
-    pub time: usize,
-}
-
-/// Weight decay of an [`AdamStep`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Decay {
-    /// This share of the parameter is added to the gradient: Adam's L2 penalty.
-    Penalty(f32),
-    /// The parameter shrinks by this share times the learning rate: AdamW.
-    Decoupled(f32),
-}
-
-impl AdamStep {
-    fn constants(self) -> kernels::update::Adam {
-        let Self { learning_rate, beta_1, beta_2, epsilon, decay, time } = self;
-        let time = i32::try_from(time).unwrap_or(i32::MAX);
-        // In f64: for beta_2 = 0.999, the difference from 1 keeps few digits in f32.
-        let root = (1.0 - f64::from(beta_2).powi(time)).sqrt();
-        let (penalty, keep) = match decay {
-            Decay::Penalty(penalty) => (penalty, 1.0),
-            Decay::Decoupled(share) => (0.0, 1.0 - learning_rate * f64::from(share)),
-        };
-        kernels::update::Adam {
-            beta_1,
-            beta_2,
-            rate: (learning_rate * root / (1.0 - f64::from(beta_1).powi(time))) as f32,
-            epsilon: (f64::from(epsilon) * root) as f32,
-            penalty,
-            keep: keep as f32,
+/// Zeroes each value with this probability, as `seed` and its index pick, and multiplies the others by
+/// `1 / (1 - probability)`; the same values on every device.
+pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64, seed: u64) -> Tensor<D> {
+    match Implementation::of(&input) {
+        Implementation::Stock => stock::dropout(input, probability, seed),
+        Implementation::Kernels => {
+            Tensor::from_dispatch(Dispatch::kiln_dropout(input.into_dispatch(), probability, seed))
         }
     }
 }
@@ -230,35 +157,14 @@ pub fn adam<const D: usize>(
     parameter: Tensor<D>,
     moments: [Tensor<D>; 2],
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
-    match Path::of(&parameter) {
-        Path::Stock => stock::adam(step, gradient, parameter, moments),
-        Path::Kernels => {
+    match Implementation::of(&parameter) {
+        Implementation::Stock => stock::adam(step, gradient, parameter, moments),
+        Implementation::Kernels => {
             let [first, second] = moments.map(Tensor::into_dispatch);
             let (gradient, parameter) = (gradient.into_dispatch(), parameter.into_dispatch());
             let (parameter, first, second) = Dispatch::kiln_adam(gradient, parameter, first, second, step.constants());
             (Tensor::from_dispatch(parameter), [Tensor::from_dispatch(first), Tensor::from_dispatch(second)])
         }
-    }
-}
-
-/// One step of stochastic gradient descent.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdStep {
-    /// The learning rate of this step.
-    pub learning_rate: f64,
-    /// Decay of the velocity; 0: plain gradient descent.
-    pub momentum: f64,
-    /// Whether to look ahead along the velocity.
-    pub nesterov: bool,
-    /// This share of the parameter is added to the gradient.
-    pub penalty: f64,
-}
-
-impl SgdStep {
-    fn constants(self) -> kernels::update::Sgd {
-        let Self { learning_rate, momentum, nesterov, penalty } = self;
-        let (rate, momentum, penalty) = (learning_rate as f32, momentum as f32, penalty as f32);
-        kernels::update::Sgd { rate, momentum, nesterov, penalty }
     }
 }
 
@@ -269,9 +175,9 @@ pub fn sgd<const D: usize>(
     parameter: Tensor<D>,
     velocity: Tensor<D>,
 ) -> (Tensor<D>, Tensor<D>) {
-    match Path::of(&parameter) {
-        Path::Stock => stock::sgd(step, gradient, parameter, velocity),
-        Path::Kernels => {
+    match Implementation::of(&parameter) {
+        Implementation::Stock => stock::sgd(step, gradient, parameter, velocity),
+        Implementation::Kernels => {
             let (gradient, parameter) = (gradient.into_dispatch(), parameter.into_dispatch());
             let (parameter, velocity) =
                 Dispatch::kiln_sgd(gradient, parameter, velocity.into_dispatch(), step.constants());

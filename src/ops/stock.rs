@@ -1,16 +1,16 @@
-//! The same operations from Burn's stock operations: for devices without kernels, and for comparison.
+//! The same operations composed from Burn's own: for devices without kernels, and as the reference in tests.
 
 use burn::nn::BatchNorm;
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Int, Tensor, TensorData, activation, module};
 
 use super::kernels::dropout as mask;
-use super::{AdamStep, Conv2dOptions, NormOptions, Normalised, SgdStep};
+use super::options::{AdamStep, Conv2dOptions, NormOptions, Normalised, SgdStep};
 
 /// See [`super::conv2d`].
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: Conv2dOptions) -> Tensor<4> {
     let geometry = ConvOptions::new([options.stride; 2], [options.padding; 2], [1, 1], 1);
-    finish(module::conv2d(input, weight, bias, geometry), options.relu, options.pool)
+    epilogue(module::conv2d(input, weight, bias, geometry), options.relu, options.pool)
 }
 
 /// See [`super::linear`].
@@ -28,13 +28,13 @@ pub fn batch_norm_train(
     options: NormOptions,
 ) -> Normalised {
     let result = module::batch_norm_train(input, gamma, beta, epsilon);
-    let output = finish(result.output, options.relu, options.pool);
+    let output = epilogue(result.output, options.relu, options.pool);
     Normalised { output, mean: result.mean, variance: result.variance }
 }
 
 /// See [`super::batch_norm`].
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
-    finish(norm.forward(input), options.relu, options.pool)
+    epilogue(norm.forward(input), options.relu, options.pool)
 }
 
 /// See [`super::cross_entropy`].
@@ -50,9 +50,9 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32)
 }
 
 /// See [`super::dropout`].
-pub fn dropout<const D: usize>(input: Tensor<D>, share: f64, seed: u64) -> Tensor<D> {
+pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64, seed: u64) -> Tensor<D> {
     let ones = vec![1.0; input.dims().iter().product()];
-    let mask = TensorData::new(mask::dropout(&ones, share, seed), input.dims());
+    let mask = TensorData::new(mask::dropout(&ones, probability, seed), input.dims());
     let mask = Tensor::from_data(mask, (&input.device(), input.dtype()));
     input * mask
 }
@@ -99,7 +99,7 @@ pub fn sgd<const D: usize>(
     (parameter - direction.mul_scalar(constants.rate), velocity)
 }
 
-fn finish(output: Tensor<4>, relu: bool, pool: bool) -> Tensor<4> {
+fn epilogue(output: Tensor<4>, relu: bool, pool: bool) -> Tensor<4> {
     let output = if relu { activation::relu(output) } else { output };
     if pool { module::max_pool2d(output, MaxPoolOptions::new([2, 2])) } else { output }
 }

@@ -9,148 +9,94 @@
 use rayon::prelude::*;
 
 use super::fill::{filled, filled_pair, with_scratch};
-use super::gemm::{Into, Matrix, Threads, multiply};
-use super::pool::{Finish, Winner, max_pool, shift, unpool, unrelu};
-use super::{patches, sparse, vectorised};
+use super::gemm::{Matrix, Output, Threads, multiply};
+use super::geometry::ConvGeometry;
+use super::im2col::{col2im, im2col};
+use super::pool::{Epilogue, PoolIndex, add_bias, max_pool, max_pool_backward, relu_backward};
+use super::reduce;
+use super::simd::vectorised;
+use super::size::{assert_length, product};
+use super::sparse;
 
-/// The sizes of a convolution; kernels and strides are square.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Geometry {
-    /// Images.
-    pub batch: usize,
-    /// Channels of the input.
-    pub channels_in: usize,
-    /// Rows of the input.
-    pub height: usize,
-    /// Columns of the input.
-    pub width: usize,
-    /// Channels of the output.
-    pub channels_out: usize,
-    /// Rows and columns of the kernel.
-    pub kernel: usize,
-    /// Step between output positions.
-    pub stride: usize,
-    /// Zeros around the input.
-    pub padding: usize,
-    /// What follows.
-    pub finish: Finish,
-}
-
-impl Geometry {
-    /// Height and width of the convolution's output, before the pool.
-    pub fn output(&self) -> [usize; 2] {
-        [self.height, self.width].map(|size| (size + 2 * self.padding - self.kernel) / self.stride + 1)
-    }
-
-    /// Height and width of what comes out at the end.
-    pub fn finished(&self) -> [usize; 2] {
-        self.finish.size(self.output())
-    }
-
-    fn image(&self) -> usize {
-        self.channels_in * self.height * self.width
-    }
-
-    fn plane(&self) -> usize {
-        self.output().iter().product()
-    }
-
-    fn finished_plane(&self) -> usize {
-        self.finished().iter().product()
-    }
-
-    /// Weights of one output channel: rows of the patch matrix.
-    fn patch(&self) -> usize {
-        self.channels_in * self.kernel * self.kernel
-    }
-
-    /// Whether the patch matrix is the image itself.
-    fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0
-    }
-
-    /// Values of scratch memory for the patch matrix.
-    fn columns(&self) -> usize {
-        if self.is_pointwise() { 0 } else { self.patch() * self.plane() }
-    }
-}
-
-/// What a forward pass leaves: the output `[batch, channels out, height, width]`, and with a pool the winners, in the
-/// same shape.
+/// What a forward pass leaves: the output `[batch, channels out, height, width]`, and with a pool the indices of the
+/// maxima, in the same shape.
 pub struct Forward {
     /// The output.
     pub output: Vec<f32>,
     /// Which value of its window each output is; empty without a pool.
-    pub winners: Vec<Winner>,
+    pub indices: Vec<PoolIndex>,
 }
 
 /// The convolution and what follows it. `bias`: one value per output channel.
-pub fn forward(geometry: &Geometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
-    let size = geometry.channels_out * geometry.finished_plane();
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it.
+pub fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
+    assert_length("convolution's input", input, geometry.batch * geometry.image());
+    assert_length("convolution's weight", weight, geometry.weights());
+    assert_length("convolution's bias", bias, geometry.channels_out);
+    let size = geometry.channels_out * geometry.output_plane();
     let image = |i: usize| &input[i * geometry.image()..][..geometry.image()];
     let total = geometry.batch * size;
-    if geometry.finish.pool {
-        let (output, winners) = filled_pair([total, size], [total, size], |i, output, winners: &mut [Winner]| {
-            with_scratch([geometry.channels_out * geometry.plane()], |[planes]| {
+    if geometry.epilogue.pool {
+        let (output, indices) = filled_pair([total, size], [total, size], |i, output, indices: &mut [PoolIndex]| {
+            with_scratch([geometry.channels_out * geometry.conv_plane()], |[planes]| {
                 convolve(geometry, image(i), weight, planes);
                 vectorised(
                     #[inline(always)]
-                    || pool_planes(geometry, planes, bias, output, winners),
+                    || pool_planes(geometry, planes, bias, output, indices),
                 );
             });
         });
-        return Forward { output, winners };
+        return Forward { output, indices };
     }
-    let is_shifted = geometry.finish.relu || bias.iter().any(|bias| *bias != 0.0);
+    let has_epilogue = geometry.epilogue.relu || bias.iter().any(|bias| *bias != 0.0);
     let output = filled(total, size, |i, output| {
         convolve(geometry, image(i), weight, output);
-        if !is_shifted {
+        if !has_epilogue {
             return;
         }
         vectorised(
             #[inline(always)]
             || {
-                for (plane, bias) in output.chunks_exact_mut(geometry.plane()).zip(bias) {
-                    shift(plane, *bias, geometry.finish.relu);
+                for (plane, bias) in output.chunks_exact_mut(geometry.conv_plane()).zip(bias) {
+                    add_bias(plane, *bias, geometry.epilogue.relu);
                 }
             },
         );
     });
-    Forward { output, winners: Vec::new() }
+    Forward { output, indices: Vec::new() }
 }
 
 /// `W C` of one image.
-fn convolve(geometry: &Geometry, image: &[f32], weight: &[f32], planes: &mut [f32]) {
+fn convolve(geometry: &ConvGeometry, image: &[f32], weight: &[f32], planes: &mut [f32]) {
     let weight = Matrix::new(weight, geometry.channels_out, geometry.patch());
-    with_patches(geometry, image, |columns| multiply(weight, columns, planes, Into::Fresh, Threads::This));
+    with_patches(geometry, image, |columns| multiply(weight, columns, planes, Output::Overwrite, Threads::This));
 }
 
 /// Lends the patch matrix of `image`, `[patch, plane]`.
-fn with_patches<R>(geometry: &Geometry, image: &[f32], work: impl FnOnce(Matrix) -> R) -> R {
+fn with_patches<R>(geometry: &ConvGeometry, image: &[f32], work: impl FnOnce(Matrix) -> R) -> R {
     with_scratch([geometry.columns()], |[columns]| {
         let columns = if geometry.is_pointwise() {
             image
         } else {
             vectorised(
                 #[inline(always)]
-                || patches::gather(geometry, image, columns),
+                || im2col(geometry, image, columns),
             );
             columns
         };
-        work(Matrix::new(columns, geometry.patch(), geometry.plane()))
+        work(Matrix::new(columns, geometry.patch(), geometry.conv_plane()))
     })
 }
 
 #[inline(always)]
-fn pool_planes(geometry: &Geometry, planes: &[f32], bias: &[f32], output: &mut [f32], winners: &mut [Winner]) {
-    let [_, width] = geometry.output();
-    let size = geometry.finished_plane();
-    if size == 0 {
-        return;
-    }
-    let results = output.chunks_exact_mut(size).zip(winners.chunks_exact_mut(size));
-    for ((plane, bias), (output, winners)) in planes.chunks_exact(geometry.plane()).zip(bias).zip(results) {
-        max_pool(plane, width, *bias, geometry.finish.relu, output, winners);
+fn pool_planes(geometry: &ConvGeometry, planes: &[f32], bias: &[f32], output: &mut [f32], indices: &mut [PoolIndex]) {
+    let [_, width] = geometry.conv_output();
+    let size = geometry.output_plane();
+    let results = output.chunks_exact_mut(size).zip(indices.chunks_exact_mut(size));
+    for ((plane, bias), (output, indices)) in planes.chunks_exact(geometry.conv_plane()).zip(bias).zip(results) {
+        max_pool(plane, width, *bias, geometry.epilogue.relu, output, indices);
     }
 }
 
@@ -163,20 +109,20 @@ pub struct Saved<'a> {
     pub weight: &'a [f32],
     /// The output, read after a ReLU without a pool only.
     pub output: &'a [f32],
-    /// The winners, empty without a pool.
-    pub winners: &'a [Winner],
+    /// The indices of the maxima, empty without a pool.
+    pub indices: &'a [PoolIndex],
 }
 
-/// Which gradients somebody asks for.
+/// Which gradients to compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NeedsGradient {
     /// Of the input.
     pub input: bool,
     /// Of weights and bias.
     pub parameters: bool,
 }
 
-/// The gradients, each in the shape of what it belongs to; empty if it was not wanted.
+/// The gradients, each in the shape of what it belongs to; empty if it was not needs.
 #[derive(Default)]
 pub struct Gradients {
     /// Of the input.
@@ -187,38 +133,55 @@ pub struct Gradients {
     pub bias: Vec<f32>,
 }
 
+fn assert_saved(geometry: &ConvGeometry, saved: Saved, gradient: &[f32]) {
+    let size = geometry.batch * geometry.channels_out * geometry.output_plane();
+    let Epilogue { relu, pool } = geometry.epilogue;
+    if relu && !pool {
+        assert_length("convolution's output", saved.output, size);
+    }
+    assert_length("convolution's input", saved.input, geometry.batch * geometry.image());
+    assert_length("convolution's weight", saved.weight, geometry.weights());
+    assert_length("convolution's pool indices", saved.indices, if pool { size } else { 0 });
+    assert_length("convolution's gradient", gradient, size);
+}
+
 /// Groups of images that sum their weight gradients: enough to keep many threads busy, few enough to add up quickly.
 const GROUPS: usize = 16;
 
 /// The gradients of [`forward`] from the `gradient` of its output.
-pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32], wanted: Wanted) -> Gradients {
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it.
+pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: NeedsGradient) -> Gradients {
+    assert_saved(geometry, saved, gradient);
     let is_sparse = sparse::is_worth_it(geometry);
-    let reordered = if is_sparse && wanted.input { sparse::channels_last(geometry, saved.weight) } else { Vec::new() };
+    let reordered = if is_sparse && needs.input { sparse::channels_last(geometry, saved.weight) } else { Vec::new() };
     let group = geometry.batch.div_ceil(GROUPS).max(1);
     let groups = geometry.batch.div_ceil(group);
-    let weights = geometry.channels_out * geometry.patch();
-    let parameters = if wanted.parameters { weights + geometry.channels_out } else { 0 };
-    let input = if wanted.input { geometry.image() } else { 0 };
+    let weights = geometry.weights();
+    let parameters = if needs.parameters { weights + geometry.channels_out } else { 0 };
+    let input = if needs.input { geometry.image() } else { 0 };
+    let partials = product(&[groups, parameters]);
     let run = |index: usize, input_gradient: &mut [f32], sums: &mut [f32]| {
         let images = index * group..((index + 1) * group).min(geometry.batch);
         let mut inputs = input_gradient.chunks_exact_mut(input.max(1));
         for image in images {
             match is_sparse {
-                true => back_winners(
+                true => backward_sparse(
                     geometry,
                     Saved { weight: &reordered, ..saved },
                     gradient,
                     image,
                     (sums, inputs.next()),
                 ),
-                false => back_image(geometry, saved, gradient, image, (sums, inputs.next())),
+                false => backward_dense(geometry, saved, gradient, image, (sums, inputs.next())),
             }
         }
     };
-    let (input, partial) = match (wanted.input, wanted.parameters) {
-        (true, true) => filled_pair([geometry.batch * input, group * input], [groups * parameters, parameters], run),
+    let (input, partial) = match (needs.input, needs.parameters) {
+        (true, true) => filled_pair([geometry.batch * input, group * input], [partials, parameters], run),
         (true, false) => (filled(geometry.batch * input, group * input, |i, part| run(i, part, &mut [])), Vec::new()),
-        (false, true) => (Vec::new(), filled(groups * parameters, parameters, |i, part| run(i, &mut [], part))),
+        (false, true) => (Vec::new(), filled(partials, parameters, |i, part| run(i, &mut [], part))),
         (false, false) => return Gradients::default(),
     };
     let mut weight = sum_groups(&partial, parameters);
@@ -229,26 +192,26 @@ pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32], wanted: Wan
     Gradients { input, weight, bias }
 }
 
-/// Where one image's gradients go: the sums of weights' and biases' (empty: not wanted), and its input's.
+/// Where one image's gradients go: the sums of weights' and biases' (empty: not needed), and its input's.
 type Targets<'a> = (&'a mut [f32], Option<&'a mut [f32]>);
 
-/// [`back_image`] by the winners alone; the weights and the sums of their gradients have their channels last.
-fn back_winners(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize, (sums, target): Targets) {
+/// [`backward_dense`] from the maxima alone; the weights and the sums of their gradients have their channels last.
+fn backward_sparse(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], image: usize, (sums, target): Targets) {
     let padded = sparse::padded(geometry);
-    let wanted = [if sums.is_empty() { 0 } else { padded }, if target.is_some() { padded } else { 0 }];
+    let lengths = [if sums.is_empty() { 0 } else { padded }, if target.is_some() { padded } else { 0 }];
     let (weight_sums, bias_sums) = sums.split_at_mut(sums.len().saturating_sub(geometry.channels_out));
-    with_scratch(wanted, |[input, input_sums]| {
+    with_scratch(lengths, |[input, input_sums]| {
         vectorised(
             #[inline(always)]
             || {
                 if !input.is_empty() {
-                    sparse::spread(geometry, &saved.input[image * geometry.image()..][..geometry.image()], input);
+                    sparse::pad_to_nhwc(geometry, &saved.input[image * geometry.image()..][..geometry.image()], input);
                 }
                 input_sums.fill(0.0);
                 let parts = sparse::Image { input, weight: saved.weight, weight_sums, bias_sums, input_sums };
-                sparse::back(geometry, saved, gradient, image, parts);
+                sparse::backward(geometry, saved.indices, gradient, image, parts);
                 if let Some(target) = target {
-                    sparse::gather(geometry, input_sums, target);
+                    sparse::crop_to_nchw(geometry, input_sums, target);
                 }
             },
         );
@@ -256,9 +219,9 @@ fn back_winners(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usiz
 }
 
 /// Adds the gradients of one image's weights and biases to `sums` and writes that of its input.
-fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize, (sums, input): Targets) {
-    let (plane, patch) = (geometry.plane(), geometry.patch());
-    let is_direct = geometry.finish == Finish { relu: false, pool: false };
+fn backward_dense(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], image: usize, (sums, input): Targets) {
+    let (plane, patch) = (geometry.conv_plane(), geometry.patch());
+    let is_direct = geometry.epilogue == Epilogue { relu: false, pool: false };
     let scratch = if is_direct { 0 } else { geometry.channels_out * plane };
     with_scratch([scratch], |[planes]| {
         let planes = match is_direct {
@@ -266,7 +229,7 @@ fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize,
             false => {
                 vectorised(
                     #[inline(always)]
-                    || unfinish(geometry, saved, gradient, image, planes),
+                    || epilogue_backward(geometry, saved, gradient, image, planes),
                 );
                 planes
             }
@@ -276,13 +239,13 @@ fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize,
             let (weights, biases) = sums.split_at_mut(geometry.channels_out * patch);
             let source = &saved.input[image * geometry.image()..][..geometry.image()];
             with_patches(geometry, source, |columns| {
-                multiply(dz, columns.transposed(), weights, Into::Sum, Threads::This);
+                multiply(dz, columns.transposed(), weights, Output::Accumulate, Threads::This);
             });
             vectorised(
                 #[inline(always)]
                 || {
                     for (sum, plane) in biases.iter_mut().zip(planes.chunks_exact(plane)) {
-                        *sum += super::norm::sum(plane);
+                        *sum += reduce::sum(plane);
                     }
                 },
             );
@@ -290,34 +253,30 @@ fn back_image(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize,
         let Some(input) = input else { return };
         let weight = Matrix::new(saved.weight, geometry.channels_out, patch).transposed();
         if geometry.is_pointwise() {
-            return multiply(weight, dz, input, Into::Fresh, Threads::This);
+            return multiply(weight, dz, input, Output::Overwrite, Threads::This);
         }
         with_scratch([geometry.columns()], |[columns]| {
-            multiply(weight, dz, columns, Into::Fresh, Threads::This);
+            multiply(weight, dz, columns, Output::Overwrite, Threads::This);
             vectorised(
                 #[inline(always)]
-                || patches::scatter(geometry, columns, input),
+                || col2im(geometry, columns, input),
             );
         });
     });
 }
 
-/// The gradient of the convolution's output of one image from that of the finished output.
+/// The gradient of the convolution's output of one image, before the epilogue, from that of the output.
 #[inline(always)]
-fn unfinish(geometry: &Geometry, saved: Saved, gradient: &[f32], image: usize, planes: &mut [f32]) {
-    let size = geometry.finished_plane();
+fn epilogue_backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], image: usize, planes: &mut [f32]) {
+    let size = geometry.output_plane();
     let range = image * geometry.channels_out * size..(image + 1) * geometry.channels_out * size;
-    if !geometry.finish.pool {
-        return unrelu(&gradient[range.clone()], &saved.output[range], planes);
+    if !geometry.epilogue.pool {
+        return relu_backward(&gradient[range.clone()], &saved.output[range], planes);
     }
-    let [_, width] = geometry.output();
-    let finished =
-        gradient[range.clone()].chunks_exact(size.max(1)).zip(saved.winners[range].chunks_exact(size.max(1)));
-    if size == 0 {
-        return planes.fill(0.0);
-    }
-    for (plane, (gradient, winners)) in planes.chunks_exact_mut(geometry.plane()).zip(finished) {
-        unpool(gradient, winners, width, plane);
+    let [_, width] = geometry.conv_output();
+    let pooled = gradient[range.clone()].chunks_exact(size).zip(saved.indices[range].chunks_exact(size));
+    for (plane, (gradient, indices)) in planes.chunks_exact_mut(geometry.conv_plane()).zip(pooled) {
+        max_pool_backward(gradient, indices, width, plane);
     }
 }
 

@@ -1,13 +1,17 @@
 //! Dropout whose mask is a function of (seed, index), so that it needs no storage and no order.
 
 use super::fill::filled;
-use super::{BLOCK, vectorised};
+use super::simd::{BLOCK, vectorised};
 
-/// `values[i] / (1 - share)`, or 0 for the `share` of the indices that (seed, i) picks. Its own gradient, too: the same
-/// function of the output's gradient.
-pub fn dropout(values: &[f32], share: f64, seed: u64) -> Vec<f32> {
-    let scale = (1.0 / (1.0 - share)) as f32;
-    let threshold = (share * (1u64 << 32) as f64) as u64;
+/// `values[i] / (1 - probability)`, or 0 for the indices that (seed, i) picks with this probability. Its own gradient, too:
+/// the same function of the output's gradient.
+///
+/// # Panics
+/// If `probability` is not in 0..=1.
+pub fn dropout(values: &[f32], probability: f64, seed: u64) -> Vec<f32> {
+    assert!((0.0..=1.0).contains(&probability), "dropout: the probability must be in 0..=1, got {probability}");
+    let scale = (1.0 / (1.0 - probability)) as f32;
+    let threshold = (probability * (1u64 << 32) as f64) as u64;
     filled(values.len(), BLOCK, |block, part| {
         let first = block * BLOCK;
         vectorised(

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -24,16 +25,20 @@ where
     T: Copy + Default + Send,
     U: Copy + Default + Send,
 {
-    let mut second = Vec::with_capacity(other_length);
+    let mut second = with_capacity(other_length);
     let beside = spare(&mut second, other_length).par_chunks_mut(other_chunk.max(1));
     let first = filled_beside(length, chunk, beside, |i, part, other| fill(i, part, cleared(other)));
-    // SAFETY: the capacity is at least `other_length`, and `filled_beside` visited every chunk, each cleared above.
+    // SAFETY: the capacity is at least `other_length`, since `spare` returned that many values. `filled_beside` has
+    // called its closure once for each of its chunks, as many as `beside` has, each time with another one of them, and
+    // that was cleared before anything else. If `fill` or an assertion panicked, this line is not reached.
     unsafe { second.set_len(other_length) };
     (first, second)
 }
 
-/// An array filled beside others that are read or changed in step: `fill(index, chunk, the others' item)`. There must be
-/// one item for each chunk.
+/// An array filled beside others that are read or changed in step: `fill(index, chunk, the others' item)`.
+///
+/// # Panics
+/// If there is not one item for each chunk.
 pub(super) fn filled_beside<T: Copy + Default + Send, S: Send>(
     length: usize,
     chunk: usize,
@@ -41,12 +46,32 @@ pub(super) fn filled_beside<T: Copy + Default + Send, S: Send>(
     fill: impl Fn(usize, &mut [T], S) + Sync,
 ) -> Vec<T> {
     let chunk = chunk.max(1);
-    assert_eq!(length.div_ceil(chunk), beside.len(), "the arrays are filled in step");
-    let mut array = Vec::with_capacity(length);
+    let (chunks, visited) = (length.div_ceil(chunk), AtomicUsize::new(0));
+    assert!(chunks == beside.len(), "arrays filled in step: {chunks} chunks beside {}", beside.len());
+    let mut array = with_capacity(length);
     let parts = spare(&mut array, length).par_chunks_mut(chunk);
-    parts.zip(beside).enumerate().for_each(|(i, (part, beside))| fill(i, cleared(part), beside));
-    // SAFETY: the capacity is at least `length`; there is an item beside every chunk, so all were visited and cleared.
+    parts.zip(beside).enumerate().for_each(|(i, (part, beside))| {
+        let part = cleared(part);
+        visited.fetch_add(1, Ordering::Relaxed);
+        fill(i, part, beside);
+    });
+    // Any type may implement rayon's trait, and its `len` may be wrong: what was visited counts, not what was promised.
+    assert!(visited.into_inner() == chunks, "arrays filled in step: an iterator was shorter than its length");
+    // SAFETY: the capacity is at least `length`, since `spare` returned that many values. The chunks do not overlap and
+    // cover all of them, and as many as there are were visited, each cleared first. A panic does not come here.
     unsafe { array.set_len(length) };
+    array
+}
+
+/// An empty array with room for `length` values.
+///
+/// # Panics
+/// If there is no memory for them.
+fn with_capacity<T>(length: usize) -> Vec<T> {
+    let mut array = Vec::new();
+    if let Err(error) = array.try_reserve_exact(length) {
+        panic!("no room for {length} values: {error}");
+    }
     array
 }
 
@@ -56,7 +81,8 @@ fn spare<T>(array: &mut Vec<T>, length: usize) -> &mut [MaybeUninit<T>] {
 
 fn cleared<T: Copy + Default>(part: &mut [MaybeUninit<T>]) -> &mut [T] {
     part.fill(MaybeUninit::new(T::default()));
-    // SAFETY: every value was just written, and `MaybeUninit<T>` has the layout of `T`.
+    // SAFETY: every value was just written, `MaybeUninit<T>` has the layout of `T`, and the new reference takes the place
+    // of the old one for its whole life.
     unsafe { &mut *(std::ptr::from_mut(part) as *mut [T]) }
 }
 
@@ -66,17 +92,24 @@ thread_local! {
 }
 
 /// Lends `work` arrays of these lengths with whatever values are in them; each thread keeps the memory for the next call.
+///
+/// # Panics
+/// If there is no memory for them.
 pub fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
     // Whole cache lines, so that no array straddles a line of its neighbour.
-    let padded = lengths.map(|length| length.next_multiple_of(16));
-    let total = padded.iter().sum::<usize>();
+    let padded = lengths.map(|length| length.checked_next_multiple_of(16));
+    let total = padded.iter().try_fold(0, |total: usize, length| total.checked_add((*length)?));
+    let Some(total) = total else { panic!("scratch arrays of {lengths:?} values are larger than memory can be") };
     let mut memory = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if memory.len() < total {
+    if let Some(missing) = total.checked_sub(memory.len()) {
+        if let Err(error) = memory.try_reserve(missing) {
+            panic!("no room for {total} scratch values: {error}");
+        }
         memory.resize(total, 0.0);
     }
     let mut rest = memory.as_mut_slice();
     let arrays = std::array::from_fn(|i| {
-        let (array, tail) = std::mem::take(&mut rest).split_at_mut(padded[i]);
+        let (array, tail) = std::mem::take(&mut rest).split_at_mut(lengths[i].next_multiple_of(16));
         rest = tail;
         &mut array[..lengths[i]]
     });

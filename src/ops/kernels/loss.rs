@@ -1,6 +1,7 @@
 //! Softmax cross-entropy with label smoothing, and its gradient, in one pass over the logits.
 
-use super::vectorised;
+use super::simd::vectorised;
+use super::size::{assert_length, product};
 
 /// The mean loss over the batch and the gradient of the logits `[batch, classes]`.
 pub struct CrossEntropy {
@@ -13,10 +14,13 @@ pub struct CrossEntropy {
 /// The cross-entropy to `q[k] = (1 - smoothing) * (k == target) + smoothing / classes` (Szegedy et al., 2016, section 7).
 ///
 /// # Panics
-/// If a target is not a class.
+/// If there is no target, a target is not a class, or `logits` has not one row of `classes` values for each target.
 pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[usize], smoothing: f32) -> CrossEntropy {
-    assert_eq!(logits.len(), classes * targets.len(), "one row of logits per target");
-    assert!(targets.iter().all(|target| *target < classes), "targets are classes");
+    assert!(!targets.is_empty(), "cross-entropy: the mean over a batch needs at least one target");
+    assert_length("cross-entropy's logits", logits, product(&[targets.len(), classes]));
+    if let Some(target) = targets.iter().find(|target| **target >= classes) {
+        panic!("cross-entropy: target {target} is no class; there are {classes}");
+    }
     let mut gradient = logits.to_vec();
     let scale = 1.0 / targets.len() as f32;
     let mut loss = 0.0;
@@ -24,7 +28,7 @@ pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[usize], smoothin
         #[inline(always)]
         || {
             for (row, target) in gradient.chunks_exact_mut(classes).zip(targets) {
-                loss += back_row(row, *target, smoothing, scale);
+                loss += row_gradient(row, *target, smoothing, scale);
             }
         },
     );
@@ -33,7 +37,7 @@ pub fn cross_entropy(logits: &[f32], classes: usize, targets: &[usize], smoothin
 
 /// The loss of one row of logits, which becomes its gradient.
 #[inline(always)]
-fn back_row(row: &mut [f32], target: usize, smoothing: f32, scale: f32) -> f64 {
+fn row_gradient(row: &mut [f32], target: usize, smoothing: f32, scale: f32) -> f64 {
     let rest = smoothing / row.len() as f32;
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let (hit, mean) = (row[target] - largest, row.iter().map(|logit| logit - largest).sum::<f32>() * rest);

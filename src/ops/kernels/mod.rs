@@ -1,26 +1,29 @@
 //! CPU kernels on plain `f32` slices; nothing here knows of Burn.
 //!
-//! All arrays are dense and row-major, in the order their shapes name: images `[batch, channels, height, width]`.
+//! All arrays are dense and row-major, in the order their shapes name: images `[batch, channels, height, width]` (NCHW).
 //! Work is split by batch and array sizes only, and partial sums are added in a fixed order, so the results do not
 //! depend on the number of threads. Instruction sets are chosen at run time.
+//!
+//! No argument is trusted: a geometry is checked when it is made, and every kernel compares its slices' lengths with it
+//! before it computes. What does not fit panics with the sizes in the message, in every build.
+//!
+//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `update` -> `sparse`, `im2col` -> `geometry` -> `pool`
+//! -> `gemm`, `fill`, `reduce`, `simd`, `size`.
 
 pub mod conv;
 pub mod dropout;
 mod fill;
 mod gemm;
+pub mod geometry;
+mod im2col;
 pub mod linear;
 pub mod loss;
 pub mod norm;
-mod patches;
 pub mod pool;
+mod reduce;
+mod simd;
+mod size;
 mod sparse;
+#[cfg(test)]
+pub(super) mod tests;
 pub mod update;
-
-/// Runs `work` compiled for the best instruction set this CPU has; its inner functions must be `#[inline(always)]`.
-#[inline]
-fn vectorised<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
-}
-
-/// Values per task in passes over a whole array.
-const BLOCK: usize = 1 << 14;

@@ -6,38 +6,53 @@
 use rayon::prelude::*;
 
 use super::fill::{filled, filled_pair};
-use super::pool::{Finish, Winner, max_pool, shift, unpool};
-use super::vectorised;
+use super::pool::{Epilogue, PoolIndex, add_bias, max_pool, max_pool_backward, relu_backward};
+use super::reduce::{centred_dot, sum, sum_of};
+use super::simd::vectorised;
+use super::size::{assert_length, product};
 
 /// The sizes of a batch norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Geometry {
-    /// Images.
-    pub batch: usize,
-    /// Channels.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// Added to the variance.
-    pub epsilon: f64,
-    /// What follows.
-    pub finish: Finish,
+    batch: usize,
+    channels: usize,
+    height: usize,
+    width: usize,
+    epsilon: f64,
+    epilogue: Epilogue,
 }
 
 impl Geometry {
+    /// A batch norm of `input` `[batch, channels, height, width]`; `epsilon` is added to the variance.
+    ///
+    /// # Panics
+    /// If a size is 0, the output has no value, or the input would be larger than memory can be.
+    #[track_caller]
+    pub fn new(input: [usize; 4], epsilon: f64, epilogue: Epilogue) -> Self {
+        let [batch, channels, height, width] = input;
+        assert!(!input.contains(&0), "batch norm: the input's sizes must be at least 1, got {input:?}");
+        epilogue.assert_fits([height, width]);
+        product(&input);
+        Self { batch, channels, height, width, epsilon, epilogue }
+    }
+
+    /// The shape of what comes out, `[batch, channels, height, width]`.
+    pub fn output(&self) -> [usize; 4] {
+        let [height, width] = self.epilogue.output([self.height, self.width]);
+        [self.batch, self.channels, height, width]
+    }
+
     fn plane(&self) -> usize {
         self.height * self.width
     }
 
-    /// Height and width of what comes out.
-    pub fn finished(&self) -> [usize; 2] {
-        self.finish.size([self.height, self.width])
+    fn output_plane(&self) -> usize {
+        self.output()[2..].iter().product()
     }
 
-    fn finished_plane(&self) -> usize {
-        self.finished().iter().product()
+    /// Values of the input.
+    fn values(&self) -> usize {
+        self.batch * self.channels * self.plane()
     }
 }
 
@@ -46,7 +61,7 @@ pub struct Forward {
     /// The output `[batch, channels, height, width]`.
     pub output: Vec<f32>,
     /// Which value of its window each output is; empty without a pool.
-    pub winners: Vec<Winner>,
+    pub indices: Vec<PoolIndex>,
     /// The mean of each channel.
     pub mean: Vec<f32>,
     /// The biased variance of each channel.
@@ -60,18 +75,24 @@ fn scales(geometry: &Geometry, gamma: &[f32], variance: &[f32]) -> Vec<f32> {
 }
 
 /// Normalises `input` by its own statistics.
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it.
 pub fn forward(geometry: &Geometry, input: &[f32], gamma: &[f32], beta: &[f32]) -> Forward {
+    assert_length("batch norm's input", input, geometry.values());
+    assert_length("batch norm's gamma", gamma, geometry.channels);
+    assert_length("batch norm's beta", beta, geometry.channels);
     let (mean, variance) = statistics(geometry, input);
     let scales = scales(geometry, gamma, &variance);
-    let (plane, size) = (geometry.plane(), geometry.channels * geometry.finished_plane());
+    let (plane, size) = (geometry.plane(), geometry.channels * geometry.output_plane());
     let total = geometry.batch * size;
     let image = |i: usize| &input[i * geometry.channels * plane..][..geometry.channels * plane];
     let offset = |c: usize| beta[c] - mean[c] * scales[c];
-    let (output, winners) = if geometry.finish.pool {
-        filled_pair([total, size], [total, size], |i, output, winners| {
+    let (output, indices) = if geometry.epilogue.pool {
+        filled_pair([total, size], [total, size], |i, output, indices| {
             vectorised(
                 #[inline(always)]
-                || pool_image(geometry, image(i), |c| (scales[c], offset(c)), output, winners),
+                || pool_image(geometry, image(i), |c| (scales[c], offset(c)), output, indices),
             );
         })
     } else {
@@ -82,14 +103,14 @@ pub fn forward(geometry: &Geometry, input: &[f32], gamma: &[f32], beta: &[f32]) 
                     let planes = image(i).chunks_exact(plane).zip(output.chunks_exact_mut(plane));
                     for (c, (plane, output)) in planes.enumerate() {
                         scale(plane, scales[c], output);
-                        shift(output, offset(c), geometry.finish.relu);
+                        add_bias(output, offset(c), geometry.epilogue.relu);
                     }
                 },
             );
         });
         (output, Vec::new())
     };
-    Forward { output, winners, mean, variance }
+    Forward { output, indices, mean, variance }
 }
 
 #[inline(always)]
@@ -105,9 +126,9 @@ fn pool_image(
     image: &[f32],
     line: impl Fn(usize) -> (f32, f32),
     output: &mut [f32],
-    winners: &mut [Winner],
+    indices: &mut [PoolIndex],
 ) {
-    let (plane, size) = (geometry.plane(), geometry.finished_plane());
+    let (plane, size) = (geometry.plane(), geometry.output_plane());
     let mut scaled = vec![0.0; plane];
     for (c, image) in image.chunks_exact(plane).enumerate() {
         let (slope, offset) = line(c);
@@ -117,9 +138,9 @@ fn pool_image(
             &scaled,
             geometry.width,
             offset,
-            geometry.finish.relu,
+            geometry.epilogue.relu,
             &mut output[range.clone()],
-            &mut winners[range],
+            &mut indices[range],
         );
     }
 }
@@ -145,29 +166,6 @@ fn statistics(geometry: &Geometry, input: &[f32]) -> (Vec<f32>, Vec<f32>) {
         .unzip()
 }
 
-/// The sum of a slice.
-#[inline(always)]
-pub fn sum(values: &[f32]) -> f32 {
-    sum_of(values, |value| value)
-}
-
-/// The sum of `term` over a slice, in 32 running sums that vector registers hold.
-#[inline(always)]
-fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
-    let mut sums = [0.0; 32];
-    let parts = values.chunks_exact(32);
-    let rest = parts.remainder();
-    for part in parts {
-        for (sum, value) in sums.iter_mut().zip(part) {
-            *sum += term(*value);
-        }
-    }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += term(*value);
-    }
-    sums.iter().sum()
-}
-
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
 pub struct Saved<'a> {
@@ -181,8 +179,8 @@ pub struct Saved<'a> {
     pub variance: &'a [f32],
     /// The output, read after a ReLU without a pool only.
     pub output: &'a [f32],
-    /// The winners, empty without a pool.
-    pub winners: &'a [Winner],
+    /// The indices of the maxima, empty without a pool.
+    pub indices: &'a [PoolIndex],
 }
 
 /// The gradients, each in the shape of what it belongs to.
@@ -198,7 +196,11 @@ pub struct Gradients {
 /// The gradients of [`forward`] from the `gradient` of its output. With `n` values per channel and
 /// `h = (x - mean) / sqrt(variance + epsilon)`: `dbeta = sum dy`, `dgamma = sum dy h`,
 /// `dx = gamma / sqrt(variance + epsilon) * (dy - dbeta / n - h dgamma / n)`.
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it.
 pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32]) -> Gradients {
+    assert_saved(geometry, saved, gradient);
     let (plane, channels) = (geometry.plane(), geometry.channels);
     let inverse = |c: usize| 1.0 / (saved.variance[c] + geometry.epsilon as f32).sqrt();
     let inputs = |index: usize| &saved.input[index * plane..][..plane];
@@ -219,7 +221,7 @@ pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32]) -> Gradient
             || {
                 for (c, output) in output.chunks_exact_mut(plane).enumerate() {
                     let index = image * channels + c;
-                    unfinish(geometry, saved, gradient, index, output);
+                    epilogue_backward(geometry, saved, gradient, index, output);
                     let (slope, scale) = (gamma[c] * inverse(c) / n, saved.gamma[c] * inverse(c));
                     let (mean, base) = (saved.mean[c], beta[c] / n);
                     for (value, x) in output.iter_mut().zip(inputs(index)) {
@@ -232,6 +234,20 @@ pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32]) -> Gradient
     Gradients { input, gamma, beta }
 }
 
+fn assert_saved(geometry: &Geometry, saved: Saved, gradient: &[f32]) {
+    let size = geometry.batch * geometry.channels * geometry.output_plane();
+    let Epilogue { relu, pool } = geometry.epilogue;
+    assert_length("batch norm's input", saved.input, geometry.values());
+    assert_length("batch norm's gamma", saved.gamma, geometry.channels);
+    assert_length("batch norm's mean", saved.mean, geometry.channels);
+    assert_length("batch norm's variance", saved.variance, geometry.channels);
+    if relu && !pool {
+        assert_length("batch norm's output", saved.output, size);
+    }
+    assert_length("batch norm's pool indices", saved.indices, if pool { size } else { 0 });
+    assert_length("batch norm's gradient", gradient, size);
+}
+
 /// The sums of `dy` and of `dy * (x - mean)` over one channel.
 #[inline(always)]
 fn channel_sums(geometry: &Geometry, saved: Saved, gradient: &[f32], channel: usize) -> (f32, f32) {
@@ -240,33 +256,23 @@ fn channel_sums(geometry: &Geometry, saved: Saved, gradient: &[f32], channel: us
     let mut dy = vec![0.0; plane];
     for image in 0..geometry.batch {
         let index = image * geometry.channels + channel;
-        unfinish(geometry, saved, gradient, index, &mut dy);
+        epilogue_backward(geometry, saved, gradient, index, &mut dy);
         plain += f64::from(sum(&dy));
-        weighted += f64::from(dot(&dy, &saved.input[index * plane..][..plane], saved.mean[channel]));
+        weighted += f64::from(centred_dot(&dy, &saved.input[index * plane..][..plane], saved.mean[channel]));
     }
     (plain as f32, weighted as f32)
 }
 
-/// The gradient of the norm's output in one plane from that of the finished output.
+/// The gradient of the norm's output in one plane, before the epilogue, from that of the output.
 #[inline(always)]
-fn unfinish(geometry: &Geometry, saved: Saved, gradient: &[f32], index: usize, dy: &mut [f32]) {
-    let size = geometry.finished_plane();
+fn epilogue_backward(geometry: &Geometry, saved: Saved, gradient: &[f32], index: usize, dy: &mut [f32]) {
+    let size = geometry.output_plane();
     let range = index * size..(index + 1) * size;
-    match geometry.finish {
-        Finish { pool: true, .. } => unpool(&gradient[range.clone()], &saved.winners[range], geometry.width, dy),
-        Finish { relu: true, .. } => super::pool::unrelu(&gradient[range.clone()], &saved.output[range], dy),
+    match geometry.epilogue {
+        Epilogue { pool: true, .. } => {
+            max_pool_backward(&gradient[range.clone()], &saved.indices[range], geometry.width, dy)
+        }
+        Epilogue { relu: true, .. } => relu_backward(&gradient[range.clone()], &saved.output[range], dy),
         _ => dy.copy_from_slice(&gradient[range]),
     }
-}
-
-/// `sum of left * (right - mean)`.
-#[inline(always)]
-fn dot(left: &[f32], right: &[f32], mean: f32) -> f32 {
-    let mut sums = [0.0; 32];
-    for (left, right) in left.chunks(32).zip(right.chunks(32)) {
-        for ((sum, left), right) in sums.iter_mut().zip(left).zip(right) {
-            *sum += left * (right - mean);
-        }
-    }
-    sums.iter().sum()
 }

@@ -4,7 +4,8 @@
 use rayon::prelude::*;
 
 use super::fill::filled_beside;
-use super::{BLOCK, vectorised};
+use super::simd::{BLOCK, vectorised};
+use super::size::assert_length;
 
 /// The constants of one Adam update. The corrections for the moments' start at zero are folded in:
 /// `parameter = keep * parameter - rate * first / (sqrt(second) + epsilon)`.
@@ -25,7 +26,13 @@ pub struct Adam {
 }
 
 /// Adam (Kingma and Ba, 2015) and AdamW (Loshchilov and Hutter, 2019): the new parameter.
+///
+/// # Panics
+/// If the slices are not all of one length.
 pub fn adam(constants: Adam, gradient: &[f32], parameter: &[f32], first: &mut [f32], second: &mut [f32]) -> Vec<f32> {
+    assert_length("gradient", gradient, parameter.len());
+    assert_length("first moment", first, parameter.len());
+    assert_length("second moment", second, parameter.len());
     let state = first.par_chunks_mut(BLOCK).zip(second.par_chunks_mut(BLOCK));
     let beside = parameter.par_chunks(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(state);
     filled_beside(parameter.len(), BLOCK, beside, |_, new, ((parameter, gradient), (first, second))| {
@@ -63,7 +70,12 @@ pub struct Sgd {
 
 /// Stochastic gradient descent: `velocity = momentum * velocity + gradient`, and a step of `rate` against it
 /// (Sutskever et al., 2013, in PyTorch's form: no dampening). The first step's velocity must be 0. The new parameter.
+///
+/// # Panics
+/// If the slices are not all of one length.
 pub fn sgd(constants: Sgd, gradient: &[f32], parameter: &[f32], velocity: &mut [f32]) -> Vec<f32> {
+    assert_length("gradient", gradient, parameter.len());
+    assert_length("velocity", velocity, parameter.len());
     let beside = parameter.par_chunks(BLOCK).zip(gradient.par_chunks(BLOCK)).zip(velocity.par_chunks_mut(BLOCK));
     filled_beside(parameter.len(), BLOCK, beside, |_, new, ((parameter, gradient), velocity)| {
         vectorised(

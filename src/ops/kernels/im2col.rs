@@ -1,13 +1,13 @@
-//! The patches of one image that a convolution looks at, as the columns of a matrix (im2col), and back.
+//! The patches of one image that a convolution looks at, as the columns of a matrix (im2col), and back (col2im).
 
-use super::conv::Geometry;
+use super::geometry::ConvGeometry;
 
 /// Writes the patch matrix of `image` `[channels, height, width]` to `columns`: row `(c * k + ky) * k + kx`, column
 /// `oy * output width + ox` holds `image[c, oy * stride + ky - padding, ox * stride + kx - padding]`, 0 outside.
 #[inline(always)]
-pub fn gather(geometry: &Geometry, image: &[f32], columns: &mut [f32]) {
-    let [_, width] = geometry.output();
-    let mut rows = columns.chunks_exact_mut(width.max(1));
+pub(super) fn im2col(geometry: &ConvGeometry, image: &[f32], columns: &mut [f32]) {
+    let [_, width] = geometry.conv_output();
+    let mut rows = columns.chunks_exact_mut(width);
     visit(geometry, |source, span| {
         let Some(row) = rows.next() else { return };
         match source {
@@ -28,11 +28,11 @@ pub fn gather(geometry: &Geometry, image: &[f32], columns: &mut [f32]) {
     });
 }
 
-/// The transpose of [`gather`]: adds every value of `columns` to the place in `image` that it was read from.
+/// The transpose of [`im2col`]: adds every value of `columns` to the place in `image` that it was read from.
 #[inline(always)]
-pub fn scatter(geometry: &Geometry, columns: &[f32], image: &mut [f32]) {
-    let [_, width] = geometry.output();
-    let mut rows = columns.chunks_exact(width.max(1));
+pub(super) fn col2im(geometry: &ConvGeometry, columns: &[f32], image: &mut [f32]) {
+    let [_, width] = geometry.conv_output();
+    let mut rows = columns.chunks_exact(width);
     visit(geometry, |source, span| {
         let (Some(row), Some(start)) = (rows.next(), source) else { return };
         let row = &row[span];
@@ -51,9 +51,9 @@ pub fn scatter(geometry: &Geometry, columns: &[f32], image: &mut [f32]) {
 /// Calls `row(source, span)` for each row of output positions of each row of the patch matrix: the columns in `span`
 /// come from the image, from index `source` on; no source: none do.
 #[inline(always)]
-fn visit(geometry: &Geometry, mut row: impl FnMut(Option<usize>, std::ops::Range<usize>)) {
-    let Geometry { channels_in, height, width, kernel, stride, padding, .. } = *geometry;
-    let [output_height, output_width] = geometry.output();
+fn visit(geometry: &ConvGeometry, mut row: impl FnMut(Option<usize>, std::ops::Range<usize>)) {
+    let ConvGeometry { channels_in, height, width, kernel, stride, padding, .. } = *geometry;
+    let [output_height, output_width] = geometry.conv_output();
     for channel in 0..channels_in {
         for ky in 0..kernel {
             for kx in 0..kernel {

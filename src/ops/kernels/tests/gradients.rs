@@ -1,15 +1,16 @@
 //! Gradients against finite differences, in `f64`, of what each kernel's formula says.
 
-use super::super::kernels::pool::Finish;
-use super::super::kernels::{conv, linear, loss, norm};
+use super::super::geometry::ConvGeometry;
+use super::super::pool::Epilogue;
+use super::super::{conv, linear, loss, norm};
 use super::{assert_close, random};
 
 /// What follows a convolution or a norm, plane by plane, in `f64`.
-fn finished(finish: Finish, [height, width]: [usize; 2], mut values: Vec<f64>) -> Vec<f64> {
-    if finish.relu {
+fn epilogue_by_formula(epilogue: Epilogue, [height, width]: [usize; 2], mut values: Vec<f64>) -> Vec<f64> {
+    if epilogue.relu {
         values.iter_mut().for_each(|value| *value = value.max(0.0));
     }
-    if !finish.pool {
+    if !epilogue.pool {
         return values;
     }
     let corners = (0..height / 2).flat_map(|y| (0..width / 2).map(move |x| 2 * y * width + 2 * x));
@@ -21,9 +22,9 @@ fn finished(finish: Finish, [height, width]: [usize; 2], mut values: Vec<f64>) -
 }
 
 /// The convolution as its formula says it, in `f64`.
-fn convolution_by_formula(geometry: &conv::Geometry, input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
-    let conv::Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, .. } = *geometry;
-    let [output_height, output_width] = geometry.output();
+fn convolution_by_formula(geometry: &ConvGeometry, input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    let ConvGeometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, .. } = *geometry;
+    let [output_height, output_width] = geometry.conv_output();
     let mut output = Vec::new();
     for (n, o) in (0..batch).flat_map(|n| (0..channels_out).map(move |o| (n, o))) {
         for (y, x) in (0..output_height).flat_map(|y| (0..output_width).map(move |x| (y, x))) {
@@ -38,11 +39,11 @@ fn convolution_by_formula(geometry: &conv::Geometry, input: &[f64], weight: &[f6
             output.push(sum);
         }
     }
-    finished(geometry.finish, geometry.output(), output)
+    epilogue_by_formula(geometry.epilogue, geometry.conv_output(), output)
 }
 
-/// The slope of `function` along each value, by central differences.
-fn slopes(at: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f32> {
+/// The derivative of `function` by each value, by central differences.
+fn finite_differences(at: &[f64], function: impl Fn(&[f64]) -> f64) -> Vec<f32> {
     let step = 1e-6;
     let along = |i: usize| {
         let [mut above, mut below] = [at.to_vec(), at.to_vec()];
@@ -58,62 +59,53 @@ fn wide(values: &[f32]) -> Vec<f64> {
 }
 
 #[test]
-fn convolution_gradients_are_the_slopes() {
+fn convolution_gradients_are_the_finite_differences() {
     let cases =
         [(1, 0, false, false), (2, 1, true, false), (1, 2, true, false), (1, 1, false, true), (1, 2, true, true)];
     for (stride, padding, relu, pool) in cases {
-        let finish = Finish { relu, pool };
-        let geometry = conv::Geometry {
-            batch: 2,
-            channels_in: 2,
-            height: 5,
-            width: 4,
-            channels_out: 3,
-            kernel: 3,
-            stride,
-            padding,
-            finish,
-        };
+        let epilogue = Epilogue { relu, pool };
+        let geometry = ConvGeometry::new([2, 2, 5, 4], [3, 2, 3, 3], stride, padding, epilogue);
         let (input, weight, bias) = (random(80, 1), random(54, 2), random(3, 3));
-        let conv::Forward { output, winners } = conv::forward(&geometry, &input, &weight, &bias);
+        let conv::Forward { output, indices } = conv::forward(&geometry, &input, &weight, &bias);
         let cotangent = random(output.len(), 4);
-        let saved = conv::Saved { input: &input, weight: &weight, output: &output, winners: &winners };
-        let wanted = conv::Wanted { input: true, parameters: true };
-        let gradients = conv::backward(&geometry, saved, &cotangent, wanted);
+        let saved = conv::Saved { input: &input, weight: &weight, output: &output, indices: &indices };
+        let needs = conv::NeedsGradient { input: true, parameters: true };
+        let gradients = conv::backward(&geometry, saved, &cotangent, needs);
         let [input, weight, bias, cotangent] = [&input, &weight, &bias, &cotangent].map(|values| wide(values));
         let total = |input: &[f64], weight: &[f64], bias: &[f64]| -> f64 {
             let output = convolution_by_formula(&geometry, input, weight, bias);
             output.iter().zip(&cotangent).map(|(value, weight)| value * weight).sum()
         };
-        assert_close(&gradients.input, &slopes(&input, |input| total(input, &weight, &bias)), "input");
-        assert_close(&gradients.weight, &slopes(&weight, |weight| total(&input, weight, &bias)), "weight");
-        assert_close(&gradients.bias, &slopes(&bias, |bias| total(&input, &weight, bias)), "bias");
+        assert_close(&gradients.input, &finite_differences(&input, |input| total(input, &weight, &bias)), "input");
+        assert_close(&gradients.weight, &finite_differences(&weight, |weight| total(&input, weight, &bias)), "weight");
+        assert_close(&gradients.bias, &finite_differences(&bias, |bias| total(&input, &weight, bias)), "bias");
     }
 }
 
 #[test]
-fn cross_entropy_gradients_are_the_slopes() {
+fn cross_entropy_gradients_are_the_finite_differences() {
     let (logits, targets, smoothing) = (random(12, 5), [3, 0, 1], 0.1);
     let result = loss::cross_entropy(&logits, 4, &targets, smoothing);
     let by_formula = |logits: &[f64]| -> f64 {
         let row = |(row, target): (&[f64], &usize)| -> f64 {
             let log_total = row.iter().map(|logit| logit.exp()).sum::<f64>().ln();
-            let share = |k: usize| f64::from(smoothing) / 4.0 + f64::from(1.0 - smoothing) * f64::from(k == *target);
-            row.iter().enumerate().map(|(k, logit)| share(k) * (log_total - logit)).sum()
+            let target_probability =
+                |k: usize| f64::from(smoothing) / 4.0 + f64::from(1.0 - smoothing) * f64::from(k == *target);
+            row.iter().enumerate().map(|(k, logit)| target_probability(k) * (log_total - logit)).sum()
         };
         logits.chunks(4).zip(&targets).map(row).sum::<f64>() / 3.0
     };
     assert_close(&[result.loss], &[by_formula(&wide(&logits)) as f32], "loss");
-    assert_close(&result.gradient, &slopes(&wide(&logits), by_formula), "gradient");
+    assert_close(&result.gradient, &finite_differences(&wide(&logits), by_formula), "gradient");
 }
 
 #[test]
-fn fully_connected_gradients_are_the_slopes() {
+fn fully_connected_gradients_are_the_finite_differences() {
     for relu in [false, true] {
-        let geometry = linear::Geometry { batch: 3, inputs: 5, outputs: 4, relu };
+        let geometry = linear::Geometry::new([3, 5], [5, 4], relu);
         let (input, weight, bias, cotangent) = (random(15, 1), random(20, 2), random(4, 3), random(12, 4));
         let output = linear::forward(&geometry, &input, &weight, &bias);
-        let dz = linear::pre_activation(&geometry, &output, &cotangent);
+        let dz = linear::pre_activation_gradient(&geometry, &output, &cotangent);
         let gradients = [
             linear::input_gradient(&geometry, &weight, &dz),
             linear::weight_gradient(&geometry, &input, &dz),
@@ -128,17 +120,18 @@ fn fully_connected_gradients_are_the_slopes() {
             };
             (0..12).map(|i| value(i) * cotangent[i]).sum()
         };
-        assert_close(&gradients[0], &slopes(&input, |input| total(input, &weight, &bias)), "input");
-        assert_close(&gradients[1], &slopes(&weight, |weight| total(&input, weight, &bias)), "weight");
-        assert_close(&gradients[2], &slopes(&bias, |bias| total(&input, &weight, bias)), "bias");
+        assert_close(&gradients[0], &finite_differences(&input, |input| total(input, &weight, &bias)), "input");
+        assert_close(&gradients[1], &finite_differences(&weight, |weight| total(&input, weight, &bias)), "weight");
+        assert_close(&gradients[2], &finite_differences(&bias, |bias| total(&input, &weight, bias)), "bias");
     }
 }
 
 #[test]
-fn batch_norm_gradients_are_the_slopes() {
+fn batch_norm_gradients_are_the_finite_differences() {
     for (relu, pool) in [(false, false), (true, false), (false, true), (true, true)] {
-        let finish = Finish { relu, pool };
-        let geometry = norm::Geometry { batch: 3, channels: 2, height: 4, width: 3, epsilon: 1e-3, finish };
+        let epilogue = Epilogue { relu, pool };
+        let epsilon = 1e-3;
+        let geometry = norm::Geometry::new([3, 2, 4, 3], epsilon, epilogue);
         let (input, gamma, beta) = (random(72, 6), random(2, 7), random(2, 8));
         let forward = norm::forward(&geometry, &input, &gamma, &beta);
         let cotangent = random(forward.output.len(), 9);
@@ -148,10 +141,10 @@ fn batch_norm_gradients_are_the_slopes() {
             mean: &forward.mean,
             variance: &forward.variance,
             output: &forward.output,
-            winners: &forward.winners,
+            indices: &forward.indices,
         };
         let gradients = norm::backward(&geometry, saved, &cotangent);
-        let (cotangent, epsilon) = (wide(&cotangent), geometry.epsilon);
+        let cotangent = wide(&cotangent);
         let total = |input: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
             let mut output = input.to_vec();
             for c in 0..2 {
@@ -163,11 +156,11 @@ fn batch_norm_gradients_are_the_slopes() {
                     output[i] = gamma[c] * (input[i] - mean) / (variance + epsilon).sqrt() + beta[c];
                 }
             }
-            finished(finish, [4, 3], output).iter().zip(&cotangent).map(|(y, dy)| y * dy).sum()
+            epilogue_by_formula(epilogue, [4, 3], output).iter().zip(&cotangent).map(|(y, dy)| y * dy).sum()
         };
         let (input, gamma, beta) = (wide(&input), wide(&gamma), wide(&beta));
-        assert_close(&gradients.input, &slopes(&input, |input| total(input, &gamma, &beta)), "input");
-        assert_close(&gradients.gamma, &slopes(&gamma, |gamma| total(&input, gamma, &beta)), "gamma");
-        assert_close(&gradients.beta, &slopes(&beta, |beta| total(&input, &gamma, beta)), "beta");
+        assert_close(&gradients.input, &finite_differences(&input, |input| total(input, &gamma, &beta)), "input");
+        assert_close(&gradients.gamma, &finite_differences(&gamma, |gamma| total(&input, gamma, &beta)), "gamma");
+        assert_close(&gradients.beta, &finite_differences(&beta, |beta| total(&input, &gamma, beta)), "beta");
     }
 }

@@ -1,13 +1,13 @@
-//! Every kernel against its stock twin.
+//! Every kernel against the same operation composed from Burn's own.
 
 use burn::nn::BatchNormConfig;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::super::*;
-use super::{assert_close, random};
+use super::kernels::tests::{assert_close, random};
+use super::*;
 
-/// Multiples of 1/64 in -1..1: sums of their products are exact in `f32` in any order, so that a kernel and its twin meet
+/// Multiples of 1/64 in -1..1: sums of their products are exact in `f32` in any order, so that a kernel and its reference meet
 /// the same ties in a max-pool and the same side of a ReLU.
 fn tensor<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let values: Vec<f32> =
@@ -175,7 +175,7 @@ fn batch_norm_moves_the_running_statistics_as_the_stock_one() {
 }
 
 #[test]
-fn dropout_drops_its_share_and_the_same_values_on_the_way_back() {
+fn dropout_drops_with_its_probability_and_the_same_values_in_the_backward_pass() {
     let input = Tensor::<2>::ones([300, 200], (&Device::flex().autodiff(), DType::F32)).require_grad();
     let output = dropout(input.clone(), 0.25, 7);
     let gradient = values(input.grad(&output.clone().sum().backward()).expect("gradient"));

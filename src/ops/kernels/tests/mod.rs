@@ -1,21 +1,22 @@
-//! Every kernel against its stock twin on random shapes, and its gradients against finite differences in `f64`.
+//! The kernels by themselves: gradients against finite differences in `f64`, and arguments of every kind.
 
-mod slopes;
-mod twins;
+mod arguments;
+mod gradients;
 
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::kernels::pool::Finish;
-use super::kernels::{conv, dropout, linear};
+use super::geometry::ConvGeometry;
+use super::pool::Epilogue;
+use super::{conv, dropout, linear};
 
 /// Values in -1..1 that depend on `seed` only.
-fn random(length: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn random(length: usize, seed: u64) -> Vec<f32> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..length).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
 #[track_caller]
-fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
+pub(crate) fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
         assert!((actual - expected).abs() <= 2e-4 * (1.0 + expected.abs()), "{what}[{i}]: {actual} is not {expected}");
@@ -27,19 +28,16 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| {
-            let finish = Finish { relu: true, pool: true };
-            let sizes = [37, 3, 14, 13];
-            let [batch, channels_in, height, width] = sizes;
-            let (channels_out, kernel, stride, padding) = (24, 3, 1, 1);
-            let geometry =
-                conv::Geometry { batch, channels_in, height, width, channels_out, kernel, stride, padding, finish };
-            let (input, weight, bias) = (random(sizes.iter().product(), 1), random(24 * 27, 2), random(24, 3));
+            let epilogue = Epilogue { relu: true, pool: true };
+            let input_shape = [37, 3, 14, 13];
+            let geometry = ConvGeometry::new(input_shape, [24, 3, 3, 3], 1, 1, epilogue);
+            let (input, weight, bias) = (random(input_shape.iter().product(), 1), random(24 * 27, 2), random(24, 3));
             let forward = conv::forward(&geometry, &input, &weight, &bias);
             let saved =
-                conv::Saved { input: &input, weight: &weight, output: &forward.output, winners: &forward.winners };
-            let wanted = conv::Wanted { input: true, parameters: true };
-            let gradients = conv::backward(&geometry, saved, &forward.output, wanted);
-            let layer = linear::Geometry { batch: 100, inputs: 1500, outputs: 130, relu: false };
+                conv::Saved { input: &input, weight: &weight, output: &forward.output, indices: &forward.indices };
+            let needs = conv::NeedsGradient { input: true, parameters: true };
+            let gradients = conv::backward(&geometry, saved, &forward.output, needs);
+            let layer = linear::Geometry::new([100, 1500], [1500, 130], false);
             let (x, w) = (random(150_000, 4), random(195_000, 5));
             let y = linear::forward(&layer, &x, &w, &random(130, 6));
             let back = [linear::input_gradient(&layer, &w, &y), linear::weight_gradient(&layer, &x, &y)].concat();
