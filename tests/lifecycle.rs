@@ -235,6 +235,8 @@ fn a_lost_best_epoch_is_found_in_the_model_file_or_refused_before_training() {
     assert!(ran.stderr.contains("its weights are taken from"), "{}", ran.stderr);
     fs::remove_file(folder.path().join("runs/lost/model.bpk")).unwrap();
     refused(&folder, &["extend", "runs/lost", "--epochs", "4"], &["best epoch", "are lost", "--forget-best"]);
+    folder.copy(&folder.path().join("runs/lost"), "runs/longer");
+    assert_eq!(folder.kiln(&["extend", "runs/longer", "--epochs", "4", "--forget-best"]).code, 0);
     folder.edit_json("runs/lost/run.json", |record| record["status"] = "running".into());
     refused(&folder, &["resume", "runs/lost"], &["are lost", "--forget-best"]);
     let ran = folder.kiln(&["resume", "runs/lost", "--forget-best", "--json"]);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::resume::ResumeChoices;
 use super::train::{DisplayArguments, follow};
 use super::ui::Ui;
 use crate::Result;
@@ -23,6 +24,9 @@ pub struct ExtendArguments {
     replan: bool,
 
     #[command(flatten)]
+    choices: ResumeChoices,
+
+    #[command(flatten)]
     display: DisplayArguments,
 }
 
@@ -30,5 +34,6 @@ pub struct ExtendArguments {
 pub fn run(arguments: ExtendArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
     let rate = if arguments.replan { LearningRateOnExtend::Replan } else { LearningRateOnExtend::Hold };
-    follow(Run::open(&arguments.run)?.extend(arguments.epochs, rate)?, &arguments.display, ui)
+    let options = arguments.choices.options()?;
+    follow(Run::open(&arguments.run)?.extend_with(arguments.epochs, rate, &options)?, &arguments.display, ui)
 }

@@ -16,6 +16,16 @@ pub struct ResumeArguments {
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
+    #[command(flatten)]
+    choices: ResumeChoices,
+
+    #[command(flatten)]
+    display: DisplayArguments,
+}
+
+/// How an earlier run goes on: shared by `resume` and `extend`.
+#[derive(Debug, clap::Args)]
+pub struct ResumeChoices {
     /// Refuse unless the run's config is this one
     #[arg(long, value_name = "CONFIG")]
     config: Option<String>,
@@ -27,18 +37,22 @@ pub struct ResumeArguments {
     /// Go on when the best epoch's weights are lost, and look for the best among the newest epoch and those to come
     #[arg(long)]
     forget_best: bool,
+}
 
-    #[command(flatten)]
-    display: DisplayArguments,
+impl ResumeChoices {
+    /// The same for the library.
+    pub fn options(self) -> Result<ResumeOptions> {
+        let expected = match &self.config {
+            Some(config) => Some(Experiment::load(&Origin::find(config)?, &[])?),
+            None => None,
+        };
+        Ok(ResumeOptions { device: self.device, expected, forget_best: self.forget_best })
+    }
 }
 
 /// Goes on with a run.
 pub fn run(arguments: ResumeArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
-    let expected = match &arguments.config {
-        Some(config) => Some(Experiment::load(&Origin::find(config)?, &[])?),
-        None => None,
-    };
-    let options = ResumeOptions { device: arguments.device, expected, forget_best: arguments.forget_best };
+    let options = arguments.choices.options()?;
     follow(Run::open(&arguments.run)?.resume_with(&options)?, &arguments.display, ui)
 }

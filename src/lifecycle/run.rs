@@ -133,9 +133,7 @@ impl Run {
     pub fn resume_with(&self, options: &ResumeOptions) -> Result<Trainer> {
         let mut stopped = StoppedRun::open(&self.dir, options)?;
         let experiment = stopped.experiment()?;
-        if let Some(expected) = &options.expected {
-            refuse_drift(&experiment, expected, "the given config")?;
-        }
+        refuse_other_config(&experiment, options)?;
         if stopped.is_complete(&experiment) {
             let path = self.path().display();
             return Err(Error::usage(format!("`{path}` is complete"))
@@ -152,9 +150,17 @@ impl Run {
     /// # Errors
     /// When `epochs` is not more than the run's, and as [`Run::resume`]. Until training begins, the run is as it was.
     pub fn extend(&self, epochs: usize, rate: LearningRateOnExtend) -> Result<Trainer> {
-        let options = ResumeOptions::default();
-        let mut stopped = StoppedRun::open(&self.dir, &options)?;
+        self.extend_with(epochs, rate, &ResumeOptions::default())
+    }
+
+    /// As [`Run::extend`], with choices.
+    ///
+    /// # Errors
+    /// As [`Run::extend`].
+    pub fn extend_with(&self, epochs: usize, rate: LearningRateOnExtend, options: &ResumeOptions) -> Result<Trainer> {
+        let mut stopped = StoppedRun::open(&self.dir, options)?;
         let mut experiment = stopped.experiment()?;
+        refuse_other_config(&experiment, options)?;
         let before = experiment.train.epochs;
         if epochs <= before {
             return Err(Error::usage(format!("the epochs must be more than the run's {before}, got {epochs}")));
@@ -173,7 +179,7 @@ impl Run {
                 format!("extended to {epochs} epochs, learning rate planned anew over all of them (it jumps),")
             }
         };
-        let device = stopped.device(&experiment, &options);
+        let device = stopped.device(&experiment, options);
         let prepared = Prepared::new(experiment, &device)?;
         stopped.refuse_other_data(&prepared)?;
         let mut state = stopped.checkpoint.state.clone();
@@ -208,6 +214,10 @@ impl Run {
         self.record().is_ok_and(|record| record.status == Status::Running)
             && crate::run::lock::RunLock::is_held(&self.dir)
     }
+}
+
+fn refuse_other_config(experiment: &Experiment, options: &ResumeOptions) -> Result<()> {
+    options.expected.as_ref().map_or(Ok(()), |expected| refuse_drift(experiment, expected, "the given config"))
 }
 
 /// A warning when the same `[data]` no longer gives the images that the parent was trained on.
