@@ -42,7 +42,7 @@ fn legs(name: &str, optimizer: &str) -> [(Vec<String>, String); 3] {
     [
         (train, first.clone()),
         (line(format!("extend {first} --epochs 75 --quiet")), first.clone()),
-        (line(format!("fork {first} --set name={name}-fork --set train.epochs=55 --quiet")), second),
+        (line(format!("fork {first} --set name={name}-fork --set train.epochs=65 --quiet")), second),
     ]
 }
 
