@@ -50,9 +50,21 @@ impl Folder {
 
     /// Runs `kiln` with these arguments.
     pub fn kiln(&self, arguments: &[&str]) -> Ran {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+        ran(&mut self.command(arguments))
+    }
+
+    /// Runs `kiln` in a folder below this one.
+    pub fn kiln_in(&self, below: &str, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments).current_dir(self.path().join(below)))
+    }
+
+    /// Runs `kiln` with this much address space, in KiB.
+    #[cfg(target_os = "linux")]
+    pub fn kiln_limited(&self, kibibytes: usize, arguments: &[&str]) -> Ran {
+        let limited = format!("ulimit -v {kibibytes} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_kiln")]).args(arguments);
+        ran(command.current_dir(self.path()).stdin(Stdio::null()).env("NO_COLOR", "1"))
     }
 
     /// Starts `kiln` and leaves it running.
@@ -89,6 +101,12 @@ impl Folder {
         };
         self.read(&format!("{run}/metrics.jsonl")).lines().map(strip).collect()
     }
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
 }
 
 /// The arguments of a command on the smoke config, made smaller still: 240 images, 4 epochs of 10 iterations.

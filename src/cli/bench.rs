@@ -35,7 +35,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     let session = job.session(None, Interrupter::new());
     let manifest = Manifest::describe(Description {
         experiment: &job.experiment,
-        preprocess: &job.preprocess,
+        preprocess: &job.dataset.preprocess,
         classes: &job.dataset.train.classes,
         fingerprint: &job.dataset.fingerprint,
         run: "bench".into(),

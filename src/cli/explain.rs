@@ -45,8 +45,8 @@ fn batch(job: &Job, explanation: &Explanation, ui: &Ui) {
         thousands(train.len() as u64),
         job.experiment.seed,
         explanation.input_shape,
-        job.preprocess.mean[0],
-        job.preprocess.std[0],
+        job.dataset.preprocess.mean[0],
+        job.dataset.preprocess.std[0],
     ));
     if let Some(&first) = explanation.images.first() {
         ui.out(&format!("Its first image, labelled {}:", train.classes[train.label(first)]));

@@ -33,7 +33,7 @@ pub struct ForkArguments {
 /// Trains a new run from old weights.
 pub fn run(arguments: ForkArguments, ui: &mut Ui) -> Result<()> {
     let parent = RunDir::open(&arguments.run)?;
-    let experiment = Experiment::load(&Origin::File(parent.config()), &arguments.sets)?;
+    let experiment = Experiment::load(&Origin::Run(parent.config()), &arguments.sets)?;
     let (manifest, weights) = artifact::read(&model_file(parent.path()))?;
     let job = Job::prepare(experiment, &arguments.display, ui)?;
     let run = RunDir::create(&arguments.runs, &job.experiment.name)?;

@@ -82,7 +82,7 @@ impl StoppedRun {
 
     /// The run's experiment.
     pub fn experiment(&self) -> Result<Experiment> {
-        Experiment::load(&Origin::File(self.run.config()), &[])
+        Experiment::load(&Origin::Run(self.run.config()), &[])
     }
 
     /// Trains on from the checkpoint with `experiment`, which differs from the run's at most in its length.
@@ -91,7 +91,7 @@ impl StoppedRun {
         let mut record = self.record.unwrap_or_else(|| job.record(None));
         let trained_on =
             self.checkpoint.as_ref().map_or(&record.data_fingerprint, |found| &found.state.data_fingerprint);
-        if *trained_on != job.dataset.fingerprint {
+        if !job.dataset.has_fingerprint(trained_on) {
             return Err(Error::usage("the data is not what this run was started on")
                 .caused_by(format!("its SHA-256 was {trained_on}, now it is {}", job.dataset.fingerprint))
                 .tip("bring the data back as it was, or begin a new run"));

@@ -12,7 +12,6 @@ use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, open_device};
 use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::config::Experiment;
-use crate::data::preprocess::Preprocess;
 use crate::data::{self, Dataset};
 use crate::device::Opened;
 use crate::eval::Evaluation;
@@ -89,8 +88,6 @@ pub struct Job {
     pub dataset: Dataset,
     /// Where.
     pub device: Opened,
-    /// How pixels become inputs.
-    pub preprocess: Preprocess,
     display: DisplayArguments,
     warnings: Vec<String>,
 }
@@ -104,15 +101,13 @@ impl Job {
         let device = open_device(&experiment.device)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
         let plan = plan_for(&experiment, &dataset)?;
-        let fit = experiment.data.fit(dataset.train.shape);
-        let preprocess = Preprocess::from_training(&dataset.train, fit);
         ui.say(&plan.render());
         ui.say(&format!("device         {}\n", device.reason));
         let warnings: Vec<String> = plan.warnings.iter().chain(&dataset.notices).cloned().collect();
         for warning in &warnings {
             ui.warn(warning);
         }
-        Ok(Self { experiment, plan, dataset, device, preprocess, display: display.clone(), warnings })
+        Ok(Self { experiment, plan, dataset, device, display: display.clone(), warnings })
     }
 
     /// The training of it, saving into `run` if there is one.
@@ -121,7 +116,7 @@ impl Job {
             experiment: &self.experiment,
             plan: &self.plan,
             dataset: &self.dataset,
-            preprocess: &self.preprocess,
+            preprocess: &self.dataset.preprocess,
             device: self.device.device.clone(),
             run,
             interrupter,
@@ -235,7 +230,7 @@ impl Job {
     fn export(&self, run: &RunDir, state: &LoopState, weights: &Weights, ui: &Ui) -> Result<Evaluation> {
         let mut manifest = Manifest::describe(artifact::Description {
             experiment: &self.experiment,
-            preprocess: &self.preprocess,
+            preprocess: &self.dataset.preprocess,
             classes: &self.dataset.train.classes,
             fingerprint: &self.dataset.fingerprint,
             run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
