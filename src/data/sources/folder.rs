@@ -14,7 +14,7 @@ use crate::check::{Check, Problems};
 use crate::data::{DataPath, ImageSet, ImageShape, picture};
 use crate::{Error, Result};
 
-/// The keys of `data.kind = "folder"`.
+/// A folder of pictures: `train/CLASS/*.png` and `test/CLASS/*.png`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FolderConfig {
     /// The folder that holds `train` and `test`, each with one folder per class.

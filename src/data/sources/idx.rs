@@ -16,7 +16,7 @@ use crate::data::preprocess::Fit;
 use crate::data::{DataPath, ImageSet, ImageShape};
 use crate::{Error, Result};
 
-/// The keys of `data.kind = "idx"`.
+/// Any four IDX files in one folder, plain or gzip-compressed, under MNIST's file names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct IdxConfig {
     /// The folder that holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and

@@ -51,35 +51,43 @@ pub(crate) trait Source: Check {
         Self: Sized;
 }
 
-/// Declares each source's module, its place in the config, and the way to it.
+/// Declares the sources. Each line `module: Variant(Config),` stands for a file `module.rs` with a type `Config` that
+/// implements [`Source`]. The variant's name in snake case, which must be the module's, is the `data.kind`; the
+/// documentation of `Config` says what it is, and `kiln config keys` shows it.
 macro_rules! sources {
-    ($($kind:ident: $module:ident::$config:ident = $description:literal,)+) => {
-        $(
-            pub(super) mod $module;
-            pub use $module::$config;
-        )+
+    ($($module:ident: $variant:ident($config:ident),)+) => {
+        $(mod $module;)+
+        $(pub use $module::$config;)+
 
         /// `data.kind` and the keys that belong to it.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(tag = "kind", rename_all = "snake_case")]
+        #[allow(missing_docs, reason = "the configuration of a kind says what it is")]
         pub enum SourceConfig {
-            $(#[doc = $description] $kind($config),)+
+            $($variant($config),)+
         }
 
         impl SourceConfig {
-            fn source(&self) -> &dyn Source {
+            /// The value of `data.kind`.
+            pub fn kind(&self) -> &'static str {
                 match self {
-                    $(Self::$kind(config) => config,)+
+                    $(Self::$variant(_) => stringify!($module),)+
                 }
             }
 
-            /// One small data set of every kind, each with a folder of its own in `folder`.
+            fn as_source(&self) -> &dyn Source {
+                match self {
+                    $(Self::$variant(config) => config,)+
+                }
+            }
+
+            /// One small data set of every kind, with its files in the folder of that name in `folder`.
             #[cfg(test)]
             fn examples(folder: &std::path::Path) -> Vec<Self> {
                 vec![$({
                     let folder = folder.join(stringify!($module));
                     std::fs::create_dir_all(&folder).unwrap();
-                    Self::$kind($config::example(&folder))
+                    Self::$variant($config::example(&folder))
                 }),+]
             }
         }
@@ -87,16 +95,16 @@ macro_rules! sources {
 }
 
 sources! {
-    Mnist: mnist::MnistConfig = "The 70,000 handwritten digits of MNIST, embedded in the program.",
-    Idx: idx::IdxConfig = "Any four IDX files in one folder, plain or gzip-compressed, under MNIST's file names.",
-    Folder: folder::FolderConfig = "A folder of pictures: `train/CLASS/*.png` and `test/CLASS/*.png`.",
-    Synthetic: synthetic::SyntheticConfig = "Small made-up images, the same for the same seed: for tests and benchmarks.",
+    mnist: Mnist(MnistConfig),
+    idx: Idx(IdxConfig),
+    folder: Folder(FolderConfig),
+    synthetic: Synthetic(SyntheticConfig),
 }
 
 impl SourceConfig {
     /// See [`Source::open`]; what is needed of every data set is checked here.
     pub(super) fn open(&self, seed: u64) -> Result<Splits> {
-        let splits = self.source().open(seed)?;
+        let splits = self.as_source().open(seed)?;
         let Splits { train, test, .. } = &splits;
         if let Some(class) = train.class_counts().iter().position(|count| *count == 0) {
             return Err(Error::usage(format!("class `{}` has no training image", train.classes[class]))
@@ -110,13 +118,13 @@ impl SourceConfig {
 
     /// See [`Source::fit`].
     pub(super) fn fit(&self, shape: ImageShape) -> Fit {
-        self.source().fit(shape)
+        self.as_source().fit(shape)
     }
 }
 
 impl Check for SourceConfig {
     fn check(&self, problems: &mut Problems) {
-        self.source().check(problems);
+        self.as_source().check(problems);
     }
 }
 

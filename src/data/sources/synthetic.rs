@@ -11,7 +11,7 @@ use crate::check::{Check, Problems};
 use crate::data::{ImageSet, ImageShape, random};
 use crate::seed::{Purpose, Stream};
 
-/// The keys of `data.kind = "synthetic"`.
+/// Small made-up images, the same for the same seed: for tests and benchmarks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SyntheticConfig {

@@ -65,8 +65,7 @@ fn consistent(splits: &Splits, case: usize) {
 
 /// The files of one example, sorted.
 fn files_below(root: &Path, source: &SourceConfig) -> Vec<PathBuf> {
-    let kind = serde_json::to_value(source).unwrap()["kind"].as_str().unwrap().to_owned();
-    let mut files: Vec<_> = glob::glob(&format!("{}/{kind}/**/*", root.display()))
+    let mut files: Vec<_> = glob::glob(&format!("{}/{}/**/*", root.display(), source.kind()))
         .unwrap()
         .map(|path| path.unwrap())
         .filter(|path| path.is_file())

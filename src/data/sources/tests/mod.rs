@@ -26,9 +26,10 @@ fn every_source_is_in_the_config_under_its_kind_with_a_description() {
     let (_folder, examples) = examples();
     assert!(examples.len() >= 4);
     for example in examples {
-        let kind = serde_json::to_value(&example).unwrap()["kind"].clone();
-        let described = format!("`{}`: ", kind.as_str().unwrap());
-        assert!(kinds.description.contains(&described), "{described}");
+        let kind = example.kind();
+        assert_eq!(serde_json::to_value(&example).unwrap()["kind"], kind);
+        let description = kinds.description.split_once(&format!("`{kind}`: ")).map(|(_, after)| after);
+        assert!(description.is_some_and(|text| text.starts_with(char::is_alphanumeric)), "{kind} says what it is");
         let mut problems = Problems::default();
         example.check(&mut problems);
         assert_eq!(problems.into_vec(), [], "{kind}");
