@@ -10,7 +10,8 @@ use crate::check::{Check, Problems};
 use crate::seed::{Purpose, Stream};
 
 /// `[data.augment]`: the largest distortion of each kind; 0 switches a kind off. Every image of every epoch gets its own
-/// draw, uniform between minus and plus the given value.
+/// draw, uniform between minus and plus the given value. Torchvision's `RandomAffine` and `ElasticTransform` do the same,
+/// in two resamplings instead of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AugmentConfig {
