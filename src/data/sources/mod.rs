@@ -75,6 +75,10 @@ macro_rules! sources {
                 }
             }
 
+            /// The names of all kinds.
+            #[cfg(test)]
+            pub(crate) const KINDS: &[&str] = &[$(stringify!($module),)+];
+
             fn as_source(&self) -> &dyn Source {
                 match self {
                     $(Self::$variant(config) => config,)+

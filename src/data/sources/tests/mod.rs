@@ -24,7 +24,7 @@ fn examples() -> (tempfile::TempDir, Vec<SourceConfig>) {
 fn every_source_is_in_the_config_under_its_kind_with_a_description() {
     let kinds = crate::config::keys::keys().iter().find(|key| key.path == "data.kind").unwrap();
     let (_folder, examples) = examples();
-    assert!(examples.len() >= 4);
+    assert_eq!(examples.iter().map(SourceConfig::kind).collect::<Vec<_>>(), SourceConfig::KINDS);
     for example in examples {
         let kind = example.kind();
         assert_eq!(serde_json::to_value(&example).unwrap()["kind"], kind);
