@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 pub enum Purpose {
     /// Initial weights, indexed by parameter.
     Initialisation,
-    /// The cut between training and validation images.
+    /// The split into training and validation images; the index is the class.
     Split,
     /// The order of the images in an epoch; the index is the pass within that epoch.
     Shuffle,

@@ -51,16 +51,26 @@ impl Folder {
 
     /// Runs `kiln` with these arguments.
     pub fn kiln(&self, arguments: &[&str]) -> Ran {
-        let Output { status, stdout, stderr } = self.command(arguments).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
+        ran(&mut self.command(arguments))
+    }
+
+    /// Runs `kiln` in a folder below this one.
+    pub fn kiln_in(&self, below: &str, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments).current_dir(self.path().join(below)))
+    }
+
+    /// Runs `kiln` with this much address space, in KiB.
+    #[cfg(target_os = "linux")]
+    pub fn kiln_limited(&self, kibibytes: usize, arguments: &[&str]) -> Ran {
+        let limited = format!("ulimit -v {kibibytes} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_kiln")]).args(arguments);
+        ran(command.current_dir(self.path()).stdin(Stdio::null()).env("NO_COLOR", "1"))
     }
 
     /// The same with more in its environment.
     pub fn kiln_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).envs(environment.iter().copied()).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+        ran(self.command(arguments).envs(environment.iter().copied()))
     }
 
     /// Every file below `path`, with its content, but for the lock, which a process that only looks may touch.
@@ -147,6 +157,12 @@ impl Folder {
 /// Whether these tests run on Burn's stock operations.
 pub fn is_stock() -> bool {
     std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1")
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ran { code: status.code().unwrap_or(-1), stdout: text(stdout), stderr: text(stderr) }
 }
 
 /// The arguments of a command on the smoke config, made smaller still: 240 images, 4 epochs of 10 iterations.

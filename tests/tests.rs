@@ -8,6 +8,9 @@ mod fixture;
 /// From a config to a model file, and what can be done with it.
 mod training;
 
+/// Data sets in files: found from every folder, and refused before they fill the memory.
+mod data_sets;
+
 /// Stopping, killing, damaging and going on.
 mod resuming;
 

@@ -36,7 +36,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     let session = trainer.session();
     let manifest = Manifest::describe(Description {
         experiment: trainer.experiment(),
-        preprocess: trainer.preprocess(),
+        preprocess: &trainer.dataset().preprocess,
         classes: &trainer.dataset().train.classes,
         fingerprint: &trainer.dataset().fingerprint,
         run: "bench".into(),

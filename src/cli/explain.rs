@@ -46,8 +46,8 @@ fn batch(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
         thousands(train.len() as u64),
         trainer.experiment().seed,
         explanation.input_shape,
-        trainer.preprocess().mean[0],
-        trainer.preprocess().std[0],
+        trainer.dataset().preprocess.mean[0],
+        trainer.dataset().preprocess.std[0],
     ));
     if let Some(&first) = explanation.images.first() {
         ui.out(&format!("Its first image, labelled {}:", train.classes[train.label(first)]));

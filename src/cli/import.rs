@@ -7,7 +7,6 @@ use serde_json::json;
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, eval};
 use crate::artifact::{self, Dtype, Format, Manifest};
-use crate::data::preprocess::Preprocess;
 use crate::device::{self, Backend, Request};
 use crate::predict::Predictor;
 use crate::{Error, Result, data, report};
@@ -45,7 +44,7 @@ pub fn run(arguments: ImportArguments, ui: &mut Ui) -> Result<()> {
     let experiment = config.load()?;
     let dataset = data::open(&experiment.data, experiment.seed)?;
     let (shape, classes) = (dataset.train.shape, &dataset.train.classes);
-    let preprocess = Preprocess::from_training(&dataset.train, experiment.data.fit(shape));
+    let preprocess = dataset.preprocess.clone();
     let weights = artifact::import(&arguments.weights, &experiment.model, shape, classes.len())?;
     let source = arguments.weights.display().to_string();
     let mut manifest = Manifest::imported(experiment.model.clone(), preprocess, classes.to_vec(), &source);

@@ -18,8 +18,11 @@ const LARGEST: u64 = 1 << 20;
 /// Where a config comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A file.
+    /// A file. Its relative paths start at its folder.
     File(PathBuf),
+    /// The resolved config that a run keeps in its directory. Its paths are absolute, unless an earlier version wrote
+    /// them: those start at the working folder, and stay as they are, so that the run's config stays the same text.
+    Run(PathBuf),
     /// A config that is built into the program.
     Embedded(&'static Preset),
     /// A text, and what it is called in messages.
@@ -46,7 +49,7 @@ impl Origin {
 
     fn name(&self) -> String {
         match self {
-            Self::File(path) => path.display().to_string(),
+            Self::File(path) | Self::Run(path) => path.display().to_string(),
             Self::Embedded(preset) => format!("{} (built in)", preset.name),
             Self::Text(name, _) => name.clone(),
         }
@@ -54,9 +57,17 @@ impl Origin {
 
     fn text(&self) -> Result<String> {
         match self {
-            Self::File(path) => read(path),
+            Self::File(path) | Self::Run(path) => read(path),
             Self::Embedded(preset) => Ok(preset.text.to_owned()),
             Self::Text(_, text) => Ok(text.clone()),
+        }
+    }
+
+    /// Where the relative paths of the text start; none when they stay as they are.
+    fn base(&self) -> Option<PathBuf> {
+        match self {
+            Self::File(path) => path.parent().map(Path::to_owned),
+            Self::Run(_) | Self::Embedded(_) | Self::Text(..) => None,
         }
     }
 }
@@ -144,7 +155,7 @@ pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
             .tip("to use kiln's own config, give no file; `kiln config show` prints it"));
     }
     let mut problems = sets::apply(&mut root, sets);
-    let mut walk = Walk::default();
+    let mut walk = Walk { base: origin.base(), ..Walk::default() };
     let json = walk.table(&root, schema::experiment(), "", Place::File(1, 1));
     problems.append(&mut walk.problems);
     match serde_json::from_value::<Experiment>(json) {

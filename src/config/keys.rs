@@ -106,6 +106,7 @@ fn type_name(of: &Type) -> String {
         Type::Integer => "whole number".into(),
         Type::Float => "number".into(),
         Type::Text => "text".into(),
+        Type::Path => "path".into(),
         Type::Choice(choices) => one_of(choices),
         Type::Array(of, None) => format!("list of {}s", type_name(of)),
         Type::Array(of, Some(length)) => format!("list of {length} {}s", type_name(of)),
@@ -176,6 +177,7 @@ error. `--set train.epochs=3` changes one key from the command line, `kiln confi
 - An optional key is unset by `\"none\"`, in the file and with `--set`.
 - With `--set`, what is no TOML value is taken as text: `--set optimizer.kind=sgd`. An element of a list is reached by its number,
   from 0: `--set model.blocks[0].channels=16`.
+- A relative path in a file starts at the folder of that file, with `--set` at the working folder.
 
 This page is the output of `kiln config keys --markdown`.
 ";

@@ -19,6 +19,8 @@ pub(super) enum Type {
     Float,
     /// Any text.
     Text,
+    /// A path, which loading makes absolute.
+    Path,
     /// One of these words.
     Choice(Vec<String>),
     /// Values of one type, of a fixed number or any.
@@ -94,7 +96,10 @@ fn raw() -> Json {
 fn table(schema: &Json, definitions: &Map<String, Json>) -> Table {
     let kinds = schema["oneOf"].as_array().into_iter().flatten().map(|kind| KindOf {
         name: text(&kind["properties"]["kind"]["const"]),
-        description: sentence(&kind["description"]),
+        description: sentence(match &kind["description"] {
+            Json::Null => &resolve(kind, definitions)["description"],
+            own => own,
+        }),
         fields: fields(resolve(kind, definitions), definitions),
     });
     Table { fields: fields(schema, definitions), kinds: kinds.collect(), default_kind: String::new() }
@@ -139,6 +144,7 @@ fn type_of(property: &Json, definitions: &Map<String, Json>) -> Type {
         "boolean" => Type::Bool,
         "integer" => Type::Integer,
         "number" => Type::Float,
+        "string" if schema["format"] == "path" => Type::Path,
         "string" => Type::Text,
         "array" => {
             let length = schema["minItems"].as_u64().filter(|_| schema["minItems"] == schema["maxItems"]);
@@ -243,7 +249,7 @@ fn value(of: &Type) -> Json {
         Type::Bool => json!({ "type": "boolean" }),
         Type::Integer => json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX }),
         Type::Float => json!({ "type": "number" }),
-        Type::Text => json!({ "type": "string" }),
+        Type::Text | Type::Path => json!({ "type": "string" }),
         Type::Choice(choices) => json!({ "enum": choices }),
         Type::Array(of, None) => json!({ "type": "array", "items": value(of) }),
         Type::Array(of, Some(length)) => {
@@ -270,7 +276,8 @@ mod tests {
             panic!("data is a table");
         };
         assert!(data.field("validation", None).is_some());
-        assert!(data.field("path", data.kind("idx")).unwrap().required);
+        let path = data.field("path", data.kind("idx")).unwrap();
+        assert!(path.required && path.of == Type::Path);
     }
 
     #[test]

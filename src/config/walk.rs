@@ -1,6 +1,8 @@
 //! A config's tree against the schema: what does not fit is said and left out, what fits becomes the JSON that the types
 //! are read from. So one pass finds every problem.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Map, Value as Json};
 
 use super::schema::{Field, KindOf, Table, Type};
@@ -22,6 +24,8 @@ pub(super) struct Located {
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     pub problems: Vec<Located>,
+    /// Where relative paths that the file holds start; without it they stay as they are.
+    pub base: Option<PathBuf>,
 }
 
 /// Appends a key to a path.
@@ -147,6 +151,10 @@ impl Walk {
             (Type::Text, Value::Text(text)) => return Some(Json::String(text.clone())),
             // On the command line a text needs no quotes, whatever else it could be.
             (Type::Text, _) if matches!(node.place, Place::Set(_)) => return Some(Json::String(node.text.clone())),
+            (Type::Path, Value::Text(text)) => return self.absolute(node.place, text, path),
+            (Type::Path, _) if matches!(node.place, Place::Set(_)) => {
+                return self.absolute(node.place, &node.text, path);
+            }
             (Type::Choice(choices), Value::Text(text)) => {
                 if choices.contains(text) {
                     return Some(Json::String(text.clone()));
@@ -182,6 +190,24 @@ impl Walk {
         in_range.map(Json::from)
     }
 
+    /// The path `text` from the root. An empty one stays empty, for the checks to find.
+    fn absolute(&mut self, place: Place, text: &str, path: &str) -> Option<Json> {
+        let base = match place {
+            Place::Set(_) => Some(Path::new("")),
+            Place::File(..) => self.base.as_deref(),
+        };
+        let Some(base) = base.filter(|_| !text.is_empty()) else { return Some(text.into()) };
+        let message = match std::path::absolute(base.join(text)).map(PathBuf::into_os_string) {
+            Ok(absolute) => match absolute.into_string() {
+                Ok(absolute) => return Some(absolute.into()),
+                Err(absolute) => format!("must lie under folders whose names are UTF-8, got {}", absolute.display()),
+            },
+            Err(error) => format!("must be absolute, since the working folder is not known ({error}), got \"{text}\""),
+        };
+        self.add(place, path, message);
+        None
+    }
+
     fn array(&mut self, nodes: &[Node], of: &Type, path: &str) -> Json {
         let element = |(index, node): (usize, &Node)| {
             self.value(node, of, &format!("{path}[{index}]")).unwrap_or_else(|| placeholder(of))
@@ -197,7 +223,7 @@ fn placeholder(of: &Type) -> Json {
         Type::Bool => false.into(),
         Type::Integer => 1.into(),
         Type::Float => 0.5.into(),
-        Type::Text => "placeholder".into(),
+        Type::Text | Type::Path => "placeholder".into(),
         Type::Choice(choices) => choices.first().cloned().unwrap_or_default().into(),
         Type::Array(of, length) => (0..length.unwrap_or(0)).map(|_| placeholder(of)).collect(),
         Type::Table(table) => {
@@ -219,7 +245,7 @@ fn describe(of: &Type) -> String {
         Type::Bool => "true or false".into(),
         Type::Integer => "a whole number".into(),
         Type::Float => "a number".into(),
-        Type::Text => "a string".into(),
+        Type::Text | Type::Path => "a string".into(),
         Type::Choice(choices) => format!("one of {}", quoted(choices.iter().map(String::as_str))),
         Type::Array(of, None) => format!("a list, each of its elements {}", describe(of)),
         Type::Array(of, Some(length)) => format!("a list of {length} values, each {}", describe(of)),

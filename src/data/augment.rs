@@ -5,12 +5,13 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ImageShape, draw};
+use super::{ImageShape, random};
 use crate::check::{Check, Problems};
 use crate::seed::{Purpose, Stream};
 
 /// `[data.augment]`: the largest distortion of each kind; 0 switches a kind off. Every image of every epoch gets its own
-/// draw, uniform between minus and plus the given value.
+/// draw, uniform between minus and plus the given value. Torchvision's `RandomAffine` and `ElasticTransform` do the same,
+/// in two resamplings instead of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AugmentConfig {
@@ -146,12 +147,12 @@ impl AffineMap {
     /// The inverse of: scale, then shear, then rotate about the centre, then shift. Always six draws, so that a kind
     /// that is switched off does not change the draws of the others.
     fn draw(config: &AugmentConfig, rng: &mut impl Rng) -> Self {
-        let right = draw::symmetric(rng, config.shift_pixels);
-        let down = draw::symmetric(rng, config.shift_pixels);
-        let (sin, cos) = draw::symmetric(rng, config.rotate_degrees.to_radians()).sin_cos();
-        let scale_x = 1.0 + draw::symmetric(rng, config.scale);
-        let scale_y = 1.0 + draw::symmetric(rng, config.scale);
-        let shear = draw::symmetric(rng, config.shear_degrees).to_radians().tan();
+        let right = random::uniform_symmetric(rng, config.shift_pixels);
+        let down = random::uniform_symmetric(rng, config.shift_pixels);
+        let (sin, cos) = random::uniform_symmetric(rng, config.rotate_degrees.to_radians()).sin_cos();
+        let scale_x = 1.0 + random::uniform_symmetric(rng, config.scale);
+        let scale_y = 1.0 + random::uniform_symmetric(rng, config.scale);
+        let shear = random::uniform_symmetric(rng, config.shear_degrees).to_radians().tan();
         // forward = R(angle) * [1 shear; 0 1] * diag(scale_x, scale_y); its inverse row by row:
         let xx = (cos + shear * sin) / scale_x;
         let xy = (sin - shear * cos) / scale_x;

@@ -17,8 +17,8 @@ pub struct Batch {
     pub targets: Tensor<1, Int>,
     /// The number of images.
     pub size: usize,
-    /// This batch's share of the images of its accumulation window: the gradients of a window's batches, each times its
-    /// weight, add up to the mean over the window's images. 1 without accumulation.
+    /// This batch's fraction of the images of its accumulation window: the gradients of a window's batches, each times
+    /// its weight, add up to the mean over the window's images. 1 without accumulation.
     pub weight: f32,
     /// The epoch it belongs to, from 1.
     pub epoch: usize,
@@ -122,10 +122,10 @@ impl Batcher<SampleRef, Batch> for ImageBatcher {
 mod tests {
     use super::*;
     use crate::data::preprocess::Fit;
-    use crate::data::synthetic::{self, SyntheticConfig};
+    use crate::data::sources::{Source as _, SyntheticConfig};
 
     fn batcher() -> ImageBatcher {
-        let set = synthetic::generate(&SyntheticConfig { train: 200, ..Default::default() }, 1).unwrap().train;
+        let set = SyntheticConfig { train: 200, ..Default::default() }.open(1).unwrap().train;
         let preprocess = Preprocess::from_training(&set, Fit::Resize);
         ImageBatcher::new(set, &preprocess)
     }

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::picture;
 use super::preprocess::{Fit, Preprocess};
-use super::{ImageSet, ImageShape, draw, mnist};
+use super::sources::{MnistConfig, Source as _};
+use super::{ImageSet, ImageShape, random};
 use crate::seed::{Purpose, Stream};
 
 const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
@@ -93,7 +94,7 @@ fn photograph(picture: &RgbImage, shade: f64, noise: f64) -> RgbImage {
     let mut photo = picture.clone();
     for (x, y, pixel) in photo.enumerate_pixels_mut() {
         let light = 1.0 - shade * (f64::from(x) / width + f64::from(y) / height) / 2.0;
-        pixel.0 = pixel.0.map(|value| (f64::from(value) * light + draw::symmetric(&mut rng, noise)) as u8);
+        pixel.0 = pixel.0.map(|value| (f64::from(value) * light + random::uniform_symmetric(&mut rng, noise)) as u8);
     }
     photo
 }
@@ -198,7 +199,7 @@ fn the_aspect_is_kept() {
 
 #[test]
 fn an_image_of_mnist_stays_what_it_is() {
-    let test: ImageSet = mnist::open().unwrap().test;
+    let test: ImageSet = MnistConfig {}.open(0).unwrap().test;
     let (mut exact, mut sum, mut worst) = (0, 0.0, 1.0_f64);
     for index in 0..1000 {
         let image = test.image(index);

@@ -9,7 +9,7 @@ use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
 
 use super::batch::{Batch, ImageBatcher, SampleRef};
-use super::draw;
+use super::random;
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -60,7 +60,7 @@ impl EpochShape {
         iterations / per_pass * whole_pass + images.min(iterations % per_pass * self.batch_size)
     }
 
-    /// The share of batch `iteration` in the images of its accumulation window. The last window of an epoch ends with
+    /// Which fraction of the images of its accumulation window batch `iteration` has. The last window of an epoch ends with
     /// the epoch.
     pub fn weight_of(&self, images: usize, iteration: usize) -> f32 {
         let start = iteration - iteration % self.accumulation;
@@ -172,7 +172,7 @@ impl EpochLoader {
     fn pass_order(&self, epoch: usize, pass: usize) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.images() as u32).collect();
         if let Order::Shuffled(stream) = &self.order {
-            draw::shuffle(&mut stream.at(epoch, pass), &mut order);
+            random::shuffle(&mut stream.at(epoch, pass), &mut order);
         }
         order
     }
@@ -272,11 +272,11 @@ impl DataLoaderIterator<Batch> for Epoch<'_> {
 mod tests {
     use super::*;
     use crate::data::preprocess::{Fit, Preprocess};
-    use crate::data::synthetic::{self, SyntheticConfig};
+    use crate::data::sources::{Source as _, SyntheticConfig};
 
     fn batcher(images: usize) -> ImageBatcher {
         let config = SyntheticConfig { train: images, classes: 2, height: 4, width: 4, ..Default::default() };
-        let set = synthetic::generate(&config, 1).unwrap().train;
+        let set = config.open(1).unwrap().train;
         let preprocess = Preprocess::from_training(&set, Fit::Resize);
         ImageBatcher::new(set, &preprocess)
     }

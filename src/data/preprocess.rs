@@ -19,7 +19,8 @@ pub struct Preprocess {
     pub fit: Fit,
 }
 
-/// How a picture of any size and colour becomes one image of the network's size.
+/// How a picture of any size and colour becomes one image of the network's size. "Fit" as in Pillow's `ImageOps.fit` and
+/// CSS's `object-fit`; it has nothing to do with fitting a model to data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Fit {

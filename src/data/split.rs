@@ -1,15 +1,15 @@
-//! The cut between training and validation images: stratified by class, drawn by the seed.
+//! The split into training and validation images: stratified by class, drawn by the seed.
 
-use super::{ImageSet, draw};
+use super::{ImageSet, random};
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
-/// Takes `validation` images out of `set`; returns what is left to train on, and them. They share no image, each keeps
-/// the order of `set`, and each class gives its share, rounded so that the shares add up exactly.
+/// Holds `validation` images out of `set`; returns what is left to train on, and them, each in the order of `set`. The
+/// classes are in proportion in both, as far as whole images allow.
 ///
 /// # Errors
 /// A usage error when a class would be left without a training image.
-pub fn split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
+pub(super) fn stratified_split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
     if validation == 0 {
         return Ok((set.clone(), set.select(&[])));
     }
@@ -31,9 +31,9 @@ pub fn split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, 
     }
     let stream = Stream::new(seed, Purpose::Split);
     let mut held_out = vec![false; set.len()];
-    for (class, (members, share)) in members.iter_mut().zip(shares(&counts, validation)).enumerate() {
-        draw::shuffle(&mut stream.at(0, class), members);
-        for &index in &members[..share] {
+    for (class, (members, quota)) in members.iter_mut().zip(quotas(&counts, validation)).enumerate() {
+        random::shuffle(&mut stream.at(0, class), members);
+        for &index in &members[..quota] {
             held_out[index] = true;
         }
     }
@@ -41,24 +41,24 @@ pub fn split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, 
     Ok((set.select(&train), set.select(&validation)))
 }
 
-/// How many of `wanted` each class gives: its proportional share rounded down, and the rest one each to the largest
+/// How many of `wanted` each class gives: its proportional quota rounded down, and the rest one each to the largest
 /// remainders (Hamilton's method), where a class never gives its last image.
-fn shares(counts: &[usize], wanted: usize) -> Vec<usize> {
+fn quotas(counts: &[usize], wanted: usize) -> Vec<usize> {
     let total: usize = counts.iter().sum();
     let exact = |count: usize| count as u128 * wanted as u128;
-    let mut shares: Vec<usize> = counts.iter().map(|&count| (exact(count) / total as u128) as usize).collect();
+    let mut quotas: Vec<usize> = counts.iter().map(|&count| (exact(count) / total as u128) as usize).collect();
     let mut order: Vec<usize> = (0..counts.len()).collect();
     order.sort_by_key(|&class| std::cmp::Reverse(exact(counts[class]) % total as u128));
-    let mut missing = wanted - shares.iter().sum::<usize>();
+    let mut missing = wanted - quotas.iter().sum::<usize>();
     while missing > 0 {
         for &class in &order {
-            if missing > 0 && shares[class] + 1 < counts[class] {
-                shares[class] += 1;
+            if missing > 0 && quotas[class] + 1 < counts[class] {
+                quotas[class] += 1;
                 missing -= 1;
             }
         }
     }
-    shares
+    quotas
 }
 
 #[cfg(test)]
@@ -75,20 +75,20 @@ mod tests {
     }
 
     #[test]
-    fn shares_add_up_and_are_proportional() {
-        assert_eq!(shares(&[50, 30, 20], 10), [5, 3, 2]);
-        assert_eq!(shares(&[50, 30, 20], 11), [6, 3, 2]);
-        assert_eq!(shares(&[5, 1, 1], 3), [3, 0, 0]);
-        assert_eq!(shares(&[5, 1, 1], 4), [4, 0, 0]);
+    fn quotas_add_up_and_are_proportional() {
+        assert_eq!(quotas(&[50, 30, 20], 10), [5, 3, 2]);
+        assert_eq!(quotas(&[50, 30, 20], 11), [6, 3, 2]);
+        assert_eq!(quotas(&[5, 1, 1], 3), [3, 0, 0]);
+        assert_eq!(quotas(&[5, 1, 1], 4), [4, 0, 0]);
         for wanted in 1..=97 {
-            assert_eq!(shares(&[50, 30, 20], wanted).iter().sum::<usize>(), wanted);
+            assert_eq!(quotas(&[50, 30, 20], wanted).iter().sum::<usize>(), wanted);
         }
     }
 
     #[test]
     fn the_parts_share_no_image_and_miss_none() {
         let labels: Vec<u16> = (0..100).map(|index| u16::from(index % 4 == 0)).collect();
-        let (train, validation) = split(&set(&labels, 2), 20, 7).unwrap();
+        let (train, validation) = stratified_split(&set(&labels, 2), 20, 7).unwrap();
         assert_eq!(validation.class_counts(), [15, 5]);
         let mut all: Vec<u8> = train.pixels.iter().chain(validation.pixels.iter()).copied().collect();
         all.sort_unstable();
@@ -99,22 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_decides_the_cut() {
+    fn the_seed_decides_the_split() {
         let set = set(&[0; 100], 1);
-        let pixels = |seed| split(&set, 10, seed).unwrap().1.pixels;
+        let pixels = |seed| stratified_split(&set, 10, seed).unwrap().1.pixels;
         assert_eq!(pixels(1), pixels(1));
         assert_ne!(pixels(1), pixels(2));
     }
 
     #[test]
     fn none_held_out_keeps_every_image() {
-        let (train, validation) = split(&set(&[0, 1, 0], 2), 0, 7).unwrap();
+        let (train, validation) = stratified_split(&set(&[0, 1, 0], 2), 0, 7).unwrap();
         assert_eq!((train.len(), validation.len()), (3, 0));
     }
 
     #[test]
     fn a_class_without_training_images_is_refused() {
-        let error = split(&set(&[0, 1, 0, 1], 2), 3, 7).unwrap_err();
+        let error = stratified_split(&set(&[0, 1, 0, 1], 2), 3, 7).unwrap_err();
         insta::assert_snapshot!(error.render(), @r"
         error: `data.validation` must be at most 2, so that each of the 2 classes keeps an image to train on (4 training images in all), got 3
         tip: set `data.validation` to at most 2; 0 keeps every image for training

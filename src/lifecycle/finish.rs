@@ -90,7 +90,7 @@ pub(super) fn export(
     let device = &prepared.device.device;
     let mut manifest = Manifest::describe(artifact::Description {
         experiment: &prepared.experiment,
-        preprocess: &prepared.preprocess,
+        preprocess: &prepared.dataset.preprocess,
         classes: &prepared.dataset.train.classes,
         fingerprint: &prepared.dataset.fingerprint,
         run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

@@ -6,6 +6,7 @@ use super::stopped::{Change, StoppedRun, refuse_drift};
 use super::trainer::{Parent, Prepared, Trainer};
 use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::config::Experiment;
+use crate::config::document::Origin;
 use crate::predict::Predictor;
 use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
 use crate::{Error, Result};
@@ -73,7 +74,7 @@ impl Run {
     /// # Errors
     /// When `config.toml` is missing or not valid.
     pub fn experiment(&self) -> Result<Experiment> {
-        Experiment::open(self.dir.config())
+        Experiment::load(&Origin::Run(self.dir.config()), &[])
     }
 
     /// The metrics of every finished epoch, in order.
@@ -223,6 +224,8 @@ fn refuse_other_config(experiment: &Experiment, options: &ResumeOptions) -> Resu
 /// A warning when the same `[data]` no longer gives the images that the parent was trained on.
 fn other_data(manifest: &Manifest, of_parent: &Experiment, prepared: &Prepared) -> Option<String> {
     let (before, now) = (&manifest.provenance.data_fingerprint, &prepared.dataset.fingerprint);
-    (before != now && of_parent.data == prepared.experiment.data && of_parent.seed == prepared.experiment.seed)
+    (!prepared.dataset.has_fingerprint(before)
+        && of_parent.data == prepared.experiment.data
+        && of_parent.seed == prepared.experiment.seed)
         .then(|| format!("the data is not what the parent was trained on: its SHA-256 was {before}, now it is {now}"))
 }

@@ -115,7 +115,7 @@ impl StoppedRun {
     /// When the images are not those that the run was trained on.
     pub(super) fn refuse_other_data(&self, prepared: &Prepared) -> Result<()> {
         let (before, now) = (&self.checkpoint.state.data_fingerprint, &prepared.dataset.fingerprint);
-        if before == now {
+        if prepared.dataset.has_fingerprint(before) {
             return Ok(());
         }
         Err(Error::usage("the data is not what this run was started on")
@@ -185,7 +185,7 @@ fn config_differs(dir: &RunDir, state: &TrainingState) -> Result<bool> {
     let name = path.display().to_string();
     let of_run = parse(&state.config, "the config in the newest checkpoint")?;
     let text = file::read_text(&path)?;
-    let in_file = Experiment::load(&Origin::File(path.clone()), &[])
+    let in_file = Experiment::load(&Origin::Run(path.clone()), &[])
         .map_err(|error| error.tip(format!("delete `{name}`: it is restored from the newest checkpoint")))?;
     if in_file == of_run {
         return Ok(false);

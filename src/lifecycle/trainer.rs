@@ -7,7 +7,6 @@ use super::finish::{self, Summary};
 use super::run::Run;
 use super::stopped::StoppedRun;
 use crate::config::Experiment;
-use crate::data::preprocess::Preprocess;
 use crate::data::{self, Dataset};
 use crate::device::{self, Opened};
 use crate::eval::Evaluation;
@@ -49,7 +48,6 @@ pub(super) struct Prepared {
     pub(super) experiment: Experiment,
     pub(super) plan: Plan,
     pub(super) dataset: Dataset,
-    pub(super) preprocess: Preprocess,
     pub(super) device: Opened,
 }
 
@@ -94,8 +92,7 @@ impl Prepared {
         let device = device::open(device_name.parse()?)?;
         let dataset = data::open(&experiment.data, experiment.seed)?;
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
-        let preprocess = Preprocess::from_training(&dataset.train, experiment.data.fit(dataset.train.shape));
-        Ok(Self { experiment, plan, dataset, preprocess, device })
+        Ok(Self { experiment, plan, dataset, device })
     }
 
     /// The training of it.
@@ -104,7 +101,6 @@ impl Prepared {
             experiment: &self.experiment,
             plan: &self.plan,
             dataset: &self.dataset,
-            preprocess: &self.preprocess,
             device: self.device.device.clone(),
         }
     }
@@ -223,11 +219,6 @@ impl Trainer {
     /// The images.
     pub fn dataset(&self) -> &Dataset {
         &self.prepared.dataset
-    }
-
-    /// How pixels become the network's input.
-    pub fn preprocess(&self) -> &Preprocess {
-        &self.prepared.preprocess
     }
 
     /// What the user should know before the run begins: warnings of the plan and the data, damage that was found.

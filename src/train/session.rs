@@ -19,7 +19,6 @@ use crate::config::Experiment;
 use crate::data::Dataset;
 use crate::data::batch::ImageBatcher;
 use crate::data::loader::{EpochLoader, EpochShape};
-use crate::data::preprocess::Preprocess;
 use crate::models::{Network, Weights};
 use crate::optimizers::PlannedRate;
 use crate::plan::Plan;
@@ -40,8 +39,6 @@ pub(crate) struct Session<'a> {
     pub(crate) plan: &'a Plan,
     /// On which images.
     pub(crate) dataset: &'a Dataset,
-    /// How pixels become inputs.
-    pub(crate) preprocess: &'a Preprocess,
     /// Where to compute, without autodiff.
     pub(crate) device: Device,
 }
@@ -209,13 +206,13 @@ impl Session<'_> {
             drop_last: self.experiment.train.drop_last,
             accumulation: self.experiment.train.accumulation,
         };
-        let batcher = ImageBatcher::new(self.dataset.train.clone(), self.preprocess)
+        let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
             .augmented(&self.experiment.data.augment, self.experiment.seed);
         EpochLoader::shuffled(batcher, shape, self.experiment.seed, &self.device.clone().autodiff())
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {
-        let batcher = ImageBatcher::new(self.dataset.validation.clone(), self.preprocess);
+        let batcher = ImageBatcher::new(self.dataset.validation.clone(), &self.dataset.preprocess);
         let validation = EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?;
         // The loop puts the checkpoint's weights in before the first step.
         let learner = self.learner_of(self.classifier(self.network()?))?;

@@ -31,5 +31,6 @@ fn accepted(text: &str, sets: &[&str]) -> Experiment {
 
 mod any;
 mod files;
+mod paths;
 mod sets;
 mod values;

@@ -7,83 +7,131 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{ImageSet, ImageShape, Parts};
+use super::{LARGEST_SIDE, LARGEST_SPLIT, Source, Splits};
+use crate::check::{Check, Problems};
+use crate::data::preprocess::Fit;
+use crate::data::{DataPath, ImageSet, ImageShape};
 use crate::{Error, Result};
 
-/// The most bytes that one file may hold when unpacked: it all has to fit into memory.
-const LARGEST_FILE: u64 = 16 << 30;
+/// Any four IDX files in one folder, plain or gzip-compressed, under MNIST's file names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct IdxConfig {
+    /// The folder that holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
+    /// `t10k-labels-idx1-ubyte`, each plain or with `.gz`.
+    pub path: DataPath,
+    /// How `predict` brings a picture of any size to the images' size: `digit` for handwriting, white on black like
+    /// MNIST; `resize` for everything else.
+    #[serde(default)]
+    pub fit: FitConfig,
+}
 
-/// The largest height or width of an image in pixels.
-const LARGEST_SIDE: u64 = 512;
+/// How a picture of any size is brought to the size of the training images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FitConfig {
+    /// Resized, aspect ignored, colours kept.
+    #[default]
+    Resize,
+    /// Ink found, cropped, fitted into a box and centred, as MNIST was made.
+    Digit,
+}
 
 /// A byte of deflate-compressed data unpacks to at most 1032 bytes (RFC 1951: 258 bytes from 2 bits).
 const LARGEST_RATIO: u64 = 1032;
 
+/// Images seldom compress to less than a hundredth. A compressed file that claims to is believed up to
+/// [`LARGEST_UNPROVED`] bytes, so that a small file cannot fill the memory.
+const PLAUSIBLE_RATIO: u64 = 100;
+
+/// See [`PLAUSIBLE_RATIO`]: 1 GiB.
+const LARGEST_UNPROVED: u64 = 1 << 30;
+
 /// The four files of a set.
-pub(super) const FILES: [&str; 4] =
+const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// Reads the four files in `folder`, each plain or with `.gz`; where both are there, the plain one, with a notice.
-pub(super) fn open(folder: &Path) -> Result<Parts> {
-    let mut notices = Vec::new();
-    let [train_images, train_labels, test_images, test_labels] = {
-        let paths = FILES.map(|name| find(folder, name, &mut notices));
-        let [a, b, c, d] = paths;
-        [a?, b?, c?, d?]
-    };
-    let train = Part::read(train_images, train_labels)?;
-    let test = Part::read(test_images, test_labels)?;
-    if train.shape != test.shape {
-        return Err(Error::usage(format!(
-            "`{}`: images must be {} as in `{}`, got {}",
-            test.images.display(),
-            size(train.shape),
-            train.images.display(),
-            size(test.shape)
-        ))
-        .tip("training and test images must have the same size"));
-    }
-    let classes = count_classes(&train, &test)?;
-    let classes: Arc<[String]> = (0..classes).map(|class| class.to_string()).collect();
-    Ok(Parts { train: train.into_set(&classes)?, test: test.into_set(&classes)?, notices })
-}
-
-/// Which file of `folder` to read for `name`.
-fn find(folder: &Path, name: &str, notices: &mut Vec<String>) -> Result<PathBuf> {
-    let (plain, packed) = (folder.join(name), folder.join(format!("{name}.gz")));
-    match (plain.exists(), packed.exists()) {
-        (true, true) => {
-            notices.push(format!("`{}` is read, `{}` beside it is not", plain.display(), packed.display()));
-            Ok(plain)
-        }
-        (true, false) => Ok(plain),
-        (false, true) => Ok(packed),
-        (false, false) => Err(missing(folder, &plain)),
+impl Check for IdxConfig {
+    fn check(&self, problems: &mut Problems) {
+        self.path.check("path", problems);
     }
 }
 
-fn missing(folder: &Path, plain: &Path) -> Error {
-    let listing = match std::fs::read_dir(folder) {
-        Err(error) => {
-            return Error::usage(format!("`data.path`: cannot read the folder `{}`", folder.display()))
-                .caused_by(error)
-                .tip("`data.path` must be a folder with four IDX files under MNIST's names");
+impl Source for IdxConfig {
+    /// Reads the four files, each plain or with `.gz`; where both are there, the plain one, with a notice.
+    fn open(&self, _seed: u64) -> Result<Splits> {
+        let folder = self.path.absolute();
+        let mut notices = Vec::new();
+        let [a, b, c, d] = FILES.map(|name| self.find(&folder, name, &mut notices));
+        let (train, test) = (Part::read(a?, b?)?, Part::read(c?, d?)?);
+        if train.shape != test.shape {
+            return Err(Error::usage(format!(
+                "`{}`: images must be {} as in `{}`, got {}",
+                test.images.display(),
+                size(train.shape),
+                train.images.display(),
+                size(test.shape)
+            ))
+            .tip("training and test images must have the same size"));
         }
-        Ok(entries) => entries,
-    };
-    let mut names: Vec<_> = listing.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    let found = match names.as_slice() {
-        [] => "nothing".to_owned(),
-        names if names.len() > 6 => format!("{} and {} more", names[..6].join(", "), names.len() - 6),
-        names => names.join(", "),
-    };
-    Error::usage(format!("`{}`: no such file, nor with `.gz`", plain.display()))
-        .tip(format!("the folder must hold {}, each plain or with `.gz`; it holds {found}", FILES.join(", ")))
+        let classes = count_classes(&train, &test)?;
+        let classes: Arc<[String]> = (0..classes).map(|class| class.to_string()).collect();
+        Ok(Splits { train: train.into_set(&classes)?, test: test.into_set(&classes)?, notices })
+    }
+
+    fn fit(&self, shape: ImageShape) -> Fit {
+        match self.fit {
+            FitConfig::Digit => Fit::digit(shape),
+            FitConfig::Resize => Fit::Resize,
+        }
+    }
+
+    #[cfg(test)]
+    fn example(folder: &Path) -> Self {
+        super::tests::damaged::write_idx(folder);
+        Self { path: folder.into(), fit: FitConfig::Digit }
+    }
 }
 
-/// Images and labels that belong together.
+impl IdxConfig {
+    /// Which file of `folder` to read for `name`.
+    fn find(&self, folder: &Path, name: &str, notices: &mut Vec<String>) -> Result<PathBuf> {
+        let (plain, packed) = (folder.join(name), folder.join(format!("{name}.gz")));
+        match (plain.exists(), packed.exists()) {
+            (true, true) => {
+                notices.push(format!("`{}` is read, `{}` beside it is not", plain.display(), packed.display()));
+                Ok(plain)
+            }
+            (true, false) => Ok(plain),
+            (false, true) => Ok(packed),
+            (false, false) => Err(self.missing(folder, &plain)),
+        }
+    }
+
+    fn missing(&self, folder: &Path, plain: &Path) -> Error {
+        let listing = match std::fs::read_dir(folder) {
+            Err(error) => {
+                let layout = "`data.path` must be a folder with four IDX files under MNIST's names";
+                return self.path.unreadable(folder, error, layout);
+            }
+            Ok(entries) => entries,
+        };
+        let mut names: Vec<_> =
+            listing.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        let found = match names.as_slice() {
+            [] => "nothing".to_owned(),
+            names if names.len() > 6 => format!("{} and {} more", names[..6].join(", "), names.len() - 6),
+            names => names.join(", "),
+        };
+        Error::usage(format!("`{}`: no such file, nor with `.gz`", plain.display()))
+            .tip(format!("the folder must hold {}, each plain or with `.gz`; it holds {found}", FILES.join(", ")))
+    }
+}
+
+/// The two files of a split.
 struct Part {
     images: PathBuf,
     labels: PathBuf,
@@ -159,12 +207,13 @@ fn read_array<const D: usize>(path: &Path) -> Result<([u64; D], Vec<u8>)> {
             _ => "check that it is a file and that you may read it",
         })
     };
-    let file = File::open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
+    // Looked at before it is opened: opening a pipe would wait for its other end.
+    let metadata = std::fs::metadata(path).map_err(fail)?;
     if !metadata.is_file() {
         return Err(Error::usage(format!("`{}`: must be a file, got a folder or a device", path.display()))
             .tip("point `data.path` at the folder that holds the four files themselves"));
     }
+    let file = File::open(path).map_err(fail)?;
     let stored = metadata.len();
     let packed = path.extension().is_some_and(|extension| extension == "gz");
     let header = 4 + 4 * D as u64;
@@ -181,7 +230,17 @@ fn read_array<const D: usize>(path: &Path) -> Result<([u64; D], Vec<u8>)> {
         let found = if packed { format!("at most {found}") } else { found.to_string() };
         return Err(wrong_length(path, sizes, claimed, &found));
     }
-    let mut content = Vec::with_capacity(if packed { 0 } else { claimed as usize });
+    if packed && claimed > LARGEST_UNPROVED.max(stored.saturating_mul(PLAUSIBLE_RATIO)) {
+        return Err(Error::usage(format!(
+            "`{}`: a compressed file of {stored} bytes may unpack to at most 1 GiB or {PLAUSIBLE_RATIO} times its size, \
+             its header claims {claimed} bytes",
+            path.display()
+        ))
+        .tip("if it really holds that many, unpack it with gunzip"));
+    }
+    let mut content = Vec::new();
+    let known = if packed { 0 } else { claimed };
+    content.try_reserve_exact(known as usize).map_err(|error| fail(std::io::Error::other(error)))?;
     // One byte more than claimed: it tells trailing bytes, and makes gzip check its own sum at the end.
     reader.take(claimed + 1).read_to_end(&mut content).map_err(fail)?;
     if content.len() as u64 != claimed {
@@ -254,7 +313,7 @@ fn check_sizes<const D: usize>(path: &Path, sizes: [u64; D]) -> Result<u64> {
         return fail(format!("must hold at least 1 {what}, got 0"), "the file is empty; make it again");
     }
     for (name, side) in ["rows", "columns"].iter().zip(&sizes[1..]) {
-        if !(1..=LARGEST_SIDE).contains(side) {
+        if !(1..=LARGEST_SIDE as u64).contains(side) {
             return fail(
                 format!("images must have 1 to {LARGEST_SIDE} {name}, got {side}"),
                 "the header is damaged, or the images must be made smaller",
@@ -263,9 +322,9 @@ fn check_sizes<const D: usize>(path: &Path, sizes: [u64; D]) -> Result<u64> {
     }
     // At most 2^32 images of 2^18 pixels: no overflow.
     let claimed = sizes.iter().product::<u64>();
-    if claimed > LARGEST_FILE {
+    if claimed > LARGEST_SPLIT {
         return fail(
-            format!("may hold at most {LARGEST_FILE} bytes, its header claims {claimed}"),
+            format!("may hold at most {LARGEST_SPLIT} bytes, its header claims {claimed}"),
             "the header is damaged, or the set is too large for kiln, which keeps it in memory",
         );
     }

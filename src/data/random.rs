@@ -1,19 +1,20 @@
-//! Draws whose values are part of kiln's contract: written out here, since the sampling methods of the `rand` crate may
-//! change their values between releases, and then a seed would mean something else.
+//! Random numbers and orders whose values are part of kiln's contract: written out here, since the distributions of the
+//! `rand` crate may change their values between releases, and then a seed would mean something else.
 
 use rand::Rng;
 
-/// A number in `0..1`, on a grid of 2^-53.
-pub fn unit(rng: &mut impl Rng) -> f64 {
+/// A number from the uniform distribution over `0..1`, on a grid of 2^-53.
+pub fn uniform(rng: &mut impl Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// A number between `-limit` and `limit`.
-pub fn symmetric(rng: &mut impl Rng, limit: f64) -> f64 {
-    limit * (2.0 * unit(rng) - 1.0)
+/// A number from the uniform distribution over `-limit..limit`.
+pub fn uniform_symmetric(rng: &mut impl Rng, limit: f64) -> f64 {
+    limit * (2.0 * uniform(rng) - 1.0)
 }
 
-/// A whole number in `0..count` (Lemire, 2019, without the rejection step: the bias is below `count` / 2^64).
+/// A whole number from the uniform distribution over `0..count` (Lemire, 2019, without the rejection step: the bias is
+/// below `count` / 2^64).
 pub fn below(rng: &mut impl Rng, count: usize) -> usize {
     ((u128::from(rng.next_u64()) * count as u128) >> 64) as usize
 }
@@ -36,7 +37,7 @@ mod tests {
         let mut items: Vec<u8> = (0..10).collect();
         shuffle(&mut rng, &mut items);
         insta::assert_compact_debug_snapshot!(items, @"[6, 2, 8, 7, 9, 1, 3, 4, 5, 0]");
-        insta::assert_compact_debug_snapshot!((below(&mut rng, 1000), unit(&mut rng), symmetric(&mut rng, 2.0)), @"(415, 0.3878674247145948, 1.1917978939325358)");
+        insta::assert_compact_debug_snapshot!((below(&mut rng, 1000), uniform(&mut rng), uniform_symmetric(&mut rng, 2.0)), @"(415, 0.3878674247145948, 1.1917978939325358)");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Broken data folders: each must end in a usage error that names the file, what was found and what is allowed.
+//! Damaged data folders: each must end in a usage error that names the file, what was found and what is allowed.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,8 +7,8 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::{DataConfig, Dataset, ImageShape};
-use crate::Result;
+use crate::data::{DataConfig, Dataset, ImageShape};
+use crate::{Result, data};
 
 /// A way to break a folder.
 type Damage = (&'static str, fn(&Path));
@@ -26,7 +26,7 @@ fn labels(labels: &[u8]) -> Vec<u8> {
     [header(0x801, &[labels.len() as u32]), labels.to_vec()].concat()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -36,8 +36,9 @@ const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
 const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
 const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
 const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
+const FILES: [&str; 4] = [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS];
 
-fn write_idx(folder: &Path) {
+pub(in super::super) fn write_idx(folder: &Path) {
     write(folder, TRAIN_IMAGES, &images(6, 4, 5));
     write(folder, TRAIN_LABELS, &labels(&[0, 1, 2, 0, 1, 2]));
     write(folder, TEST_IMAGES, &images(3, 4, 5));
@@ -62,7 +63,7 @@ fn cut(folder: &Path, name: &str, length: usize) {
 fn open(kind: &str, folder: &Path) -> Result<Dataset> {
     let path = toml::Value::from(folder.to_str().unwrap());
     let config: DataConfig = toml::from_str(&format!("kind = \"{kind}\"\npath = {path}\nvalidation = 0")).unwrap();
-    super::open(&config, 1)
+    data::open(&config, 1)
 }
 
 /// Breaks a good folder in each way; returns what is said, with the folder's path left out.
@@ -96,7 +97,7 @@ fn a_good_idx_folder_opens_plain_or_packed() {
     assert_eq!(both.notices.len(), 1);
     assert!(both.notices[0].contains("train-images-idx3-ubyte.gz` beside it is not"), "{}", both.notices[0]);
 
-    for name in super::idx::FILES {
+    for name in FILES {
         let bytes = fs::read(folder.path().join(name)).unwrap();
         pack(folder.path(), name, &gzip(&bytes));
     }
@@ -107,9 +108,7 @@ fn a_good_idx_folder_opens_plain_or_packed() {
 fn every_broken_idx_folder_is_refused_with_file_found_and_allowed() {
     let damages: &[Damage] = &[
         ("no folder", |folder| fs::remove_dir_all(folder).unwrap()),
-        ("empty folder", |folder| {
-            super::idx::FILES.iter().for_each(|name| fs::remove_file(folder.join(name)).unwrap())
-        }),
+        ("empty folder", |folder| FILES.iter().for_each(|name| fs::remove_file(folder.join(name)).unwrap())),
         ("one file missing", |folder| fs::remove_file(folder.join(TEST_LABELS)).unwrap()),
         ("a folder for a file", |folder| {
             fs::remove_file(folder.join(TRAIN_LABELS)).unwrap();
@@ -158,6 +157,7 @@ fn every_broken_idx_folder_is_refused_with_file_found_and_allowed() {
     error: `data.path`: cannot read the folder `DATA`
     caused by: No such file or directory (os error 2)
     tip: `data.path` must be a folder with four IDX files under MNIST's names
+    tip: a relative `data.path` starts at the folder of the config file that it is written in; with --set, at the working folder
 
     # empty folder
     error: `DATA/train-images-idx3-ubyte`: no such file, nor with `.gz`
@@ -354,6 +354,7 @@ fn every_broken_folder_of_pictures_is_refused_with_file_found_and_allowed() {
     error: `data.path`: cannot read the folder `DATA/train`
     caused by: No such file or directory (os error 2)
     tip: the folder must hold `train` and `test`, each with one folder of pictures per class
+    tip: a relative `data.path` starts at the folder of the config file that it is written in; with --set, at the working folder
 
     # no test part
     error: `data.path`: cannot read the folder `DATA/test`

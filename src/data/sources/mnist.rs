@@ -10,16 +10,25 @@ use burn_dataset::Dataset;
 use burn_dataset::vision::{MnistDataset, MnistItem};
 use flate2::read::GzDecoder;
 use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ImageSet, ImageShape, Parts};
+use super::{Source, Splits};
+use crate::check::{Check, Problems};
+use crate::data::preprocess::Fit;
+use crate::data::{ImageSet, ImageShape};
 use crate::{Error, Result, hex};
+
+/// The 70,000 handwritten digits of MNIST, embedded in the program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MnistConfig {}
 
 const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
 
 /// One of the four files: where `burn_dataset` wants it, and what must be in it.
 struct Embedded {
-    part: &'static str,
+    split: &'static str,
     name: &'static str,
     packed: &'static [u8],
     /// Bytes when unpacked.
@@ -30,56 +39,71 @@ struct Embedded {
 
 const FILES: [Embedded; 4] = [
     Embedded {
-        part: "train",
+        split: "train",
         name: "train-images-idx3-ubyte",
-        packed: include_bytes!("../../data/mnist/train-images-idx3-ubyte.gz"),
+        packed: include_bytes!("../../../data/mnist/train-images-idx3-ubyte.gz"),
         size: 16 + 60_000 * 784,
         sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     },
     Embedded {
-        part: "train",
+        split: "train",
         name: "train-labels-idx1-ubyte",
-        packed: include_bytes!("../../data/mnist/train-labels-idx1-ubyte.gz"),
+        packed: include_bytes!("../../../data/mnist/train-labels-idx1-ubyte.gz"),
         size: 8 + 60_000,
         sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     },
     Embedded {
-        part: "test",
+        split: "test",
         name: "t10k-images-idx3-ubyte",
-        packed: include_bytes!("../../data/mnist/t10k-images-idx3-ubyte.gz"),
+        packed: include_bytes!("../../../data/mnist/t10k-images-idx3-ubyte.gz"),
         size: 16 + 10_000 * 784,
         sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     },
     Embedded {
-        part: "test",
+        split: "test",
         name: "t10k-labels-idx1-ubyte",
-        packed: include_bytes!("../../data/mnist/t10k-labels-idx1-ubyte.gz"),
+        packed: include_bytes!("../../../data/mnist/t10k-labels-idx1-ubyte.gz"),
         size: 8 + 10_000,
         sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     },
 ];
 
-/// All of MNIST.
-pub(super) fn open() -> Result<Parts> {
-    // The folder that `burn_dataset` will use: it asks the same function.
-    let cache = dirs::cache_dir().ok_or_else(|| {
-        Error::usage("MNIST is unpacked into the user's cache folder, and there is none")
-            .tip("set HOME or XDG_CACHE_HOME to a folder that can be written")
-    })?;
-    let folder = cache.join("burn-dataset").join("mnist");
-    let notices = prepare(&folder)?;
-    let read = || rayon::join(|| read_part(&MnistDataset::train()), || read_part(&MnistDataset::test()));
-    // `burn_dataset` panics when a file goes away between the check and its reading.
-    let (train, test) = catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
-        Error::failed(format!("MNIST in `{}` changed while it was read", folder.display())).tip("run the command again")
-    })?;
-    Ok(Parts { train: train?, test: test?, notices })
+impl Check for MnistConfig {
+    fn check(&self, _: &mut Problems) {}
+}
+
+impl Source for MnistConfig {
+    fn open(&self, _seed: u64) -> Result<Splits> {
+        // The folder that `burn_dataset` will use: it asks the same function.
+        let cache = dirs::cache_dir().ok_or_else(|| {
+            Error::usage("MNIST is unpacked into the user's cache folder, and there is none")
+                .tip("set HOME or XDG_CACHE_HOME to a folder that can be written")
+        })?;
+        let folder = cache.join("burn-dataset").join("mnist");
+        let notices = prepare(&folder)?;
+        let read = || rayon::join(|| read_split(&MnistDataset::train()), || read_split(&MnistDataset::test()));
+        // `burn_dataset` panics when a file goes away between the check and its reading.
+        let (train, test) = catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
+            Error::failed(format!("MNIST in `{}` changed while it was read", folder.display()))
+                .tip("run the command again")
+        })?;
+        Ok(Splits { train: train?, test: test?, notices })
+    }
+
+    fn fit(&self, shape: ImageShape) -> Fit {
+        Fit::digit(shape)
+    }
+
+    #[cfg(test)]
+    fn example(_: &Path) -> Self {
+        Self {}
+    }
 }
 
 /// Puts every file that is missing or wrong into `folder`; says which ones were wrong.
 fn prepare(folder: &Path) -> Result<Vec<String>> {
     let notices: Vec<Option<String>> =
-        FILES.par_iter().map(|file| prepare_file(file, &folder.join(file.part))).collect::<Result<_>>()?;
+        FILES.par_iter().map(|file| prepare_file(file, &folder.join(file.split))).collect::<Result<_>>()?;
     Ok(notices.into_iter().flatten().collect())
 }
 
@@ -153,7 +177,7 @@ fn write_atomically(bytes: &[u8], folder: &Path, path: &PathBuf) -> std::io::Res
     Ok(())
 }
 
-fn read_part(dataset: &MnistDataset) -> Result<ImageSet> {
+fn read_split(dataset: &MnistDataset) -> Result<ImageSet> {
     let unreadable = |error| Error::failed("MNIST cannot be read through burn-dataset").caused_by(error);
     let mut pixels = vec![0; dataset.len() * SHAPE.len()];
     let labels = pixels
@@ -181,7 +205,7 @@ mod tests {
         assert!(prepare(folder.path()).unwrap().is_empty(), "a missing file is nothing to report");
         assert!(prepare(folder.path()).unwrap().is_empty(), "right files are left alone");
 
-        let [truncated, flipped] = [&FILES[3], &FILES[1]].map(|file| folder.path().join(file.part).join(file.name));
+        let [truncated, flipped] = [&FILES[3], &FILES[1]].map(|file| folder.path().join(file.split).join(file.name));
         std::fs::write(&truncated, b"<html>").unwrap();
         let mut bytes = std::fs::read(&flipped).unwrap();
         bytes[100] ^= 1;
@@ -193,7 +217,7 @@ mod tests {
         assert!(
             FILES
                 .iter()
-                .all(|file| { matches!(inspect(file, &folder.path().join(file.part).join(file.name)), State::Right) })
+                .all(|file| { matches!(inspect(file, &folder.path().join(file.split).join(file.name)), State::Right) })
         );
     }
 
@@ -204,8 +228,8 @@ mod tests {
             let open = || {
                 let labels = [&FILES[1], &FILES[3]];
                 for file in labels {
-                    prepare_file(file, &folder.path().join(file.part)).unwrap();
-                    let path = folder.path().join(file.part).join(file.name);
+                    prepare_file(file, &folder.path().join(file.split)).unwrap();
+                    let path = folder.path().join(file.split).join(file.name);
                     assert!(matches!(inspect(file, &path), State::Right));
                 }
             };

@@ -1,0 +1,165 @@
+//! Where images come from. A data set of a new kind is one new file here and one line in the list below; the tests that
+//! walk the list then cover it.
+//!
+//! A source reads and checks; it knows nothing of validation or batches.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::preprocess::Fit;
+use super::{ImageSet, ImageShape};
+use crate::check::{Check, Problems};
+use crate::{Error, Result};
+
+/// The largest height or width of an image in pixels: these are networks for small images.
+const LARGEST_SIDE: usize = 512;
+
+/// The smallest height or width of an image in pixels.
+const SMALLEST_SIDE: usize = 4;
+
+/// The most bytes of pixels in one split, 16 GiB: it all has to fit into memory.
+const LARGEST_SPLIT: u64 = 16 << 30;
+
+/// What a source delivers: its training and its test images, of one size and with the same classes.
+pub(crate) struct Splits {
+    /// The images to train on, before validation is held out.
+    pub train: ImageSet,
+    /// The images to test on.
+    pub test: ImageSet,
+    /// Things the user must know.
+    pub notices: Vec<String>,
+}
+
+/// A kind of data set. Implemented by its config: the keys that `[data]` has under its `kind`, with their limits as
+/// [`Check`].
+pub(crate) trait Source: Check {
+    /// Reads all of it, and checks all that it reads.
+    ///
+    /// # Errors
+    /// A usage error when the files are missing, damaged or contradict each other.
+    fn open(&self, seed: u64) -> Result<Splits>;
+
+    /// How a picture of any size is brought to the size of this source's images.
+    fn fit(&self, _shape: ImageShape) -> Fit {
+        Fit::Resize
+    }
+
+    /// A small data set of this kind for the tests; its files, if it has any, are written into `folder`, which exists.
+    #[cfg(test)]
+    fn example(folder: &std::path::Path) -> Self
+    where
+        Self: Sized;
+}
+
+/// Declares the sources. Each line `module: Variant(Config),` stands for a file `module.rs` with a type `Config` that
+/// implements [`Source`]. The variant's name in snake case, which must be the module's, is the `data.kind`; the
+/// documentation of `Config` says what it is, and `kiln config keys` shows it.
+macro_rules! sources {
+    ($($module:ident: $variant:ident($config:ident),)+) => {
+        $(mod $module;)+
+        $(pub use $module::$config;)+
+
+        /// `data.kind` and the keys that belong to it.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(tag = "kind", rename_all = "snake_case")]
+        #[allow(missing_docs, reason = "the configuration of a kind says what it is")]
+        pub enum SourceConfig {
+            $($variant($config),)+
+        }
+
+        impl SourceConfig {
+            /// The value of `data.kind`.
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => stringify!($module),)+
+                }
+            }
+
+            /// The names of all kinds.
+            #[cfg(test)]
+            pub(crate) const KINDS: &[&str] = &[$(stringify!($module),)+];
+
+            fn as_source(&self) -> &dyn Source {
+                match self {
+                    $(Self::$variant(config) => config,)+
+                }
+            }
+
+            /// One small data set of every kind, with its files in the folder of that name in `folder`.
+            #[cfg(test)]
+            fn examples(folder: &std::path::Path) -> Vec<Self> {
+                vec![$({
+                    let folder = folder.join(stringify!($module));
+                    std::fs::create_dir_all(&folder).unwrap();
+                    Self::$variant($config::example(&folder))
+                }),+]
+            }
+        }
+    };
+}
+
+sources! {
+    mnist: Mnist(MnistConfig),
+    idx: Idx(IdxConfig),
+    folder: Folder(FolderConfig),
+    synthetic: Synthetic(SyntheticConfig),
+}
+
+impl SourceConfig {
+    /// See [`Source::open`]; what is needed of every data set is checked here.
+    pub(super) fn open(&self, seed: u64) -> Result<Splits> {
+        let splits = self.as_source().open(seed)?;
+        let Splits { train, test, .. } = &splits;
+        if let Some(class) = train.class_counts().iter().position(|count| *count == 0) {
+            return Err(Error::usage(format!("class `{}` has no training image", train.classes[class]))
+                .tip("every class needs at least one training image"));
+        }
+        if test.is_empty() {
+            return Err(Error::usage("there is no test image").tip("a model is measured on at least one test image"));
+        }
+        Ok(splits)
+    }
+
+    /// See [`Source::fit`].
+    pub(super) fn fit(&self, shape: ImageShape) -> Fit {
+        self.as_source().fit(shape)
+    }
+}
+
+impl Check for SourceConfig {
+    fn check(&self, problems: &mut Problems) {
+        self.as_source().check(problems);
+    }
+}
+
+/// Adds what is wrong with the keys `channels`, `height` and `width`.
+fn check_shape(shape: ImageShape, problems: &mut Problems) {
+    let ImageShape { channels, height, width } = shape;
+    problems
+        .require([1, 3].contains(&channels), "channels", || format!("must be 1 (grey) or 3 (colour), got {channels}"));
+    for (key, side) in [("height", height), ("width", width)] {
+        problems.require((SMALLEST_SIDE..=LARGEST_SIDE).contains(&side), key, || {
+            format!("must be {SMALLEST_SIDE} to {LARGEST_SIDE}, got {side}")
+        });
+    }
+}
+
+/// Zeroed memory for the pixels of `images` images of `shape`.
+///
+/// # Errors
+/// A usage error when there is not enough of it.
+fn allocate(images: usize, shape: ImageShape) -> Result<Vec<u8>> {
+    let refuse = |why: String| {
+        Error::usage(format!("{images} images of {shape} are too many: {why}"))
+            .tip("use fewer images, or smaller ones: kiln keeps all of them in memory")
+    };
+    let size = images.checked_mul(shape.len()).filter(|size| *size as u64 <= LARGEST_SPLIT);
+    let size = size.ok_or_else(|| refuse(format!("at most {LARGEST_SPLIT} bytes are allowed")))?;
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(size).map_err(|_| refuse(format!("there is no memory for {size} bytes")))?;
+    pixels.resize(size, 0);
+    Ok(pixels)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! Small made-up images: seeded, quick, learnable. For tests and benchmarks.
+
+use rand::Rng;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Source, Splits, allocate, check_shape};
+use crate::Result;
+use crate::check::{Check, Problems};
+use crate::data::{ImageSet, ImageShape, random};
+use crate::seed::{Purpose, Stream};
+
+/// Small made-up images, the same for the same seed: for tests and benchmarks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SyntheticConfig {
+    /// Training images, before validation is taken out.
+    pub train: usize,
+    /// Test images.
+    pub test: usize,
+    /// Classes, 2 to 100.
+    pub classes: usize,
+    /// Colour channels.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Strength of the pixel noise, 0 to 1: 0 makes the task trivial.
+    pub noise: f64,
+}
+
+impl Default for SyntheticConfig {
+    fn default() -> Self {
+        Self { train: 1000, test: 200, classes: 10, channels: 1, height: 12, width: 12, noise: 0.2 }
+    }
+}
+
+/// Points along each side of the coarse grid that a class's pattern is interpolated from.
+const GRID: usize = 5;
+
+/// The pixels by which an image may be shifted along each axis.
+const SHIFT: usize = 1;
+
+impl SyntheticConfig {
+    fn shape(&self) -> ImageShape {
+        ImageShape { channels: self.channels, height: self.height, width: self.width }
+    }
+}
+
+impl Check for SyntheticConfig {
+    fn check(&self, problems: &mut Problems) {
+        const MOST_IMAGES: usize = 1_000_000;
+        let Self { train, test, classes, noise, .. } = *self;
+        problems.require((2..=100).contains(&classes), "classes", || format!("must be 2 to 100, got {classes}"));
+        problems.require((classes..=MOST_IMAGES).contains(&train), "train", || {
+            format!("must be {classes} (one image per class) to {MOST_IMAGES}, got {train}")
+        });
+        problems
+            .require((1..=MOST_IMAGES).contains(&test), "test", || format!("must be 1 to {MOST_IMAGES}, got {test}"));
+        check_shape(self.shape(), problems);
+        problems.require((0.0..=1.0).contains(&noise), "noise", || format!("must be 0 to 1, got {noise}"));
+    }
+}
+
+impl Source for SyntheticConfig {
+    /// Each class is a smooth random pattern; each image is its class's pattern, shifted by up to a pixel, with noise.
+    /// Only sums and products of numbers are used, so the bytes are the same on every machine.
+    fn open(&self, seed: u64) -> Result<Splits> {
+        let shape = self.shape();
+        let stream = Stream::new(seed, Purpose::Synthetic);
+        let patterns: Vec<_> = (0..self.classes).map(|class| Pattern::draw(shape, &mut stream.at(0, class))).collect();
+        let classes: std::sync::Arc<[String]> = (0..self.classes).map(|class| class.to_string()).collect();
+        let split = |epoch: usize, count: usize| {
+            let mut pixels = allocate(count, shape)?;
+            pixels.par_chunks_exact_mut(shape.len()).enumerate().for_each(|(index, image)| {
+                patterns[index % patterns.len()].image(self.noise, &mut stream.at(epoch, index), image);
+            });
+            let labels = (0..count).map(|index| (index % self.classes) as u16).collect();
+            ImageSet::new(shape, pixels, labels, classes.clone())
+        };
+        Ok(Splits { train: split(1, self.train)?, test: split(2, self.test)?, notices: Vec::new() })
+    }
+
+    #[cfg(test)]
+    fn example(_: &std::path::Path) -> Self {
+        Self { train: 40, test: 10, ..Self::default() }
+    }
+}
+
+/// The pattern of one class, with a margin of [`SHIFT`] pixels on every side.
+struct Pattern {
+    shape: ImageShape,
+    /// `[c, h + 2 SHIFT, w + 2 SHIFT]`, 0 to 255.
+    values: Vec<f64>,
+}
+
+impl Pattern {
+    fn draw(shape: ImageShape, rng: &mut impl Rng) -> Self {
+        let (height, width) = (shape.height + 2 * SHIFT, shape.width + 2 * SHIFT);
+        let mut values = Vec::with_capacity(shape.channels * height * width);
+        for _ in 0..shape.channels {
+            let grid: [[f64; GRID]; GRID] =
+                std::array::from_fn(|_| std::array::from_fn(|_| 255.0 * random::below(rng, 2) as f64));
+            for row in 0..height {
+                for column in 0..width {
+                    values.push(interpolate(&grid, row as f64 / height as f64, column as f64 / width as f64));
+                }
+            }
+        }
+        Self { shape, values }
+    }
+
+    fn image(&self, noise: f64, rng: &mut impl Rng, out: &mut [u8]) {
+        let ImageShape { height, width, .. } = self.shape;
+        let (down, right) = (random::below(rng, 2 * SHIFT + 1), random::below(rng, 2 * SHIFT + 1));
+        let stride = width + 2 * SHIFT;
+        for (index, pixel) in out.iter_mut().enumerate() {
+            let (channel, row, column) = (index / (height * width), index / width % height, index % width);
+            let value = self.values[(channel * (height + 2 * SHIFT) + row + down) * stride + column + right];
+            // The sum of two uniform draws: a triangle, which is close enough to a bell.
+            let disturbance =
+                random::uniform_symmetric(rng, 255.0 * noise) + random::uniform_symmetric(rng, 255.0 * noise);
+            *pixel = (value + disturbance + 0.5).clamp(0.0, 255.0) as u8;
+        }
+    }
+}
+
+/// The bilinear value of `grid` at `y` and `x`, both in `0..1` over the whole grid.
+fn interpolate(grid: &[[f64; GRID]; GRID], y: f64, x: f64) -> f64 {
+    let (y, x) = (y * (GRID - 1) as f64, x * (GRID - 1) as f64);
+    let (row, column) = (y as usize, x as usize);
+    let (down, right) = (y - row as f64, x - column as f64);
+    let along = |row: usize| grid[row][column] * (1.0 - right) + grid[row][column + 1] * right;
+    along(row) * (1.0 - down) + along(row + 1) * down
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_bytes_on_every_machine() {
+        let config = SyntheticConfig { train: 20, test: 5, ..Default::default() };
+        let splits = config.open(1).unwrap();
+        let fingerprint = crate::data::image_set::fingerprint(&splits.train, &splits.test);
+        insta::assert_snapshot!(fingerprint.named, @"f2cf9ef46ab04169c9c1a6dca4f04aaed59c50a85244ac1cc0866340cd788e74");
+        assert_ne!(splits.train.pixels, config.open(2).unwrap().train.pixels);
+        assert_eq!(splits.train.class_counts(), [2; 10]);
+    }
+
+    #[test]
+    fn more_images_than_memory_could_hold_are_refused() {
+        let config =
+            SyntheticConfig { train: 1_000_000, channels: 3, height: 512, width: 512, ..SyntheticConfig::default() };
+        let error = config.open(1).err().unwrap();
+        insta::assert_snapshot!(error.render(), @r"
+        error: 1000000 images of 3x512x512 are too many: at most 17179869184 bytes are allowed
+        tip: use fewer images, or smaller ones: kiln keeps all of them in memory
+        ");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    /// Nearest class mean: the simplest classifier there is.
+    #[test]
+    fn the_classes_can_be_learnt() {
+        let splits = SyntheticConfig::default().open(3).unwrap();
+        let size = splits.train.shape.len();
+        let mut means = vec![vec![0.0; size]; 10];
+        for index in 0..splits.train.len() {
+            for (mean, pixel) in means[splits.train.label(index)].iter_mut().zip(splits.train.image(index)) {
+                *mean += f64::from(*pixel) / 100.0;
+            }
+        }
+        let distance = |mean: &[f64], image: &[u8]| -> f64 {
+            mean.iter().zip(image).map(|(mean, pixel)| (mean - f64::from(*pixel)).powi(2)).sum()
+        };
+        let right = (0..splits.test.len()).filter(|&index| {
+            let distances: Vec<f64> = means.iter().map(|mean| distance(mean, splits.test.image(index))).collect();
+            let nearest = (0..10).min_by(|a, b| distances[*a].total_cmp(&distances[*b]));
+            nearest == Some(splits.test.label(index))
+        });
+        assert!(right.count() > 190);
+    }
+}

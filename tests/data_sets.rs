@@ -1,0 +1,135 @@
+//! Data sets in files: found from every folder, and refused before they fill the memory.
+
+use std::fs;
+use std::path::Path;
+
+use crate::fixture::Folder;
+
+const CONFIG: &str = r#"
+name = "tiny"
+
+[data]
+kind = "idx"
+path = "../sets/tiny"
+validation = 8
+
+[model]
+kind = "linear"
+
+[train]
+epochs = 2
+batch_size = 8
+
+[schedule]
+kind = "constant"
+"#;
+
+fn header(magic: u32, sizes: &[u32]) -> Vec<u8> {
+    std::iter::once(&magic).chain(sizes).flat_map(|number| number.to_be_bytes()).collect()
+}
+
+/// An IDX set of two classes, dark and bright.
+fn write_set(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for (split, count) in [("train", 40), ("t10k", 8)] {
+        let labels: Vec<u8> = (0..count).map(|index| index as u8 % 2).collect();
+        let pixels: Vec<u8> = labels.iter().flat_map(|label| [40 + 150 * label; 36]).collect();
+        fs::write(folder.join(format!("{split}-images-idx3-ubyte")), [header(0x803, &[count, 6, 6]), pixels].concat())
+            .unwrap();
+        fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), [header(0x801, &[count]), labels].concat())
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_run_finds_its_data_from_every_folder() {
+    let folder = Folder::new();
+    write_set(&folder.path().join("sets/tiny"));
+    folder.write("configs/tiny.toml", CONFIG);
+    fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    // From the folder of the config's parent: the path is the config file's.
+    folder.json(&["train", "configs/tiny.toml", "--device", "flex"]);
+    let stored = folder.read("runs/tiny-0001/config.toml");
+    let path = stored.lines().find_map(|line| line.strip_prefix("path = ")).unwrap();
+    let path = path.trim_matches(['"', '\'']);
+    assert!(Path::new(path).is_absolute(), "{path}");
+
+    let extended = folder.kiln_in("elsewhere", &["extend", "../runs/tiny-0001", "--epochs", "3"]);
+    assert_eq!(extended.code, 0, "{}", extended.stderr);
+    assert_eq!(folder.metrics("runs/tiny-0001").len(), 3);
+    let measured = folder.kiln_in("elsewhere", &["eval", "../runs/tiny-0001"]);
+    assert_eq!(measured.code, 0, "{}", measured.stderr);
+    let forked = folder.kiln_in("elsewhere", &["fork", "../runs/tiny-0001", "--set", "train.epochs=1"]);
+    assert_eq!(forked.code, 0, "{}", forked.stderr);
+
+    // On the command line, a path is as the shell completes it.
+    let set = "data.path=sets/tiny";
+    folder.json(&["plan", "configs/tiny.toml", "--set", set]);
+    let refused = folder.kiln_in("elsewhere", &["plan", "../configs/tiny.toml", "--set", set]);
+    assert_eq!(refused.code, 2);
+    let tried = folder.path().join("elsewhere").join("sets/tiny");
+    let told = refused.stderr.contains(&format!("cannot read the folder `{}`", fs_path(&tried)));
+    assert!(told, "{}", refused.stderr);
+}
+
+/// As the program sees it: a temporary folder may be reached through a link.
+fn fs_path(path: &Path) -> String {
+    let parent = path.ancestors().find(|path| path.exists()).unwrap();
+    parent.canonicalize().unwrap().join(path.strip_prefix(parent).unwrap()).display().to_string()
+}
+
+/// Each set claims more than it should be believed; 3 GB of address space are not enough to believe it.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_promise_more_than_memory_holds_are_refused_in_bounded_memory() {
+    use std::io::Write as _;
+
+    let write_gz = |path: &Path, head: &[u8], zeros: usize| {
+        let file = fs::File::create(path).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        encoder.write_all(head).unwrap();
+        let block = vec![0; 1 << 20];
+        for _ in 0..zeros >> 20 {
+            encoder.write_all(&block).unwrap();
+        }
+        encoder.finish().unwrap();
+    };
+    type Bomb<'a> = (&'a str, Box<dyn Fn(&Path)>, &'a str);
+    let bombs: [Bomb; 3] = [
+        (
+            "a header that promises 2^32 images",
+            Box::new(|folder| {
+                fs::write(folder.join("train-images-idx3-ubyte"), header(0x803, &[u32::MAX, 2, 2])).unwrap();
+            }),
+            "must hold 17179869180 bytes after its header, which says 4294967295 x 2 x 2, got 0",
+        ),
+        (
+            "a bomb that is what its header says",
+            Box::new(move |folder| {
+                fs::remove_file(folder.join("train-images-idx3-ubyte")).unwrap();
+                // 4 GiB of black images in 20 MB or so.
+                let head = header(0x803, &[16_384, 512, 512]);
+                write_gz(&folder.join("train-images-idx3-ubyte.gz"), &head, 4 << 30);
+            }),
+            "may unpack to at most 1 GiB or 100 times its size, its header claims 4294967296 bytes",
+        ),
+        (
+            "a bomb behind a small set",
+            Box::new(move |folder| {
+                let bytes = fs::read(folder.join("train-images-idx3-ubyte")).unwrap();
+                fs::remove_file(folder.join("train-images-idx3-ubyte")).unwrap();
+                write_gz(&folder.join("train-images-idx3-ubyte.gz"), &bytes, 1 << 30);
+            }),
+            "must hold 1440 bytes after its header, which says 40 x 6 x 6, got more than 1440",
+        ),
+    ];
+    for (name, damage, message) in bombs {
+        let folder = Folder::new();
+        write_set(&folder.path().join("set"));
+        damage(&folder.path().join("set"));
+        let sets = ["data.kind=idx", "data.path=set", "data.validation=8"];
+        let ran = folder.kiln_limited(3_000_000, &["plan", "--set", sets[0], "--set", sets[1], "--set", sets[2]]);
+        assert_eq!(ran.code, 2, "{name}: {}", ran.stderr);
+        assert!(ran.stderr.contains(message), "{name}: {}", ran.stderr);
+    }
+}
