@@ -94,7 +94,10 @@ fn raw() -> Json {
 fn table(schema: &Json, definitions: &Map<String, Json>) -> Table {
     let kinds = schema["oneOf"].as_array().into_iter().flatten().map(|kind| KindOf {
         name: text(&kind["properties"]["kind"]["const"]),
-        description: sentence(&kind["description"]),
+        description: sentence(match &kind["description"] {
+            Json::Null => &resolve(kind, definitions)["description"],
+            own => own,
+        }),
         fields: fields(resolve(kind, definitions), definitions),
     });
     Table { fields: fields(schema, definitions), kinds: kinds.collect(), default_kind: String::new() }
