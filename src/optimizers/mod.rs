@@ -46,7 +46,7 @@ pub struct UpdateRule {
     takes: fn(Role) -> bool,
     /// Its learning rate, as a ratio of the optimizer's.
     pub rate_ratio: f64,
-    /// Numbers that it keeps per parameter.
+    /// Numbers that it remembers per parameter.
     pub state: usize,
 }
 

@@ -42,7 +42,7 @@ impl OptimizerKind for SgdConfig {
     }
 
     fn rules(&self) -> Vec<UpdateRule> {
-        vec![UpdateRule::for_all("SGD", 1)]
+        vec![UpdateRule::for_all("SGD", usize::from(self.momentum > 0.0))]
     }
 
     fn build(&self, _layers: &[LayerSummary]) -> ModuleOptimizer {
