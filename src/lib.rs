@@ -26,6 +26,7 @@
 //! | [`hex`] | bytes as hexadecimal |
 //! | [`logits`] | what a network's outputs mean |
 //! | [`check`] | collecting what is wrong with a config |
+//! | `kinds` | the list from which models, optimizers and schedules become enums |
 //! | [`error`] | the one error type and its exit codes |
 #![recursion_limit = "256"]
 
@@ -39,6 +40,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod hex;
+mod kinds;
 pub mod lifecycle;
 pub mod logits;
 pub mod models;

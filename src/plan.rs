@@ -10,16 +10,13 @@ use serde::{Serialize, Serializer};
 use crate::Result;
 use crate::config::Experiment;
 use crate::data::{Dataset, ImageShape};
-use crate::models::{self, LayerSummary};
-use crate::schedules::Shape;
+use crate::models::{self, LayerSummary, TensorSummary};
+use crate::optimizers::UpdateRule;
 
 pub use cost::Memory;
 
 /// Points of the learning-rate curve that the plan keeps.
 const CURVE_POINTS: usize = 40;
-
-/// Drops of a step schedule that the plan lists.
-const MOST_DROPS: usize = 1000;
 
 /// What there is to train on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,6 +83,8 @@ pub struct Plan {
     pub seen: Seen,
     /// The learning rate over the run.
     pub learning_rate: LearningRate,
+    /// How the optimizer updates which of the parameters.
+    pub update_rules: Vec<PlannedRule>,
     /// Learned values of the network.
     pub parameters: usize,
     /// Floating-point operations of the forward pass for one image.
@@ -140,6 +139,19 @@ pub struct LearningRate {
     pub milestones: Vec<Milestone>,
 }
 
+/// How the optimizer updates some of the parameters.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedRule {
+    /// The rule: "AdamW".
+    pub rule: &'static str,
+    /// Its learning rate at the schedule's peak.
+    pub peak: f64,
+    /// Learned values that it updates.
+    pub parameters: usize,
+    /// The tensors that they are in.
+    pub tensors: Vec<String>,
+}
+
 /// A point of the run where the learning rate's course changes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Milestone {
@@ -186,6 +198,7 @@ impl Plan {
             total_iterations: cut.iterations * train.epochs,
             updates_per_epoch,
             total_updates,
+            update_rules: PlannedRule::all(experiment, &layers),
             parameters,
             forward_flops_per_image: forward,
             backward_flops_per_image: 2 * forward,
@@ -249,72 +262,43 @@ impl Cut {
 impl LearningRate {
     fn new(experiment: &Experiment, total: usize, per_epoch: usize) -> Self {
         let schedule = &experiment.schedule;
-        let at = |update: usize| schedule.rate(experiment.optimizer.learning_rate(), update, total, per_epoch as f64);
+        let peak = experiment.optimizer.learning_rate();
+        let at = |update: usize| schedule.rate(peak, update, total, per_epoch as f64);
         let last = total.saturating_sub(1);
-        let highest = highest(experiment, total, per_epoch, &at);
+        let highest = schedule.highest(peak, total, per_epoch as f64);
         let points = CURVE_POINTS.min(total.max(1));
         let curve = (0..points).map(|point| at(point * last / points.saturating_sub(1).max(1))).collect();
-        let mut rate = Self {
+        let milestone = |(update, event): (usize, &str)| Milestone {
+            update,
+            epoch: Plan::epoch_of(update, per_epoch),
+            event: event.to_owned(),
+            learning_rate: at(update.min(last)),
+        };
+        Self {
             schedule: schedule.shape.kind().into(),
             first: at(0),
             peak: at(highest),
             peak_update: highest + 1,
             last: at(last),
-            warmup_updates: if matches!(schedule.shape, Shape::OneCycle(_)) {
-                0
-            } else {
-                schedule.warmup_updates(per_epoch as f64)
-            },
+            warmup_updates: schedule.warmup_updates(per_epoch as f64),
             curve,
-            milestones: Vec::new(),
-        };
-        rate.milestones = rate.milestones(experiment, total, per_epoch);
-        rate
-    }
-
-    fn milestones(&self, experiment: &Experiment, total: usize, per_epoch: usize) -> Vec<Milestone> {
-        let schedule = &experiment.schedule;
-        let peak = experiment.optimizer.learning_rate();
-        let mut found = Vec::new();
-        let mut add = |update: usize, event: &str| {
-            found.push(Milestone {
-                update,
-                epoch: Plan::epoch_of(update, per_epoch),
-                event: event.to_owned(),
-                learning_rate: schedule.rate(peak, update.min(total.saturating_sub(1)), total, per_epoch as f64),
-            });
-        };
-        if self.warmup_updates > 0 {
-            add(self.warmup_updates, "warm-up ends");
+            milestones: schedule.milestones(peak, total, per_epoch).into_iter().map(milestone).collect(),
         }
-        let span = schedule.span(total, per_epoch as f64);
-        match &schedule.shape {
-            Shape::OneCycle(_) => add(self.peak_update, "peak"),
-            Shape::Step(step) => {
-                let every = step.every_epochs * per_epoch;
-                let first = self.warmup_updates + every;
-                (first..span).step_by(every.max(1)).take(MOST_DROPS).for_each(|update| add(update, "drop"));
-            }
-            _ => {}
-        }
-        if span < total {
-            add(span, "schedule ends");
-        }
-        found
     }
 }
 
-/// The update with the highest rate: no schedule rises except in its warm-up, and there the top is one of these.
-fn highest(experiment: &Experiment, total: usize, per_epoch: usize, at: &dyn Fn(usize) -> f64) -> usize {
-    let schedule = &experiment.schedule;
-    let top = match &schedule.shape {
-        Shape::OneCycle(config) => {
-            (config.rise * schedule.span(total, per_epoch as f64) as f64 - 1.0).max(0.0) as usize
-        }
-        _ => schedule.warmup_updates(per_epoch as f64).saturating_sub(1),
-    };
-    let candidates = [0, top, top + 1].into_iter().filter(|update| *update < total);
-    candidates.max_by(|a, b| at(*a).total_cmp(&at(*b)).then(b.cmp(a))).unwrap_or(0)
+impl PlannedRule {
+    fn all(experiment: &Experiment, layers: &[LayerSummary]) -> Vec<Self> {
+        let peak = experiment.optimizer.learning_rate();
+        let planned = |(rule, tensors): (UpdateRule, Vec<&TensorSummary>)| Self {
+            rule: rule.name,
+            peak: peak * rule.rate_ratio,
+            parameters: tensors.iter().fold(0, |sum, tensor| sum + tensor.count()),
+            tensors: tensors.into_iter().map(|tensor| tensor.name.clone()).collect(),
+        };
+        // The last rule has the first say.
+        experiment.optimizer.assign(layers).into_iter().rev().map(planned).collect()
+    }
 }
 
 fn layers<S: Serializer>(layers: &[LayerSummary], serializer: S) -> Result<S::Ok, S::Error> {

@@ -59,6 +59,9 @@ pub fn run(arguments: ConfigArguments, ui: &mut Ui) -> Result<()> {
 fn show(arguments: &ShowArguments, ui: &Ui) -> Result<()> {
     let (origin, sets) = arguments.experiment.origin()?;
     let loaded = document::load(&origin, &sets)?;
+    for notice in &loaded.notices {
+        ui.warn(notice);
+    }
     if ui.mode() == Mode::Json {
         ui.json(&encode(&loaded.experiment)?);
         return Ok(());

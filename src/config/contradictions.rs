@@ -4,7 +4,6 @@
 use super::Experiment;
 use crate::check::{Check, Problem, Problems};
 use crate::device::Request;
-use crate::schedules::Shape;
 
 /// Contradicting keys: the problem is reported at the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,30 +56,25 @@ fn schedule(experiment: &Experiment, found: &mut Vec<Contradiction>) {
         None => (epochs, format!("train.epochs = {epochs}")),
     };
     let warmup = schedule.warmup_epochs;
-    if matches!(schedule.shape, Shape::OneCycle(_)) {
+    if let Some(key) = schedule.own_warmup() {
         if warmup > 0.0 {
             let message = format!(
-                "schedule.kind = \"one_cycle\" has its own warm-up (`schedule.rise`), so this must be 0, got {warmup}; remove it"
+                "schedule.kind = \"{}\" has its own warm-up (`{key}`), so this must be 0, got {warmup}; remove it",
+                schedule.shape.kind()
             );
             add(found, &["schedule.warmup_epochs", "schedule.kind"], message);
+            return;
         }
-        return;
-    }
-    if warmup >= span as f64 {
+    } else if warmup >= span as f64 {
         let fix =
             if span > 1 { "set it to a tenth of the epochs or less" } else { "set it to 0.1, a tenth of the epoch" };
         let message =
             format!("the warm-up fills the run: must be less than {limit}, got {warmup}; {fix}, or raise train.epochs");
         add(found, &["schedule.warmup_epochs", "train.epochs", "schedule.epochs"], message);
-    } else if let Shape::Step(step) = &schedule.shape
-        && warmup + step.every_epochs as f64 >= span as f64
-    {
-        let first = warmup + step.every_epochs as f64;
-        let message = format!(
-            "the first drop would come after epoch {first}, but the schedule ends with {limit}: set it to less than {}, or schedule.kind = \"constant\"",
-            span as f64 - warmup
-        );
-        add(found, &["schedule.every_epochs", "schedule.warmup_epochs", "train.epochs", "schedule.epochs"], message);
+        return;
+    }
+    if let Some((key, message)) = schedule.contradiction(span, &limit) {
+        add(found, &[key, "schedule.warmup_epochs", "train.epochs", "schedule.epochs"], message);
     }
 }
 

@@ -8,7 +8,7 @@ use super::contradictions::contradictions;
 use super::presets::{self, Preset};
 use super::tree::{self, Node, Place};
 use super::walk::{Located, Walk, shorten};
-use super::{Experiment, schema, sets};
+use super::{Experiment, renames, schema, sets};
 use crate::check::{Check as _, Problems};
 use crate::{Error, Result};
 
@@ -88,6 +88,8 @@ pub enum Given {
 pub struct Loaded {
     /// The experiment, checked.
     pub experiment: Experiment,
+    /// What should be known of how it was written: keys whose names have changed.
+    pub notices: Vec<String>,
     root: Node,
     sets: Vec<String>,
 }
@@ -138,7 +140,7 @@ impl Experiment {
     }
 }
 
-/// As [`Experiment::load`], keeping where each value was written.
+/// As [`Experiment::load`], keeping where each value was written and what should be known of it.
 ///
 /// # Errors
 /// One usage error with every problem, each with its place and key.
@@ -154,7 +156,11 @@ pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
         return Err(Error::usage(format!("`{name}` is empty: it sets no key"))
             .tip("to use kiln's own config, give no file; `kiln config show` prints it"));
     }
-    let mut problems = sets::apply(&mut root, sets);
+    let mut notices = Vec::new();
+    let mut problems = renames::in_tree(&mut root, &mut notices);
+    problems.append(&mut sets::apply(&mut root, sets, &mut notices));
+    // A `--set` may have brought a whole section.
+    problems.append(&mut renames::in_tree(&mut root, &mut notices));
     let mut walk = Walk { base: origin.base(), ..Walk::default() };
     let json = walk.table(&root, schema::experiment(), "", Place::File(1, 1));
     problems.append(&mut walk.problems);
@@ -162,7 +168,7 @@ pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
         Ok(experiment) => {
             check(&experiment, &root, &mut problems);
             if problems.is_empty() {
-                return Ok(Loaded { experiment, root, sets: sets.to_vec() });
+                return Ok(Loaded { experiment, notices, root, sets: sets.to_vec() });
             }
         }
         Err(error) if problems.is_empty() => {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::schema::{self, Field, Table, Type};
-use super::walk::join;
+use super::tree::join;
 use super::write::inline;
 
 /// One key of a config.

@@ -5,6 +5,7 @@ pub mod contradictions;
 pub mod document;
 pub mod keys;
 pub mod presets;
+mod renames;
 mod schema;
 mod sets;
 mod suggest;

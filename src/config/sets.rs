@@ -6,6 +6,7 @@
 //! - `none` unsets an optional key.
 //! - A key may be set once. The order of the options does not matter.
 
+use super::renames;
 use super::schema::{self, Table, Type};
 use super::tree::{self, Entry, Node, Place, Value};
 use super::walk::{Located, shorten};
@@ -17,12 +18,13 @@ struct Patch<'a> {
     node: Node,
 }
 
-/// Changes `root` by every `--set`; what is wrong with them comes back.
-pub(super) fn apply(root: &mut Node, sets: &[String]) -> Vec<Located> {
+/// Changes `root` by every `--set`; what is wrong with them comes back, and what should be known of them is added to
+/// `notices`.
+pub(super) fn apply(root: &mut Node, sets: &[String], notices: &mut Vec<String>) -> Vec<Located> {
     let mut problems = Vec::new();
     let mut patches: Vec<Patch<'_>> = Vec::new();
     for (set, text) in sets.iter().enumerate() {
-        match read(text, set) {
+        match read(text, set, notices) {
             Err(message) => problems.push(problem(set, text, message)),
             Ok(patch) => match patches.iter().find(|other| overlap(&other.path, &patch.path)) {
                 Some(other) => {
@@ -52,13 +54,14 @@ fn overlap(a: &[&str], b: &[&str]) -> bool {
     a.iter().zip(b).all(|(a, b)| a == b)
 }
 
-fn read(text: &str, set: usize) -> Result<Patch<'_>, String> {
+fn read<'a>(text: &'a str, set: usize, notices: &mut Vec<String>) -> Result<Patch<'a>, String> {
     let (key, value) =
         text.split_once('=').ok_or("has no `=`; write --set KEY=VALUE, for example --set train.epochs=3")?;
-    let path = tree::split(key.trim());
+    let mut path = tree::split(key.trim());
     if path.iter().any(|part| part.is_empty() || part.contains(char::is_whitespace)) {
         return Err("is no key path; write it like `train.epochs`".into());
     }
+    renames::in_path(&mut path, notices);
     let value = value.trim();
     if value.is_empty() {
         return Err(format!("has no value; write --set {}=VALUE", key.trim()));

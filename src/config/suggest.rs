@@ -1,7 +1,7 @@
 //! "Did you mean …?": the nearest allowed word, and what other trainers call the same key.
 
 /// Names that other trainers give to kiln's keys, and the likelier of two keys of one name.
-const FOREIGN: [(&str, &str); 18] = [
+const FOREIGN: [(&str, &str); 29] = [
     ("epochs", "train.epochs"),
     ("lr", "optimizer.learning_rate"),
     ("lr0", "optimizer.learning_rate"),
@@ -13,13 +13,24 @@ const FOREIGN: [(&str, &str); 18] = [
     ("n_epochs", "train.epochs"),
     ("steps_per_epoch", "train.iterations_per_epoch"),
     ("grad_accum", "train.accumulation"),
+    ("grad_accum_steps", "train.accumulation"),
+    ("gradient_accumulation_steps", "train.accumulation"),
+    ("accumulate_grad_batches", "train.accumulation"),
     ("grad_clip", "train.clip_norm"),
+    ("clip_grad", "train.clip_norm"),
+    ("max_grad_norm", "train.clip_norm"),
     ("gradient_clip_val", "train.clip_norm"),
     ("warmup", "schedule.warmup_epochs"),
     ("smoothing", "loss.label_smoothing"),
     ("validation_split", "data.validation"),
     ("wd", "optimizer.weight_decay"),
     ("backend", "device"),
+    ("eps", "optimizer.epsilon"),
+    ("betas", "optimizer.beta_1"),
+    ("step_size", "schedule.every_epochs"),
+    ("decay_rate", "schedule.gamma"),
+    ("div_factor", "schedule.initial_ratio"),
+    ("eta_min", "schedule.final_ratio"),
 ];
 
 /// The word of `allowed` that `found` is most likely meant to be.
@@ -39,7 +50,7 @@ pub(super) fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str
 /// trainer's names, or a key of that name elsewhere.
 pub(super) fn key(section: &str, found: &str, siblings: &[&str]) -> Option<String> {
     if let Some(sibling) = nearest(found, siblings.iter().copied()) {
-        return Some(super::walk::join(section, sibling));
+        return Some(super::tree::join(section, sibling));
     }
     if let Some((_, path)) = FOREIGN.iter().find(|(name, _)| *name == found.to_lowercase().replace('-', "_")) {
         return Some((*path).to_owned());

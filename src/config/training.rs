@@ -10,7 +10,7 @@ use crate::check::{Check, Problems};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LossConfig {
-    /// Share of the target taken from the true class and spread over all classes, 0 to below 1.
+    /// Fraction of the target taken from the true class and spread over all classes, 0 to below 1.
     pub label_smoothing: f64,
 }
 
@@ -83,7 +83,7 @@ impl Default for CheckpointConfig {
 
 impl Check for LossConfig {
     fn check(&self, problems: &mut Problems) {
-        problems.share("label_smoothing", self.label_smoothing);
+        problems.fraction_f32("label_smoothing", self.label_smoothing);
     }
 }
 
@@ -96,7 +96,7 @@ impl Check for TrainConfig {
         }
         problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
         if let Some(norm) = self.clip_norm {
-            problems.above_zero("clip_norm", norm, 1e6);
+            problems.above_zero_f32("clip_norm", norm, 1e6);
         }
     }
 }

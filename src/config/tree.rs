@@ -110,6 +110,11 @@ pub(super) fn split(path: &str) -> Vec<&str> {
     path.split(['.', '[']).map(|part| part.strip_suffix(']').unwrap_or(part)).collect()
 }
 
+/// Appends a key to a path.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
 /// Parses a file's text.
 pub(super) fn parse(text: &str) -> Result<Node, toml::de::Error> {
     let table = DeTable::parse(text)?;

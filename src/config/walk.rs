@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::schema::{Field, KindOf, Table, Type};
 use super::suggest;
-use super::tree::{Entry, Node, Place, Value};
+use super::tree::{Entry, Node, Place, Value, join};
 
 /// TOML's largest whole number.
 const LARGEST: i128 = i64::MAX as i128;
@@ -26,11 +26,6 @@ pub(super) struct Walk {
     pub problems: Vec<Located>,
     /// Where relative paths that the file holds start; without it they stay as they are.
     pub base: Option<PathBuf>,
-}
-
-/// Appends a key to a path.
-pub(super) fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 impl Walk {

@@ -25,7 +25,7 @@ fn table(keys: &Map<String, Json>, path: &str, text: &mut String) {
     }
     for (key, value) in keys {
         if let Json::Object(inner) = value {
-            let path = super::walk::join(path, key);
+            let path = super::tree::join(path, key);
             let _ = writeln!(text, "\n[{path}]");
             table(inner, &path, text);
         }

@@ -6,14 +6,12 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::forward::ForwardContext;
 use super::layers::{self, ConvBlock, ConvSpec, Norm, Padding, dense, flatten};
-use super::outline::{Misfit, Outline};
-use super::ranges;
+use super::limits;
+use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::data::ImageShape;
 
-/// The keys of `model.kind = "convnet"`.
+/// Blocks of convolution, normalisation, ReLU and pooling, then fully connected layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ConvnetConfig {
@@ -25,7 +23,7 @@ pub struct ConvnetConfig {
     pub padding: Padding,
     /// The width of each fully connected hidden layer; may be empty.
     pub hidden: Vec<usize>,
-    /// Share of the activations dropped before each fully connected layer in training, 0 to below 1.
+    /// Probability of dropping each activation before each fully connected layer in training, 0 to below 1.
     pub dropout: f64,
 }
 
@@ -86,26 +84,42 @@ impl ConvnetConfig {
         };
         self.blocks.iter().map(spec).collect()
     }
+}
 
-    pub(super) fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
-        let mut outline = Outline::new(input);
+impl Architecture for ConvnetConfig {
+    fn examples() -> Vec<Self> {
+        let block = |channels, kernel_size, pool| BlockConfig { channels, kernel_size, pool };
+        vec![
+            Self { blocks: vec![block(6, 3, true), block(8, 3, true)], hidden: vec![16], ..Self::default() },
+            Self {
+                blocks: vec![block(6, 3, false), block(8, 4, true)],
+                norm: Norm::None,
+                padding: Padding::Valid,
+                hidden: vec![],
+                dropout: 0.25,
+            },
+        ]
+    }
+
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
+        let input = shapes.image();
         for (index, spec) in self.blocks(input.channels).iter().enumerate() {
-            outline.conv(&format!("blocks.{index}"), spec).map_err(|reason| Misfit {
+            shapes.conv(&format!("blocks.{index}"), spec).map_err(|reason| Misfit {
                 key: "blocks",
                 message: format!("block {} {reason}; the images are {input}", index + 1),
             })?;
         }
         for (index, &width) in self.hidden.iter().enumerate() {
-            outline.dense(&format!("hidden.{index}"), width, true);
+            shapes.hidden(&format!("hidden.{index}"), width);
         }
-        outline.dense("output", classes, false);
-        Ok(outline)
+        shapes.output(classes);
+        Ok(())
     }
 
-    pub(super) fn init(&self, input: ImageShape, flattened: usize, classes: usize, device: &Device) -> Convnet {
-        let blocks = self.blocks(input.channels).iter().map(|spec| ConvBlock::new(spec, device)).collect();
-        let (hidden, width) = layers::stack(flattened, &self.hidden, device);
-        Convnet { blocks, hidden, output: dense(width, classes, device), dropout: self.dropout }
+    fn init(&self, sizes: Sizes, device: &Device) -> Network {
+        let blocks = self.blocks(sizes.input.channels).iter().map(|spec| ConvBlock::new(spec, device)).collect();
+        let (hidden, width) = layers::stack(sizes.flattened, &self.hidden, device);
+        Convnet { blocks, hidden, output: dense(width, sizes.classes, device), dropout: self.dropout }.into()
     }
 }
 
@@ -115,7 +129,7 @@ impl Check for ConvnetConfig {
             format!("must name 1 to 64 blocks, got {}", self.blocks.len())
         });
         let channels = self.blocks.iter().map(|block| block.channels).collect::<Vec<_>>();
-        ranges::channels(problems, "blocks", "block", &channels);
+        limits::channels(problems, "blocks", "block", &channels);
         for (index, kernel_size) in self.blocks.iter().map(|block| block.kernel_size).enumerate() {
             problems.require((1..=63).contains(&kernel_size), "blocks", || {
                 format!("block {}: kernel_size must be 1 to 63, got {kernel_size}", index + 1)
@@ -128,14 +142,13 @@ impl Check for ConvnetConfig {
                 )
             });
         }
-        ranges::widths(problems, "hidden", &self.hidden);
-        ranges::share(problems, "dropout", self.dropout);
+        limits::widths(problems, "hidden", &self.hidden);
+        limits::dropout(problems, "dropout", self.dropout);
     }
 }
 
-impl Convnet {
-    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+impl Forward for Convnet {
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut images = images;
         for (index, block) in self.blocks.iter().enumerate() {
             images = context.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, channels, h, w]

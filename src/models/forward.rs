@@ -34,12 +34,13 @@ impl<'a> ForwardContext<'a> {
         Self { hook: Some(hook), ..self }
     }
 
-    /// Drops a `share` of the values and scales the rest by `1 / (1 - share)`; the identity outside training.
-    pub(super) fn dropout(&mut self, values: Tensor<2>, share: f64) -> Tensor<2> {
-        let Some(seed) = self.dropout_seed.filter(|_| share > 0.0) else { return values };
+    /// Drops each value with this `probability` and scales the rest by `1 / (1 - probability)`; the identity outside
+    /// training.
+    pub(super) fn dropout(&mut self, values: Tensor<2>, probability: f64) -> Tensor<2> {
+        let Some(seed) = self.dropout_seed.filter(|_| probability > 0.0) else { return values };
         self.dropouts += 1;
         // The golden ratio's bits spread consecutive layers over the whole range of seeds (Steele et al., 2014).
-        ops::dropout(values, share, seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        ops::dropout(values, probability, seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
     }
 
     /// Shows an image-shaped output, `[batch, channels, height, width]`.

@@ -10,7 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
 
 use super::Network;
-use super::parameter::ParameterPath;
+use super::parameter::{Initial, ParameterPath, Role};
 use super::weights::replaced;
 use crate::seed::{Purpose, Stream};
 
@@ -40,14 +40,13 @@ impl ModuleMapper for Initialise {
         let name = self.path.name();
         let dims = param.dims();
         let count = dims.iter().product::<usize>();
-        let values = match name.rsplit('.').next() {
-            Some("weight") => {
-                let gain = if name.starts_with("output.") { 1.0 } else { 2.0_f64.sqrt() };
+        // A network with a tensor without a role is never built.
+        let values = match Role::of(&name, D).map_or(Initial::Constant(0.0), Role::initial) {
+            Initial::Normal { gain } => {
                 let sd = gain / (fan_in(&dims) as f64).sqrt();
                 normal(&mut self.stream.at(0, self.index), count, sd)
             }
-            Some("gamma" | "running_var") => vec![1.0; count],
-            _ => vec![0.0; count],
+            Initial::Constant(value) => vec![value; count],
         };
         self.index += 1;
         replaced(param, TensorData::new(values, dims))

@@ -8,14 +8,12 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::forward::ForwardContext;
 use super::layers::{self, ConvBlock, ConvSpec, Norm, dense, flatten};
-use super::outline::{Misfit, Outline};
-use super::ranges;
+use super::limits;
+use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::data::ImageShape;
 
-/// The keys of `model.kind = "lenet"`.
+/// LeNet-5 (LeCun et al., 1998) with ReLU and max-pooling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LenetConfig {
@@ -51,11 +49,17 @@ impl LenetConfig {
         let [first, second] = self.channels;
         [block(channels, first, 2), block(first, second, 0)]
     }
+}
 
-    pub(super) fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
-        let mut outline = Outline::new(input);
+impl Architecture for LenetConfig {
+    fn examples() -> Vec<Self> {
+        vec![Self::default()]
+    }
+
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
+        let input = shapes.image();
         for (index, spec) in self.blocks(input.channels).iter().enumerate() {
-            outline.conv(&format!("blocks.{index}"), spec).map_err(|reason| Misfit {
+            shapes.conv(&format!("blocks.{index}"), spec).map_err(|reason| Misfit {
                 key: "kind",
                 message: format!(
                     "`lenet` needs images of at least 12x12, got {}x{}: block {} {reason}",
@@ -66,29 +70,28 @@ impl LenetConfig {
             })?;
         }
         for (index, width) in self.hidden.into_iter().enumerate() {
-            outline.dense(&format!("hidden.{index}"), width, true);
+            shapes.hidden(&format!("hidden.{index}"), width);
         }
-        outline.dense("output", classes, false);
-        Ok(outline)
+        shapes.output(classes);
+        Ok(())
     }
 
-    pub(super) fn init(&self, input: ImageShape, flattened: usize, classes: usize, device: &Device) -> Lenet {
-        let blocks = self.blocks(input.channels).iter().map(|spec| ConvBlock::new(spec, device)).collect();
-        let (hidden, width) = layers::stack(flattened, &self.hidden, device);
-        Lenet { blocks, hidden, output: dense(width, classes, device) }
+    fn init(&self, sizes: Sizes, device: &Device) -> Network {
+        let blocks = self.blocks(sizes.input.channels).iter().map(|spec| ConvBlock::new(spec, device)).collect();
+        let (hidden, width) = layers::stack(sizes.flattened, &self.hidden, device);
+        Lenet { blocks, hidden, output: dense(width, sizes.classes, device) }.into()
     }
 }
 
 impl Check for LenetConfig {
     fn check(&self, problems: &mut Problems) {
-        ranges::channels(problems, "channels", "convolution", &self.channels);
-        ranges::widths(problems, "hidden", &self.hidden);
+        limits::channels(problems, "channels", "convolution", &self.channels);
+        limits::widths(problems, "hidden", &self.hidden);
     }
 }
 
-impl Lenet {
-    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+impl Forward for Lenet {
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut images = images;
         for (index, block) in self.blocks.iter().enumerate() {
             images = context.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, 16, 5, 5] for 28x28

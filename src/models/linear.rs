@@ -6,13 +6,11 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::forward::ForwardContext;
 use super::layers::{dense, flatten, output};
-use super::outline::{Misfit, Outline};
+use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::data::ImageShape;
 
-/// The keys of `model.kind = "linear"`: none.
+/// One linear layer: multinomial logistic regression.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LinearConfig {}
 
@@ -22,15 +20,18 @@ pub struct Linear {
     output: LinearLayer,
 }
 
-impl LinearConfig {
-    pub(super) fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
-        let mut outline = Outline::new(input);
-        outline.dense("output", classes, false);
-        Ok(outline)
+impl Architecture for LinearConfig {
+    fn examples() -> Vec<Self> {
+        vec![Self {}]
     }
 
-    pub(super) fn init(&self, input: ImageShape, classes: usize, device: &Device) -> Linear {
-        Linear { output: dense(input.len(), classes, device) }
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
+        shapes.output(classes);
+        Ok(())
+    }
+
+    fn init(&self, sizes: Sizes, device: &Device) -> Network {
+        Linear { output: dense(sizes.flattened, sizes.classes, device) }.into()
     }
 }
 
@@ -38,9 +39,8 @@ impl Check for LinearConfig {
     fn check(&self, _problems: &mut Problems) {}
 }
 
-impl Linear {
-    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+impl Forward for Linear {
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let logits = output(&self.output, flatten(images));
         context.flat(|| "output".into(), logits)
     }

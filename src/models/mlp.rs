@@ -6,20 +6,18 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::forward::ForwardContext;
 use super::layers::{self, dense, flatten};
-use super::outline::{Misfit, Outline};
-use super::ranges;
+use super::limits;
+use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::data::ImageShape;
 
-/// The keys of `model.kind = "mlp"`.
+/// Fully connected hidden layers with ReLU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct MlpConfig {
     /// The width of each hidden layer, first to last.
     pub hidden: Vec<usize>,
-    /// Share of the hidden activations dropped in training, 0 to below 1.
+    /// Probability of dropping each hidden activation in training, 0 to below 1.
     pub dropout: f64,
 }
 
@@ -37,19 +35,22 @@ pub struct Mlp {
     dropout: f64,
 }
 
-impl MlpConfig {
-    pub(super) fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
-        let mut outline = Outline::new(input);
-        for (index, &width) in self.hidden.iter().enumerate() {
-            outline.dense(&format!("hidden.{index}"), width, true);
-        }
-        outline.dense("output", classes, false);
-        Ok(outline)
+impl Architecture for MlpConfig {
+    fn examples() -> Vec<Self> {
+        vec![Self { hidden: vec![24, 16], dropout: 0.1 }]
     }
 
-    pub(super) fn init(&self, input: ImageShape, classes: usize, device: &Device) -> Mlp {
-        let (hidden, width) = layers::stack(input.len(), &self.hidden, device);
-        Mlp { hidden, output: dense(width, classes, device), dropout: self.dropout }
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
+        for (index, &width) in self.hidden.iter().enumerate() {
+            shapes.hidden(&format!("hidden.{index}"), width);
+        }
+        shapes.output(classes);
+        Ok(())
+    }
+
+    fn init(&self, sizes: Sizes, device: &Device) -> Network {
+        let (hidden, width) = layers::stack(sizes.flattened, &self.hidden, device);
+        Mlp { hidden, output: dense(width, sizes.classes, device), dropout: self.dropout }.into()
     }
 }
 
@@ -58,14 +59,13 @@ impl Check for MlpConfig {
         problems.require(!self.hidden.is_empty(), "hidden", || {
             "must name at least one hidden layer, got none; without one it is the model kind `linear`".into()
         });
-        ranges::widths(problems, "hidden", &self.hidden);
-        ranges::share(problems, "dropout", self.dropout);
+        limits::widths(problems, "hidden", &self.hidden);
+        limits::dropout(problems, "dropout", self.dropout);
     }
 }
 
-impl Mlp {
-    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+impl Forward for Mlp {
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut values = flatten(images); // [batch, channels * height * width]
         for (index, layer) in self.hidden.iter().enumerate() {
             values = context.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]

@@ -1,62 +1,116 @@
 //! The networks as Burn modules, one enum over them, and what can be said of them without running them.
 //! Nothing here knows where images come from.
 //!
-//! A new architecture is one new file plus its lines in the two enums and their `match`es below; the tests that walk
+//! A new architecture is one new file and one line of the list below; `CONTRIBUTING.md` shows one. The tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
-mod convnet;
 mod forward;
 mod initial;
 mod layers;
-mod lenet;
-mod linear;
-mod mlp;
-mod outline;
+mod limits;
 mod parameter;
-mod ranges;
-mod resnet;
+mod shapes;
 #[cfg(test)]
 mod tests;
 mod weights;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-pub use convnet::{BlockConfig, Convnet, ConvnetConfig};
+pub use convnet::BlockConfig;
 pub use forward::{Activation, ForwardContext};
 pub use layers::{ConvBlock, Norm, Padding};
-pub use lenet::{Lenet, LenetConfig};
-pub use linear::{Linear, LinearConfig};
-pub use mlp::{Mlp, MlpConfig};
-pub use outline::{LayerSummary, Misfit};
-pub use parameter::ParameterPath;
-pub use resnet::{Residual, Resnet, ResnetConfig};
+pub(crate) use parameter::id as parameter_id;
+pub use parameter::{ParameterPath, Role};
+pub use resnet::Residual;
+pub use shapes::{LayerSummary, Misfit, TensorSummary};
 pub use weights::{WeightTensor, Weights};
 
-use crate::check::{Check, Problems};
+use crate::check::{Check as _, Problems};
 use crate::data::ImageShape;
 use crate::{Error, Result};
-use outline::Outline;
+use shapes::ShapeInference;
 
 /// The most parameters a network may have: with Adam's moments and the gradients, 3.2 GB.
 pub const MOST_PARAMETERS: usize = 200_000_000;
 
-/// `model.kind` and the keys that belong to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum ModelConfig {
-    /// One linear layer: multinomial logistic regression.
-    Linear(LinearConfig),
-    /// Fully connected hidden layers with ReLU.
-    Mlp(MlpConfig),
-    /// LeNet-5 (LeCun et al., 1998) with ReLU and max-pooling.
-    Lenet(LenetConfig),
-    /// Blocks of convolution, normalisation, ReLU and pooling, then fully connected layers.
-    Convnet(ConvnetConfig),
-    /// A small residual network (He et al., 2016).
-    Resnet(ResnetConfig),
+/// What a kind of network says of itself.
+trait Architecture: crate::check::Check {
+    /// Small examples that between them take every path through the code.
+    fn examples() -> Vec<Self>
+    where
+        Self: Sized;
+
+    /// Lists the layers in the order in which [`Forward::forward`] shows them to a hook, from the input on.
+    ///
+    /// # Errors
+    /// When the images do not fit; the values themselves have been checked.
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit>;
+
+    /// The network with its structure and nothing learned, for images that fit.
+    fn init(&self, sizes: Sizes, device: &Device) -> Network;
+}
+
+/// What a kind of network computes.
+trait Forward {
+    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2>;
+}
+
+/// The sizes between which a network is built.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    /// The images.
+    input: ImageShape,
+    /// The values per image that enter the first fully connected layer.
+    flattened: usize,
+    /// The logits.
+    classes: usize,
+}
+
+/// Declares the architectures: `module: Network(Config),` for a file `module.rs` with both types.
+macro_rules! models {
+    ($($module:ident: $network:ident($config:ident),)*) => {
+        crate::kinds::kinds! {
+            /// `model.kind` and the keys that belong to it.
+            pub enum ModelConfig: Architecture {
+                $($module: $network($config),)*
+            }
+        }
+
+        $(pub use $module::$network;)*
+
+        /// Any of the networks, as one Burn module. Its tensors are named by [`ParameterPath`].
+        // A process holds a handful of networks, so a box would save nothing.
+        #[allow(clippy::large_enum_variant)]
+        #[allow(missing_docs, reason = "the configuration of a kind says what it is")]
+        #[derive(Module, Debug)]
+        pub enum Network {
+            $($network($network),)*
+        }
+
+        $(impl From<$network> for Network {
+            fn from(network: $network) -> Self {
+                Self::$network(network)
+            }
+        })*
+
+        impl Network {
+            fn as_forward(&self) -> &dyn Forward {
+                match self {
+                    $(Self::$network(network) => network,)*
+                }
+            }
+        }
+    };
+}
+
+models! {
+    linear: Linear(LinearConfig),
+    mlp: Mlp(MlpConfig),
+    lenet: Lenet(LenetConfig),
+    convnet: Convnet(ConvnetConfig),
+    resnet: Resnet(ResnetConfig),
 }
 
 impl Default for ModelConfig {
@@ -65,77 +119,22 @@ impl Default for ModelConfig {
     }
 }
 
-/// Any of the networks, as one Burn module. Its tensors are named by [`ParameterPath`].
-// A process holds a handful of networks, so a box would save nothing.
-#[allow(clippy::large_enum_variant)]
-#[derive(Module, Debug)]
-pub enum Network {
-    /// See [`LinearConfig`].
-    Linear(Linear),
-    /// See [`MlpConfig`].
-    Mlp(Mlp),
-    /// See [`LenetConfig`].
-    Lenet(Lenet),
-    /// See [`ConvnetConfig`].
-    Convnet(Convnet),
-    /// See [`ResnetConfig`].
-    Resnet(Resnet),
-}
-
 impl ModelConfig {
-    /// One small example of every kind, for tests that must cover them all.
-    pub fn examples() -> Vec<Self> {
-        let block = |channels, kernel_size, pool| BlockConfig { channels, kernel_size, pool };
-        vec![
-            Self::Linear(LinearConfig {}),
-            Self::Mlp(MlpConfig { hidden: vec![24, 16], dropout: 0.1 }),
-            Self::Lenet(LenetConfig::default()),
-            Self::Convnet(ConvnetConfig {
-                blocks: vec![block(6, 3, true), block(8, 3, true)],
-                hidden: vec![16],
-                ..ConvnetConfig::default()
-            }),
-            Self::Convnet(ConvnetConfig {
-                blocks: vec![block(6, 3, false), block(8, 4, true)],
-                norm: Norm::None,
-                padding: Padding::Valid,
-                hidden: vec![],
-                dropout: 0.25,
-            }),
-            Self::Resnet(ResnetConfig { channels: vec![4, 6, 8], blocks: 1 }),
-        ]
-    }
-
-    /// The value of `model.kind`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Linear(_) => "linear",
-            Self::Mlp(_) => "mlp",
-            Self::Lenet(_) => "lenet",
-            Self::Convnet(_) => "convnet",
-            Self::Resnet(_) => "resnet",
-        }
-    }
-
-    fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
-        match self {
-            Self::Linear(config) => config.outline(input, classes),
-            Self::Mlp(config) => config.outline(input, classes),
-            Self::Lenet(config) => config.outline(input, classes),
-            Self::Convnet(config) => config.outline(input, classes),
-            Self::Resnet(config) => config.outline(input, classes),
-        }
+    fn infer(&self, input: ImageShape, classes: usize) -> Result<ShapeInference, Misfit> {
+        let mut shapes = ShapeInference::new(input);
+        self.as_kind().infer(&mut shapes, classes)?;
+        Ok(shapes)
     }
 
     /// Adds what is wrong with this model for images of this size and this many classes. The values themselves are
-    /// checked by [`Check::check`], which must have found nothing.
+    /// checked by [`Check::check`](crate::check::Check::check), which must have found nothing.
     pub fn check_for(&self, input: ImageShape, classes: usize, problems: &mut Problems) {
         problems.require(!input.is_empty(), "kind", || format!("needs images with pixels, got {input}"));
         problems.require(classes >= 2, "kind", || format!("needs at least 2 classes to tell apart, got {classes}"));
-        match self.outline(input, classes) {
+        match self.infer(input, classes) {
             Err(misfit) => problems.add(misfit.key, misfit.message),
-            Ok(outline) => {
-                let total = total_parameters(&outline.into_layers());
+            Ok(shapes) => {
+                let total = total_parameters(&shapes.into_layers());
                 problems.require(total <= MOST_PARAMETERS, "kind", || {
                     format!("the network must have at most {MOST_PARAMETERS} parameters, got {total}")
                 });
@@ -151,7 +150,7 @@ impl ModelConfig {
         Ok(self.checked(input, classes)?.into_layers())
     }
 
-    fn checked(&self, input: ImageShape, classes: usize) -> Result<Outline> {
+    fn checked(&self, input: ImageShape, classes: usize) -> Result<ShapeInference> {
         let mut problems = Problems::default();
         problems.within("model", |problems| {
             self.check(problems);
@@ -165,8 +164,7 @@ impl ModelConfig {
         if let Some(first) = found.first() {
             return Err(Error::usage(format!("`{}`: {}", first.key, first.message)));
         }
-        self.outline(input, classes)
-            .map_err(|misfit| Error::usage(format!("`model.{}`: {}", misfit.key, misfit.message)))
+        self.infer(input, classes).map_err(|misfit| Error::usage(format!("`model.{}`: {}", misfit.key, misfit.message)))
     }
 
     /// The network with its structure and nothing learned: weights and biases 0, norms the identity. Follow with
@@ -176,26 +174,7 @@ impl ModelConfig {
     /// A usage error when the model's values are out of range or it does not fit the images.
     pub fn init(&self, input: ImageShape, classes: usize, device: &Device) -> Result<Network> {
         let flattened = self.checked(input, classes)?.flattened();
-        let network = match self {
-            Self::Linear(config) => Network::Linear(config.init(input, classes, device)),
-            Self::Mlp(config) => Network::Mlp(config.init(input, classes, device)),
-            Self::Lenet(config) => Network::Lenet(config.init(input, flattened, classes, device)),
-            Self::Convnet(config) => Network::Convnet(config.init(input, flattened, classes, device)),
-            Self::Resnet(config) => Network::Resnet(config.init(input, flattened, classes, device)),
-        };
-        Ok(parameter::identify(network))
-    }
-}
-
-impl Check for ModelConfig {
-    fn check(&self, problems: &mut Problems) {
-        match self {
-            Self::Linear(config) => config.check(problems),
-            Self::Mlp(config) => config.check(problems),
-            Self::Lenet(config) => config.check(problems),
-            Self::Convnet(config) => config.check(problems),
-            Self::Resnet(config) => config.check(problems),
-        }
+        parameter::identify(self.as_kind().init(Sizes { input, flattened, classes }, device))
     }
 }
 
@@ -218,13 +197,7 @@ impl Network {
 
     /// The same computation within a [`ForwardContext`]: with dropout in training, or with a hook.
     pub fn forward_in(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
-        match self {
-            Self::Linear(network) => network.forward(images, context),
-            Self::Mlp(network) => network.forward(images, context),
-            Self::Lenet(network) => network.forward(images, context),
-            Self::Convnet(network) => network.forward(images, context),
-            Self::Resnet(network) => network.forward(images, context),
-        }
+        self.as_forward().forward(images, context)
     }
 
     /// Draws all weights from `seed`: the same values on every device. See the rule in `initial.rs`.

@@ -7,14 +7,12 @@ use burn::tensor::{Device, Tensor, activation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::forward::ForwardContext;
 use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean};
-use super::outline::{Misfit, Outline};
-use super::ranges;
+use super::limits;
+use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::data::ImageShape;
 
-/// The keys of `model.kind = "resnet"`.
+/// A small residual network (He et al., 2016).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ResnetConfig {
@@ -79,35 +77,42 @@ impl ResnetConfig {
         }
         specs
     }
+}
 
-    pub(super) fn outline(&self, input: ImageShape, classes: usize) -> Result<Outline, Misfit> {
-        let mut outline = Outline::new(input);
+impl Architecture for ResnetConfig {
+    fn examples() -> Vec<Self> {
+        vec![Self { channels: vec![4, 6, 8], blocks: 1 }]
+    }
+
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
+        let input = shapes.image();
         let misfit = |reason: String| Misfit { key: "channels", message: format!("{reason}; the images are {input}") };
-        outline.conv("stem", &self.stem(input.channels)).map_err(misfit)?;
+        shapes.conv("stem", &self.stem(input.channels)).map_err(misfit)?;
         for (index, spec) in self.blocks().iter().enumerate() {
-            let size = outline.image();
+            let size = shapes.image();
             if spec.parts[0].stride > 1 && (size.height < 2 || size.width < 2) {
                 let stage = index / self.blocks.max(1) + 1;
                 return Err(misfit(format!("stage {stage} cannot halve its input of {}x{}", size.height, size.width)));
             }
-            outline.residual(&format!("blocks.{index}"), &spec.parts, spec.shortcut.as_ref()).map_err(misfit)?;
+            shapes.residual(&format!("blocks.{index}"), &spec.parts, spec.shortcut.as_ref()).map_err(misfit)?;
         }
-        outline.global_pool("pool");
-        outline.dense("output", classes, false);
-        Ok(outline)
+        shapes.global_pool("pool");
+        shapes.output(classes);
+        Ok(())
     }
 
-    pub(super) fn init(&self, input: ImageShape, flattened: usize, classes: usize, device: &Device) -> Resnet {
+    fn init(&self, sizes: Sizes, device: &Device) -> Network {
         let residual = |spec: &ResidualSpec| Residual {
             first: ConvBlock::new(&spec.parts[0], device),
             second: ConvBlock::new(&spec.parts[1], device),
             shortcut: spec.shortcut.as_ref().map(|shortcut| ConvBlock::new(shortcut, device)),
         };
         Resnet {
-            stem: ConvBlock::new(&self.stem(input.channels), device),
+            stem: ConvBlock::new(&self.stem(sizes.input.channels), device),
             blocks: self.blocks().iter().map(residual).collect(),
-            output: dense(flattened, classes, device),
+            output: dense(sizes.flattened, sizes.classes, device),
         }
+        .into()
     }
 }
 
@@ -116,7 +121,7 @@ impl Check for ResnetConfig {
         problems.require((1..=8).contains(&self.channels.len()), "channels", || {
             format!("must name 1 to 8 stages, got {}", self.channels.len())
         });
-        ranges::channels(problems, "channels", "stage", &self.channels);
+        limits::channels(problems, "channels", "stage", &self.channels);
         problems.require((1..=64).contains(&self.blocks), "blocks", || {
             format!("must be 1 to 64 residual blocks per stage, got {}", self.blocks)
         });
@@ -133,9 +138,8 @@ impl Residual {
     }
 }
 
-impl Resnet {
-    /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
-    pub(super) fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+impl Forward for Resnet {
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut images = context.image(|| "stem".into(), self.stem.forward(images)); // [batch, first stage, height, width]
         for (index, block) in self.blocks.iter().enumerate() {
             images = context.image(|| format!("blocks.{index}"), block.forward(images)); // halved once per stage

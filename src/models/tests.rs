@@ -31,16 +31,7 @@ fn logits(network: &Network, images: Tensor<4>) -> Vec<f32> {
 }
 
 #[test]
-fn there_is_an_example_of_every_kind() {
-    let schema = schemars::schema_for!(ModelConfig);
-    let kinds = schema.as_value()["oneOf"].as_array().unwrap().len();
-    let mut examples = ModelConfig::examples().iter().map(ModelConfig::kind).collect::<Vec<_>>();
-    examples.dedup();
-    assert_eq!(examples.len(), kinds);
-}
-
-#[test]
-fn every_network_builds_as_its_outline_says() {
+fn every_network_builds_as_its_shape_inference_says() {
     let device = Device::flex();
     for config in ModelConfig::examples() {
         for shape in shapes() {
@@ -59,14 +50,45 @@ fn every_network_builds_as_its_outline_says() {
                 layers.iter().map(|layer| (layer.name.clone(), layer.output_shape.clone())).collect::<Vec<_>>();
             assert_eq!(seen, listed, "{} on {shape}", config.kind());
             let weights = network.weights().unwrap();
-            for layer in &layers {
-                let prefix = format!("{}.", layer.name);
-                let learned = |name: &str| name.starts_with(&prefix) && !name.contains(".running_");
-                let actual = weights.iter().filter(|(name, _)| learned(name)).map(|(_, tensor)| tensor.values.len());
-                assert_eq!(actual.sum::<usize>(), layer.parameters, "{} of {}", layer.name, config.kind());
+            let actual = weights.iter().map(|(name, tensor)| {
+                (name.to_owned(), Role::of(name, tensor.shape.len()).unwrap(), tensor.shape.clone())
+            });
+            let inferred = layers.iter().flat_map(|layer| {
+                assert!(layer.tensors.iter().all(|tensor| tensor.name.starts_with(&format!("{}.", layer.name))));
+                layer.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.role, tensor.shape.clone()))
+            });
+            let mut inferred = inferred.collect::<Vec<_>>();
+            inferred.sort_by(|a, b| a.0.cmp(&b.0));
+            assert_eq!(actual.collect::<Vec<_>>(), inferred, "{} on {shape}", config.kind());
+        }
+    }
+}
+
+#[test]
+fn every_tensor_begins_as_its_role_says() {
+    for config in ModelConfig::examples() {
+        let weights = config.init(shape(1, 28), CLASSES, &Device::flex()).unwrap().initialise(1).weights().unwrap();
+        for (name, tensor) in weights.iter() {
+            let values = &tensor.values;
+            let mean_of_squares =
+                values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / values.len() as f64;
+            match Role::of(name, tensor.shape.len()).unwrap() {
+                role @ (Role::HiddenWeight | Role::ConvKernel | Role::OutputWeight) => {
+                    let inputs =
+                        if tensor.shape.len() == 2 { tensor.shape[0] } else { tensor.shape[1..].iter().product() };
+                    let expected = if role == Role::OutputWeight { 1.0 } else { 2.0 } / inputs as f64;
+                    // Five standard deviations of an estimate of the variance from so many normal values.
+                    let slack = 5.0 * (2.0 / values.len() as f64).sqrt();
+                    assert!(
+                        (mean_of_squares / expected - 1.0).abs() < slack,
+                        "{name}: {mean_of_squares} for {expected}"
+                    );
+                }
+                Role::NormScale | Role::RunningVariance => assert!(values.iter().all(|value| *value == 1.0), "{name}"),
+                Role::Bias | Role::NormShift | Role::RunningMean => {
+                    assert!(values.iter().all(|value| *value == 0.0), "{name}");
+                }
             }
-            let learned = weights.iter().filter(|(name, _)| !name.contains(".running_"));
-            assert_eq!(learned.map(|(_, tensor)| tensor.values.len()).sum::<usize>(), total_parameters(&layers));
         }
     }
 }
@@ -136,7 +158,8 @@ fn weights_survive_the_way_to_the_host_and_back() {
         let output = resumed.forward(images(4, shape, &device.clone().autodiff()));
         let loss = CrossEntropyLossConfig::new().init(&output.device()).forward(output, labels);
         let tracked = GradientsParams::from_grads(loss.backward(), &resumed);
-        let learned = weights.iter().filter(|(name, _)| !name.contains(".running_")).count();
+        let learned = |name: &str, tensor: &WeightTensor| Role::of(name, tensor.shape.len()).unwrap().is_learned();
+        let learned = weights.iter().filter(|(name, tensor)| learned(name, tensor)).count();
         assert_eq!(tracked.len(), learned, "{}", config.kind());
     }
 }

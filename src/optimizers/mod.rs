@@ -1,110 +1,69 @@
-//! Optimizers: one configuration per kind, PyTorch's defaults where the field expects them.
+//! Optimizers: one file per kind, PyTorch's defaults where the field expects them.
+//!
+//! A new optimizer is one new file and one line of the list below; `CONTRIBUTING.md` shows one. The tests that walk
+//! [`OptimizerConfig::examples`] then cover it.
 
-mod build;
-mod fused;
+mod rate;
+#[cfg(test)]
+mod tests;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use burn::module::ParamGroup;
+use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
+use burn::optim::{ModuleOptimizer, OptimizerRecord};
+use burn::tensor::Bytes;
 
-pub use build::PlannedRate;
+pub use rate::PlannedRate;
 
 use crate::check::{Check, Problems};
+use crate::kinds::kinds;
+use crate::models::{LayerSummary, Role, TensorSummary, parameter_id};
+use crate::{Error, Result};
 
-/// `optimizer.kind` and the keys that belong to it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum OptimizerConfig {
-    /// Stochastic gradient descent.
-    Sgd(SgdConfig),
-    /// Adam (Kingma and Ba, 2015); weight decay is added to the gradient (L2).
-    Adam(AdamConfig),
-    /// AdamW (Loshchilov and Hutter, 2019): weight decay apart from the gradient, and none on biases and norms.
-    Adamw(AdamwConfig),
-    /// Muon (Jordan, 2024) on hidden matrices, AdamW on everything else.
-    Muon(MuonConfig),
+/// What a kind of optimizer says of itself.
+trait OptimizerKind: Check {
+    /// Small examples that between them take every path through the code.
+    fn examples() -> Vec<Self>
+    where
+        Self: Sized;
+
+    /// The learning rate at the schedule's peak.
+    fn learning_rate(&self) -> f64;
+
+    /// How parameters are updated: the first rule takes all of them, and each further one takes some from those before it.
+    fn rules(&self) -> Vec<UpdateRule>;
+
+    /// Burn's optimizer for a network with these layers.
+    fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer;
 }
 
-/// The keys of `optimizer.kind = "sgd"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct SgdConfig {
-    /// The learning rate at the schedule's peak, above 0 and at most 1.
-    pub learning_rate: f64,
-    /// Momentum, 0 to below 1; no dampening.
-    pub momentum: f64,
-    /// Look ahead along the momentum (Nesterov).
-    pub nesterov: bool,
-    /// L2 penalty added to the gradient.
-    pub weight_decay: f64,
+/// How some of a network's parameters are updated.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateRule {
+    /// Its name for people: "AdamW".
+    pub name: &'static str,
+    /// What it is for, in the singular: "parameter".
+    pub parameters: &'static str,
+    takes: fn(Role) -> bool,
+    /// Its learning rate, as a ratio of the optimizer's.
+    pub rate_ratio: f64,
+    /// Numbers that it remembers per parameter.
+    pub state: usize,
 }
 
-impl Default for SgdConfig {
-    fn default() -> Self {
-        Self { learning_rate: 0.05, momentum: 0.9, nesterov: false, weight_decay: 0.0 }
+impl UpdateRule {
+    /// The rule that takes all parameters, at the optimizer's own rate, and keeps `state` numbers for each.
+    fn for_all(name: &'static str, state: usize) -> Self {
+        Self { name, parameters: "parameter", takes: Role::is_learned, rate_ratio: 1.0, state }
     }
 }
 
-/// The keys of `optimizer.kind = "adam"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AdamConfig {
-    /// The learning rate at the schedule's peak, above 0 and at most 1.
-    pub learning_rate: f64,
-    /// Decay of the mean of the gradients, 0 to below 1.
-    pub beta_1: f64,
-    /// Decay of the mean of their squares, 0 to below 1.
-    pub beta_2: f64,
-    /// Added to the denominator.
-    pub epsilon: f64,
-    /// L2 penalty added to the gradient.
-    pub weight_decay: f64,
-}
-
-impl Default for AdamConfig {
-    fn default() -> Self {
-        Self { learning_rate: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
-    }
-}
-
-/// The keys of `optimizer.kind = "adamw"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct AdamwConfig {
-    /// The learning rate at the schedule's peak, above 0 and at most 1.
-    pub learning_rate: f64,
-    /// Decay of the mean of the gradients, 0 to below 1.
-    pub beta_1: f64,
-    /// Decay of the mean of their squares, 0 to below 1.
-    pub beta_2: f64,
-    /// Added to the denominator.
-    pub epsilon: f64,
-    /// Share of each weight taken away per update, times the learning rate; biases and norms are exempt.
-    pub weight_decay: f64,
-}
-
-impl Default for AdamwConfig {
-    fn default() -> Self {
-        Self { learning_rate: 0.001, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8, weight_decay: 0.01 }
-    }
-}
-
-/// The keys of `optimizer.kind = "muon"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct MuonConfig {
-    /// The learning rate of the hidden matrices at the schedule's peak, above 0 and at most 1.
-    pub learning_rate: f64,
-    /// Nesterov momentum of the hidden matrices, 0 to below 1.
-    pub momentum: f64,
-    /// Decoupled weight decay; biases and norms are exempt.
-    pub weight_decay: f64,
-    /// The learning rate of all other parameters (AdamW), as a share of `learning_rate`.
-    pub adamw_ratio: f64,
-}
-
-impl Default for MuonConfig {
-    fn default() -> Self {
-        Self { learning_rate: 0.02, momentum: 0.95, weight_decay: 0.01, adamw_ratio: 0.1 }
+kinds! {
+    /// `optimizer.kind` and the keys that belong to it.
+    pub enum OptimizerConfig: OptimizerKind {
+        sgd: Sgd(SgdConfig),
+        adam: Adam(AdamConfig),
+        adamw: Adamw(AdamwConfig),
+        muon: Muon(MuonConfig),
     }
 }
 
@@ -115,42 +74,82 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// The value of `optimizer.kind`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Sgd(_) => "sgd",
-            Self::Adam(_) => "adam",
-            Self::Adamw(_) => "adamw",
-            Self::Muon(_) => "muon",
+    /// The learning rate at the schedule's peak.
+    pub fn learning_rate(&self) -> f64 {
+        self.as_kind().learning_rate()
+    }
+
+    /// The rules, each with the learned tensors that it updates: of the rules that take one, the last.
+    pub fn assign<'a>(&self, layers: &'a [LayerSummary]) -> Vec<(UpdateRule, Vec<&'a TensorSummary>)> {
+        let mut assigned = self.as_kind().rules().into_iter().map(|rule| (rule, Vec::new())).collect::<Vec<_>>();
+        for tensor in tensors(layers).filter(|tensor| tensor.role.is_learned()) {
+            if let Some((_, own)) = assigned.iter_mut().rev().find(|(rule, _)| (rule.takes)(tensor.role)) {
+                own.push(tensor);
+            }
         }
+        assigned
+    }
+
+    /// Adds what is wrong with this optimizer for the model of the kind `model` with these layers: a rule that would have
+    /// nothing to update.
+    pub fn check_for(&self, model: &str, layers: &[LayerSummary], problems: &mut Problems) {
+        let kind = self.kind();
+        for (rule, _) in self.assign(layers).iter().filter(|(_, own)| own.is_empty()) {
+            problems.add(
+                "kind",
+                format!(
+                    "must not be \"{kind}\" with model.kind = \"{model}\", which has no {} for {} to update; set it to \
+                     \"adamw\", or choose another model",
+                    rule.parameters, rule.name
+                ),
+            );
+        }
+    }
+
+    /// Burn's optimizer for a network with these layers.
+    pub fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer {
+        self.as_kind().build(layers)
+    }
+
+    /// Burn's scheduler that gives each tensor the rate of its rule along `planned`.
+    pub fn schedule(&self, layers: &[LayerSummary], planned: &PlannedRate) -> ModuleLrScheduler {
+        let scaled = |rule: &UpdateRule| PlannedRate { peak: planned.peak * rule.rate_ratio, ..planned.clone() };
+        let mut rules = self.as_kind().rules().into_iter();
+        let base = rules.next().map_or_else(|| planned.clone(), |rule| scaled(&rule));
+        rules.fold(base.into(), |scheduler: ModuleLrScheduler, rule| {
+            scheduler.with_group(group(layers, rule.takes), scaled(&rule))
+        })
+    }
+
+    /// Checks that the optimizer record of a checkpoint, as bytes, is of a run with these rules. Burn leaves out what it
+    /// cannot use, and the parameters concerned would go on as if they had never been updated.
+    ///
+    /// # Errors
+    /// A usage error when a part of the record cannot be used, or when it is no record at all.
+    pub fn check_record(&self, layers: &[LayerSummary], record: &[u8]) -> Result<()> {
+        let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(record.to_vec()))
+            .map_err(|error| Error::failed("the optimizer's record is unreadable").caused_by(error))?;
+        let saved = record.len();
+        let usable = self.build(layers).load_record(record).to_record().len();
+        if usable == saved {
+            return Ok(());
+        }
+        Err(Error::usage(format!(
+            "the checkpoint's state for `{}` was written under other update rules: {usable} of its {saved} arrays are usable",
+            self.kind()
+        ))
+        .caused_by("since then, an optimizer kind updates other parameters than it did (see CHANGELOG.md)")
+        .tip("begin a new run from its weights with kiln fork"))
     }
 }
 
-impl Check for OptimizerConfig {
-    fn check(&self, problems: &mut Problems) {
-        let (learning_rate, weight_decay) = match self {
-            Self::Sgd(config) => {
-                problems.share("momentum", config.momentum);
-                problems.require(!config.nesterov || config.momentum > 0.0, "nesterov", || {
-                    "looks ahead along the momentum, but `optimizer.momentum` is 0; set it to 0.9, or `nesterov` to false"
-                        .to_owned()
-                });
-                (config.learning_rate, config.weight_decay)
-            }
-            Self::Adam(AdamConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay })
-            | Self::Adamw(AdamwConfig { learning_rate, beta_1, beta_2, epsilon, weight_decay }) => {
-                problems.share("beta_1", *beta_1);
-                problems.share("beta_2", *beta_2);
-                problems.above_zero("epsilon", *epsilon, 1.0);
-                (*learning_rate, *weight_decay)
-            }
-            Self::Muon(config) => {
-                problems.share("momentum", config.momentum);
-                problems.above_zero("adamw_ratio", config.adamw_ratio, 1.0);
-                (config.learning_rate, config.weight_decay)
-            }
-        };
-        problems.above_zero("learning_rate", learning_rate, 1.0);
-        problems.within_range("weight_decay", weight_decay, 0.0..=1.0);
-    }
+/// Those of a network's tensors whose role is taken, as Burn's group.
+fn group(layers: &[LayerSummary], takes: impl Fn(Role) -> bool) -> ParamGroup {
+    ParamGroup::from_ids(
+        tensors(layers).filter(|tensor| takes(tensor.role)).map(|tensor| parameter_id(&tensor.name)).collect(),
+    )
+}
+
+fn tensors(layers: &[LayerSummary]) -> impl Iterator<Item = &TensorSummary> {
+    layers.iter().flat_map(|layer| &layer.tensors)
 }

@@ -20,6 +20,10 @@ pub(super) fn refuse(experiment: &Experiment, images: &Images, cut: &Cut) -> Res
         let mut problems = Problems::default();
         batches(experiment, images, cut, &mut problems);
         problems.within("model", |problems| experiment.model.check_for(images.shape, images.classes, problems));
+        if let Ok(layers) = experiment.model.layers(images.shape, images.classes) {
+            let model = experiment.model.kind();
+            problems.within("optimizer", |problems| experiment.optimizer.check_for(model, &layers, problems));
+        }
         found.extend(problems.into_vec());
     }
     let line = |(key, message): (&str, &str)| format!("`{key}`: {message}");

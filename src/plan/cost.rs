@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::Images;
 use crate::config::Experiment;
-use crate::models::{LayerSummary, total_parameters};
-use crate::optimizers::OptimizerConfig;
+use crate::models::{LayerSummary, TensorSummary, total_parameters};
+use crate::optimizers::UpdateRule;
 
 /// Bytes of one number: kiln computes in 32-bit floats.
 const FLOAT: u64 = 4;
@@ -35,7 +35,11 @@ impl Memory {
     pub(super) fn estimate(experiment: &Experiment, images: &Images, layers: &[LayerSummary]) -> Self {
         let parameters = total_parameters(layers) as u64 * FLOAT;
         let per_image = images.shape.len() as u64 + COPIES * layers.iter().map(values).sum::<u64>();
-        let optimizer = parameters * moments(&experiment.optimizer);
+        let rules = experiment.optimizer.assign(layers);
+        let kept = |(rule, tensors): &(UpdateRule, Vec<&TensorSummary>)| {
+            tensors.iter().map(|tensor| tensor.count() * rule.state).sum::<usize>()
+        };
+        let optimizer = rules.iter().map(kept).sum::<usize>() as u64 * FLOAT;
         let activations = per_image * experiment.train.batch_size as u64 * FLOAT;
         let bytes = (images.train + images.validation + images.test) as u64 * images.shape.len() as u64;
         Self {
@@ -46,14 +50,6 @@ impl Memory {
             images: bytes,
             total: 2 * parameters + optimizer + activations + bytes,
         }
-    }
-}
-
-/// Numbers that the optimizer keeps per parameter; for Muon an upper bound, its matrices keep one.
-fn moments(optimizer: &OptimizerConfig) -> u64 {
-    match optimizer {
-        OptimizerConfig::Sgd(config) => u64::from(config.momentum > 0.0),
-        OptimizerConfig::Adam(_) | OptimizerConfig::Adamw(_) | OptimizerConfig::Muon(_) => 2,
     }
 }
 

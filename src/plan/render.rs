@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Cut, Images, LearningRate, Plan};
+use super::{Cut, Images, LearningRate, Plan, PlannedRule};
 use crate::config::Experiment;
 use crate::report::thousands;
-use crate::schedules::Shape;
 
 /// The heights of a sparkline, low to high.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -40,6 +39,9 @@ impl Plan {
         line("learning rate", self.rate_in_words());
         for milestone in self.milestones_in_words() {
             line("", milestone);
+        }
+        for (index, rule) in self.rules_in_words().into_iter().enumerate() {
+            line(if index == 0 { "updates by" } else { "" }, rule);
         }
         line("network", format!("{} in {}", count(self.parameters, "parameter"), count(self.layers.len(), "layer")));
         line(
@@ -191,6 +193,26 @@ impl Plan {
         format!("{line}  {}", course.join(" -> "))
     }
 
+    /// Which rule updates what, where there are several.
+    fn rules_in_words(&self) -> Vec<String> {
+        const SHOWN: usize = 6;
+        let [first @ .., rest] = self.update_rules.as_slice() else { return Vec::new() };
+        if first.is_empty() {
+            return Vec::new();
+        }
+        let words = |rule: &PlannedRule, tensors: String| {
+            format!("{}, peak {}: {tensors} ({})", rule.rule, decimal(rule.peak), count(rule.parameters, "parameter"))
+        };
+        let named = first.iter().map(|rule| {
+            let mut names = rule.tensors.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            if rule.tensors.len() > SHOWN {
+                let _ = write!(names, " and {} more", rule.tensors.len() - SHOWN);
+            }
+            words(rule, names)
+        });
+        named.chain([words(rest, format!("the other {}", count(rest.tensors.len(), "tensor")))]).collect()
+    }
+
     fn milestones_in_words(&self) -> Vec<String> {
         const SHOWN: usize = 6;
         let milestones = &self.learning_rate.milestones;
@@ -250,7 +272,7 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
         ));
     }
     if let Some(span) = experiment.schedule.epochs.filter(|span| *span < experiment.train.epochs)
-        && !matches!(experiment.schedule.shape, Shape::Constant(_))
+        && !experiment.schedule.is_constant()
     {
         found.push(format!(
             "schedule.epochs = {span} ends before the run: the learning rate stays at {} for the last {}",

@@ -69,6 +69,24 @@ fn the_plan_reads_well() {
 }
 
 #[test]
+fn the_plan_says_which_rule_updates_what_where_there_are_several() {
+    let sets = ["model.kind=convnet", "optimizer.kind=muon"];
+    let plan = plan(55_000, &sets);
+    insta::assert_snapshot!(plan.render().lines().filter(|line| line.contains(", peak ")).collect::<Vec<_>>().join("\n"), @"
+    updates by     Muon, peak 0.02: blocks.0.conv.weight, blocks.1.conv.weight, hidden.0.weight (420,128 parameters)
+                   AdamW, peak 0.002: the other 7 tensors (1,610 parameters)
+    ");
+    assert_eq!(plan.update_rules.iter().map(|rule| rule.parameters).sum::<usize>(), plan.parameters);
+    // Muon keeps one number per parameter, AdamW two.
+    assert_eq!(plan.memory.optimizer, 4 * (420_128 + 2 * 1610));
+}
+
+#[test]
+fn an_optimizer_that_would_have_nothing_to_do_is_refused() {
+    insta::assert_snapshot!(refusal(55_000, &["optimizer.kind=muon"]), @r#"error: `optimizer.kind`: must not be "muon" with model.kind = "linear", which has no hidden matrix or convolution kernel for Muon to update; set it to "adamw", or choose another model"#);
+}
+
+#[test]
 fn a_last_batch_that_is_smaller_counts_unless_it_is_dropped() {
     let kept = plan(1030, &[]);
     assert_eq!((kept.iterations_per_epoch, kept.last_batch_size, kept.seen.images_per_epoch), (11, 30, 1030));

@@ -183,8 +183,8 @@ impl Session<'_> {
     fn learner_of(&self, classifier: Classifier) -> Result<Learner<Classifier>> {
         Ok(Learner::new(
             classifier.train().fork(&self.device.clone().autodiff()),
-            self.experiment.optimizer.build()?,
-            self.experiment.optimizer.schedule(self.rate())?,
+            self.experiment.optimizer.build(&self.plan.layers),
+            self.experiment.optimizer.schedule(&self.plan.layers, &self.rate()),
         ))
     }
 

@@ -29,8 +29,14 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A second or two; any number by hand: `KILN_FUZZ_CASES=100000 cargo test --lib config::document::tests::any`.
+fn cases() -> u32 {
+    let wanted = std::env::var("KILN_FUZZ_CASES").ok();
+    wanted.map_or(300, |wanted| wanted.parse().expect("KILN_FUZZ_CASES must be a whole number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_sets_end_well(sets in prop::collection::vec((path(), value()), 0..4)) {

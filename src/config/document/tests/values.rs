@@ -36,18 +36,18 @@ momentun = 0.9
 fn a_key_of_another_kind_says_whose_it_is() {
     let text = r#"[model]
 kind = "mlp"
-blocks = [{ channels = 8 }]
-channels = [6, 16]
+norm = "none"
+padding = "same"
 
 [optimizer]
 kind = "sgd"
-beta_1 = 0.9
+adamw_ratio = 0.1
 "#;
     insta::assert_snapshot!(refused(text, &[]), @r#"
     error: the config has 3 problems
-      my.toml:3:1: `model.blocks`: belongs to model.kind = "convnet" or "resnet", here it is "mlp"
-      my.toml:4:1: `model.channels`: belongs to model.kind = "lenet" or "resnet", here it is "mlp"
-      my.toml:8:1: `optimizer.beta_1`: belongs to optimizer.kind = "adam" or "adamw", here it is "sgd"
+      my.toml:3:1: `model.norm`: belongs to model.kind = "convnet", here it is "mlp"
+      my.toml:4:1: `model.padding`: belongs to model.kind = "convnet", here it is "mlp"
+      my.toml:8:1: `optimizer.adamw_ratio`: belongs to optimizer.kind = "muon", here it is "sgd"
     "#);
 }
 
@@ -126,10 +126,10 @@ kind = "Mnist"
 "#;
     insta::assert_snapshot!(refused(text, &[]), @r#"
     error: the config has 5 problems
-      my.toml:2:8: `model.kind`: must be one of "linear", "mlp", "lenet", "convnet", "resnet", got "resnt"; did you mean "resnet"?
+      my.toml:2:8: `model.kind`: must be one of (all models), got "resnt"; did you mean "resnet"?
       my.toml:5:1: `model.zebra`: unknown key
-      my.toml:8:8: `optimizer.kind`: must be one of "sgd", "adam", "adamw", "muon", got "ranger"
-      my.toml:11:8: `schedule.kind`: must be one of "constant", "linear", "cosine", "step", "exponential", "one_cycle", got 3 (a whole number)
+      my.toml:8:8: `optimizer.kind`: must be one of (all optimizers), got "ranger"
+      my.toml:11:8: `schedule.kind`: must be one of (all schedules), got 3 (a whole number)
       my.toml:14:8: `data.kind`: must be one of "mnist", "idx", "folder", "synthetic", got "Mnist"; did you mean "mnist"?
     tip: `kiln config keys` lists every key with its type and default
     "#);
@@ -143,7 +143,7 @@ hidden = [64]
 [data]
 validation = 1000
 ";
-    insta::assert_snapshot!(refused(text, &[]), @r#"error: my.toml:1:2: `model.kind`: is missing, and `hidden` depends on it; allowed: "linear", "mlp", "lenet", "convnet", "resnet""#);
+    insta::assert_snapshot!(refused(text, &[]), @r#"error: my.toml:1:2: `model.kind`: is missing, and `hidden` depends on it; allowed: (all models)"#);
 }
 
 #[test]
@@ -277,15 +277,15 @@ nesterov = true
 fn ranges_of_the_schedule() {
     let text = r#"[schedule]
 kind = "one_cycle"
-rise = 1.0
-initial_share = 2
-final_share = -1
+pct_start = 1.0
+initial_ratio = 2
+final_ratio = -1
 "#;
     insta::assert_snapshot!(refused(text, &[]), @"
     error: the config has 3 problems
-      my.toml:3:8: `schedule.rise`: must be above 0 and below 1, got 1
-      my.toml:4:17: `schedule.initial_share`: must be at most 1, got 2
-      my.toml:5:15: `schedule.final_share`: must be at least 0, got -1
+      my.toml:3:13: `schedule.pct_start`: must be above 0 and below 1, got 1
+      my.toml:4:17: `schedule.initial_ratio`: must be at most 1, got 2
+      my.toml:5:15: `schedule.final_ratio`: must be at least 0, got -1
     ");
 }
 
@@ -332,7 +332,7 @@ fn a_warm_up_before_one_cycle() {
 kind = "one_cycle"
 warmup_epochs = 1
 "#;
-    insta::assert_snapshot!(refused(text, &[]), @r#"error: my.toml:3:17: `schedule.warmup_epochs`: schedule.kind = "one_cycle" has its own warm-up (`schedule.rise`), so this must be 0, got 1; remove it"#);
+    insta::assert_snapshot!(refused(text, &[]), @r#"error: my.toml:3:17: `schedule.warmup_epochs`: schedule.kind = "one_cycle" has its own warm-up (`schedule.pct_start`), so this must be 0, got 1; remove it"#);
 }
 
 #[test]
@@ -426,4 +426,94 @@ fn whole_numbers_are_numbers_and_none_unsets() {
     let experiment = accepted("[optimizer]\nkind = \"adam\"\nlearning_rate = 1\n[train]\nclip_norm = \"none\"\n", &[]);
     assert_eq!((experiment.optimizer.learning_rate(), experiment.train.clip_norm), (1.0, None));
     assert_eq!(accepted("seed = 0x10\n[train]\nbatch_size = 1_000\n", &[]).seed, 16);
+}
+
+#[test]
+fn old_names_of_keys_mean_the_same_as_the_new_ones() {
+    let new = "[schedule]\nkind = \"one_cycle\"\npct_start = 0.2\ninitial_ratio = 0.1\nfinal_ratio = 0.01\n";
+    let old = new.replace("pct_start", "rise").replace("_ratio", "_share");
+    assert_eq!(accepted(&old, &[]), accepted(new, &[]));
+    let sets =
+        ["schedule.rise=0.2", "schedule.kind=one_cycle", "schedule.initial_share=0.1", "schedule.final_share=0.01"];
+    assert_eq!(accepted("seed = 42\n", &sets), accepted(new, &[]));
+    let section = ["schedule={ kind = \"one_cycle\", rise = 0.2, initial_share = 0.1, final_share = 0.01 }"];
+    assert_eq!(accepted("seed = 42\n", &section), accepted(new, &[]));
+    // An old name in the file and the new one with --set, and the other way round.
+    let changed = accepted(new, &["schedule.pct_start=0.4"]);
+    assert_eq!(accepted(&old, &["schedule.pct_start=0.4"]), changed);
+    assert_eq!(accepted(new, &["schedule.rise=0.4"]), changed);
+    let step = accepted("schedule = { kind = \"step\", factor = 0.5 }\n", &[]);
+    assert_eq!(step, accepted("schedule = { kind = \"step\", gamma = 0.5 }\n", &[]));
+}
+
+#[test]
+fn an_old_name_is_noticed_once_and_refused_beside_the_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.toml");
+    std::fs::write(&path, "[schedule]\nkind = \"one_cycle\"\nrise = 0.2\n").unwrap();
+    let notices = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        load(&Origin::File(path.clone()), &sets).unwrap().notices
+    };
+    assert_eq!(notices(&[]), ["`schedule.rise` is now `schedule.pct_start`; the old name still works"]);
+    assert_eq!(notices(&["schedule.rise=0.5"]), notices(&[]));
+    let both = "[schedule]\nkind = \"one_cycle\"\npct_start = 0.3\nrise = 0.2\n";
+    insta::assert_snapshot!(refused(both, &[]), @"error: my.toml:4:1: `schedule.rise`: is the old name of `schedule.pct_start`, which is given too; remove it");
+    let wrong = "[schedule]\nkind = \"cosine\"\nrise = 0.2\n";
+    insta::assert_snapshot!(refused(wrong, &["schedule.final_share=2"]), @r#"
+    error: the config has 2 problems
+      my.toml:3:1: `schedule.pct_start`: belongs to schedule.kind = "one_cycle", here it is "cosine"
+      --set schedule.final_share=2: `schedule.final_ratio`: must be at most 1, got 2
+    "#);
+}
+
+#[test]
+fn numbers_that_mean_another_thing_in_32_bits() {
+    let text = r#"[loss]
+label_smoothing = 0.99999999
+
+[model]
+kind = "mlp"
+dropout = 1e-12
+
+[train]
+clip_norm = 1e-46
+
+[optimizer]
+kind = "adam"
+learning_rate = 1e-50
+beta_1 = 1e-39
+beta_2 = 0.99999999
+epsilon = 1e-50
+weight_decay = 1e-40
+"#;
+    insta::assert_snapshot!(refused(text, &[]), @"
+    error: the config has 8 problems
+      my.toml:2:19: `loss.label_smoothing`: in the 32-bit numbers that kiln computes with, 0.99999999 is 1, which is too much; the nearest that is not is 0.99999994
+      my.toml:6:11: `model.dropout`: masks are drawn in steps of 2.3283064365386963e-10, the smallest probability that drops anything; got 1e-12
+      my.toml:9:13: `train.clip_norm`: in the 32-bit numbers that kiln computes with, 1e-46 is 0; the nearest that is not is 1.1754944e-38
+      my.toml:13:17: `optimizer.learning_rate`: in the 32-bit numbers that kiln computes with, 1e-50 is 0; the nearest that is not is 1.1754944e-38
+      my.toml:14:10: `optimizer.beta_1`: in the 32-bit numbers that kiln computes with, 1e-39 is 0; the nearest that is not is 1.1754944e-38
+      my.toml:15:10: `optimizer.beta_2`: in the 32-bit numbers that kiln computes with, 0.99999999 is 1, which is too much; the nearest that is not is 0.99999994
+      my.toml:16:11: `optimizer.epsilon`: in the 32-bit numbers that kiln computes with, 1e-50 is 0; the nearest that is not is 1.1754944e-38
+      my.toml:17:16: `optimizer.weight_decay`: in the 32-bit numbers that kiln computes with, 1e-40 is 0; the nearest that is not is 1.1754944e-38
+    ");
+    let muon = [
+        "optimizer.kind=muon",
+        "optimizer.learning_rate=1e-30",
+        "optimizer.adamw_ratio=1e-30",
+        "optimizer.momentum=0.99999999",
+    ];
+    insta::assert_snapshot!(refused("seed = 1\n", &muon), @"
+    error: the config has 2 problems
+      --set optimizer.adamw_ratio=1e-30: `optimizer.adamw_ratio`: in the 32-bit numbers that kiln computes with, 1.0000000000000001e-60, the rate of all other parameters (learning_rate * adamw_ratio), is 0; raise either
+      --set optimizer.momentum=0.99999999: `optimizer.momentum`: in the 32-bit numbers that kiln computes with, 0.99999999 is 1, which is too much; the nearest that is not is 0.99999994
+    ");
+}
+
+#[test]
+fn an_epsilon_must_be_left_after_the_first_update_has_scaled_it() {
+    let with = |epsilon: &str| format!("[optimizer]\nkind = \"adamw\"\nbeta_2 = 0.9999\nepsilon = {epsilon}\n");
+    insta::assert_snapshot!(refused(&with("1.2e-38"), &[]), @"error: my.toml:4:11: `optimizer.epsilon`: in the 32-bit numbers that kiln computes with, 1.2e-38 times sqrt(1 - beta_2), the denominator of the first update, is 0; with this beta_2 it must be at least 1.17539695e-36");
+    accepted(&with("1.17539695e-36"), &[]);
 }

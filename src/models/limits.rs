@@ -2,6 +2,9 @@
 
 use crate::check::Problems;
 
+/// Masks are drawn with this resolution: a smaller probability drops nothing.
+const LEAST_DROPOUT: f64 = 1.0 / (1_u64 << 32) as f64;
+
 /// Channels of convolutions, one number per `part`: 1 to 4096 each.
 pub(super) fn channels(problems: &mut Problems, key: &str, part: &str, found: &[usize]) {
     for (index, &value) in found.iter().enumerate() {
@@ -21,7 +24,12 @@ pub(super) fn widths(problems: &mut Problems, key: &str, found: &[usize]) {
     }
 }
 
-/// A share of activations: 0 to below 1.
-pub(super) fn share(problems: &mut Problems, key: &str, found: f64) {
+/// The probability of dropping an activation: 0 to below 1.
+pub(super) fn dropout(problems: &mut Problems, key: &str, found: f64) {
     problems.require((0.0..1.0).contains(&found), key, || format!("must be at least 0 and below 1, got {found}"));
+    problems.require(!(found > 0.0 && found < LEAST_DROPOUT), key, || {
+        format!(
+            "masks are drawn in steps of {LEAST_DROPOUT:e}, the smallest probability that drops anything; got {found:?}"
+        )
+    });
 }

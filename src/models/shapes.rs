@@ -1,7 +1,8 @@
-//! What a network looks like without building it: the size of every layer's output, its parameters and its work.
-//! Every model lists its layers here once; its modules are built from the same numbers.
+//! Shape inference: what a network looks like without building it. The size of every layer's output, its tensors and its
+//! work. Every model lists its layers here once; its modules are built from the same numbers.
 
 use super::layers::{ConvSpec, Norm};
+use super::parameter::Role;
 use crate::data::ImageShape;
 
 /// One layer as it appears in plans and explanations.
@@ -13,11 +14,35 @@ pub struct LayerSummary {
     pub description: String,
     /// The output for one image: `[channels, height, width]` or `[features]`.
     pub output_shape: Vec<usize>,
+    /// Its tensors in the order of the modules' fields, running statistics included.
+    pub tensors: Vec<TensorSummary>,
     /// Learned values.
     pub parameters: usize,
     /// Floating-point operations of the forward pass for one image: 2 per multiply-add of convolutions and fully
     /// connected layers. Norms, activations and pools are left out: they are below 1 % of any network here.
     pub forward_flops: u64,
+}
+
+/// One tensor of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSummary {
+    /// Its path in the network: `blocks.0.conv.weight`.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<usize>,
+}
+
+impl TensorSummary {
+    fn new(name: String, role: Role, shape: &[usize]) -> Self {
+        Self { name, role, shape: shape.to_vec() }
+    }
+
+    /// How many numbers it holds; the largest `usize` when they are more.
+    pub fn count(&self) -> usize {
+        self.shape.iter().fold(1, |product, side| product.saturating_mul(*side))
+    }
 }
 
 /// Why a network cannot be built for an image size, and the key that says so.
@@ -31,14 +56,14 @@ pub struct Misfit {
 
 /// Follows one image through a network while its layers are listed.
 #[derive(Clone, Debug)]
-pub(super) struct Outline {
+pub(super) struct ShapeInference {
     image: ImageShape,
     features: Option<usize>,
     flattened: Option<usize>,
     layers: Vec<LayerSummary>,
 }
 
-impl Outline {
+impl ShapeInference {
     /// Starts at the network's input.
     pub fn new(input: ImageShape) -> Self {
         Self { image: input, features: None, flattened: None, layers: Vec::new() }
@@ -59,66 +84,87 @@ impl Outline {
         self.layers
     }
 
-    /// Adds a convolution block.
+    /// Adds a [`ConvBlock`](super::ConvBlock) in the field `name`.
     ///
     /// # Errors
     /// The words that follow the layer's name when the image is too small for it.
     pub fn conv(&mut self, name: &str, spec: &ConvSpec) -> Result<(), String> {
-        let (output, flops) = spec.trace(self.image)?;
+        let (output, flops) = spec.infer(self.image)?;
         self.image = output;
-        self.push(name, spec.describe(), spec.parameters(), flops);
+        self.push(name, spec.describe(), spec.tensors(name), flops);
         Ok(())
     }
 
     /// Adds a residual block: `first` then `second`, plus `shortcut` or the input itself, then ReLU.
-    pub fn residual(&mut self, name: &str, parts: &[ConvSpec], shortcut: Option<&ConvSpec>) -> Result<(), String> {
-        let (input, mut flops, mut parameters) = (self.image, 0, 0);
-        for spec in parts {
-            let (output, work) = spec.trace(self.image)?;
-            self.image = output;
-            flops += work;
-            parameters += spec.parameters();
-        }
+    pub fn residual(
+        &mut self,
+        name: &str,
+        [first, second]: &[ConvSpec; 2],
+        shortcut: Option<&ConvSpec>,
+    ) -> Result<(), String> {
+        let input = self.image;
+        let (middle, first_flops) = first.infer(input)?;
+        let (output, second_flops) = second.infer(middle)?;
+        let mut flops = first_flops + second_flops;
+        let mut tensors = first.tensors(&format!("{name}.first"));
+        tensors.extend(second.tensors(&format!("{name}.second")));
         if let Some(spec) = shortcut {
-            flops += spec.trace(input)?.1;
-            parameters += spec.parameters();
+            flops += spec.infer(input)?.1;
+            tensors.extend(spec.tensors(&format!("{name}.shortcut")));
         }
         let described = match shortcut {
             Some(_) => "residual: 2 x conv 3x3, projected shortcut, ReLU",
             None => "residual: 2 x conv 3x3, ReLU",
         };
-        self.push(name, described.into(), parameters, flops);
+        self.image = output;
+        self.push(name, described.into(), tensors, flops);
         Ok(())
     }
 
     /// Adds the mean over height and width.
     pub fn global_pool(&mut self, name: &str) {
         self.features = Some(self.image.channels);
-        self.push(name, "mean over height and width".into(), 0, 0);
+        self.push(name, "mean over height and width".into(), Vec::new(), 0);
     }
 
-    /// Adds a fully connected layer; an image is flattened first.
-    pub fn dense(&mut self, name: &str, outputs: usize, relu: bool) {
+    /// Adds a hidden fully connected layer in the field `name`, with ReLU; an image is flattened first.
+    pub fn hidden(&mut self, name: &str, outputs: usize) {
+        self.dense(name, Role::HiddenWeight, outputs);
+    }
+
+    /// Adds the last layer, in the field `output`.
+    pub fn output(&mut self, classes: usize) {
+        self.dense("output", Role::OutputWeight, classes);
+    }
+
+    fn dense(&mut self, name: &str, weight: Role, outputs: usize) {
         let inputs = self.features.unwrap_or(self.image.len());
         self.flattened.get_or_insert(inputs);
         self.features = Some(outputs);
-        let described = if relu { "fully connected, ReLU" } else { "fully connected" };
-        let weights = inputs.saturating_mul(outputs);
-        self.push(name, described.into(), weights.saturating_add(outputs), (weights as u64).saturating_mul(2));
+        let described = if weight == Role::OutputWeight { "fully connected" } else { "fully connected, ReLU" };
+        let tensors = vec![
+            TensorSummary::new(format!("{name}.weight"), weight, &[inputs, outputs]),
+            TensorSummary::new(format!("{name}.bias"), Role::Bias, &[outputs]),
+        ];
+        let flops = (inputs.saturating_mul(outputs) as u64).saturating_mul(2);
+        self.push(name, described.into(), tensors, flops);
     }
 
-    fn push(&mut self, name: &str, description: String, parameters: usize, forward_flops: u64) {
+    fn push(&mut self, name: &str, description: String, tensors: Vec<TensorSummary>, forward_flops: u64) {
         let output_shape = match self.features {
             Some(features) => vec![features],
             None => vec![self.image.channels, self.image.height, self.image.width],
         };
-        self.layers.push(LayerSummary { name: name.to_owned(), description, output_shape, parameters, forward_flops });
+        let learned = tensors.iter().filter(|tensor| tensor.role.is_learned());
+        let parameters = learned.fold(0_usize, |sum, tensor| sum.saturating_add(tensor.count()));
+        let name = name.to_owned();
+        self.layers.push(LayerSummary { name, description, output_shape, tensors, parameters, forward_flops });
     }
 }
 
 impl ConvSpec {
     /// The size after this block and its work, or why it does not fit.
-    fn trace(&self, input: ImageShape) -> Result<(ImageShape, u64), String> {
+    fn infer(&self, input: ImageShape) -> Result<(ImageShape, u64), String> {
         let size = format!("{}x{}", input.height, input.width);
         let convolved =
             |side: usize| (side + 2 * self.padding).checked_sub(self.kernel_size).map(|rest| rest / self.stride + 1);
@@ -140,11 +186,21 @@ impl ConvSpec {
         }
     }
 
-    fn parameters(&self) -> usize {
-        let weights = self.channels_out * self.channels_in * self.kernel_size * self.kernel_size;
+    /// The tensors of a [`ConvBlock`](super::ConvBlock) in the field `name`.
+    fn tensors(&self, name: &str) -> Vec<TensorSummary> {
+        let Self { channels_in, channels_out, kernel_size, .. } = *self;
+        let tensor = |field: &str, role, shape: &[usize]| TensorSummary::new(format!("{name}.{field}"), role, shape);
+        let kernel = tensor("conv.weight", Role::ConvKernel, &[channels_out, channels_in, kernel_size, kernel_size]);
+        let channels = [channels_out];
         match self.norm {
-            Norm::None => weights + self.channels_out,
-            Norm::Batch => weights + 2 * self.channels_out,
+            Norm::None => vec![kernel, tensor("conv.bias", Role::Bias, &channels)],
+            Norm::Batch => vec![
+                kernel,
+                tensor("norm.gamma", Role::NormScale, &channels),
+                tensor("norm.beta", Role::NormShift, &channels),
+                tensor("norm.running_mean", Role::RunningMean, &channels),
+                tensor("norm.running_var", Role::RunningVariance, &channels),
+            ],
         }
     }
 
