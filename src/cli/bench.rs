@@ -29,7 +29,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     if arguments.rounds == 0 || arguments.images == 0 {
         return Err(Error::usage("--rounds and --images: must be at least 1"));
     }
-    let trainer = Trainer::new(arguments.experiment.load()?)?;
+    let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

@@ -17,7 +17,7 @@ pub struct ExplainArguments {
 
 /// Runs one iteration and tells what happened in it.
 pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
-    let trainer = Trainer::new(arguments.experiment.load()?)?;
+    let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

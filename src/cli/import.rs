@@ -41,7 +41,7 @@ pub fn run(arguments: ImportArguments, ui: &mut Ui) -> Result<()> {
         return Err(Error::usage(format!("`{}` exists", arguments.out.display())).tip("replace it with --force"));
     }
     let config = ExperimentArguments { config: Some(arguments.model), sets: arguments.sets, device: None, seed: None };
-    let experiment = config.load()?;
+    let experiment = config.load(ui)?;
     let dataset = data::open(&experiment.data, experiment.seed)?;
     let (shape, classes) = (dataset.train.shape, &dataset.train.classes);
     let preprocess = dataset.preprocess.clone();

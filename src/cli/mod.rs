@@ -26,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Experiment;
-use crate::config::document::Origin;
+use crate::config::document::{self, Origin};
 use crate::{Error, Result, device};
 use ui::{Mode, Ui};
 
@@ -116,10 +116,14 @@ impl ExperimentArguments {
         Ok((Origin::find(self.config.as_deref().unwrap_or("mnist"))?, sets))
     }
 
-    /// The experiment, checked.
-    pub fn load(&self) -> Result<Experiment> {
+    /// The experiment, checked; keys under an old name are told.
+    pub fn load(&self, ui: &Ui) -> Result<Experiment> {
         let (origin, sets) = self.origin()?;
-        Experiment::load(&origin, &sets)
+        let loaded = document::load(&origin, &sets)?;
+        for notice in &loaded.notices {
+            ui.warn(notice);
+        }
+        Ok(loaded.experiment)
     }
 }
 

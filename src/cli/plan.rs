@@ -14,7 +14,7 @@ pub struct PlanArguments {
 
 /// Prints the plan.
 pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
-    let experiment = arguments.experiment.load()?;
+    let experiment = arguments.experiment.load(ui)?;
     let dataset = data::open(&experiment.data, experiment.seed)?;
     let plan = Plan::new(&experiment, Images::of(&dataset))?;
     if ui.mode() == Mode::Json {

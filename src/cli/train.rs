@@ -48,7 +48,7 @@ pub enum Interface {
 /// Trains from the beginning.
 pub fn run(arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
-    let trainer = Trainer::new(arguments.experiment.load()?)?.runs(arguments.runs);
+    let trainer = Trainer::new(arguments.experiment.load(ui)?)?.runs(arguments.runs);
     follow(trainer, &arguments.display, ui)
 }
 

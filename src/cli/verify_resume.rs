@@ -21,7 +21,7 @@ pub struct VerifyResumeArguments {
 
 /// Trains twice and compares.
 pub fn run(arguments: VerifyResumeArguments, ui: &mut Ui) -> Result<()> {
-    let trainer = Trainer::new(arguments.experiment.load()?)?;
+    let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
     ui.say(&trainer.plan().render());
     for warning in trainer.warnings() {
         ui.warn(warning);

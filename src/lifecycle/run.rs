@@ -143,6 +143,7 @@ impl Run {
         let device = stopped.device(&experiment, options);
         let prepared = Prepared::new(experiment, &device)?;
         stopped.refuse_other_data(&prepared)?;
+        stopped.refuse_other_rules(&prepared)?;
         Ok(Trainer::resuming(prepared, stopped))
     }
 
@@ -183,6 +184,7 @@ impl Run {
         let device = stopped.device(&experiment, options);
         let prepared = Prepared::new(experiment, &device)?;
         stopped.refuse_other_data(&prepared)?;
+        stopped.refuse_other_rules(&prepared)?;
         let mut state = stopped.checkpoint.state.clone();
         state.replaced_config = Some(std::mem::replace(&mut state.config, prepared.experiment.to_toml()));
         // Who asks for more epochs gives the run its patience anew.

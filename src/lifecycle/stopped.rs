@@ -9,7 +9,7 @@ use super::trainer::Prepared;
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::models::Weights;
-use crate::run::checkpoints::{Checkpoint, CheckpointStore};
+use crate::run::checkpoints::{Checkpoint, CheckpointStore, OPTIMIZER};
 use crate::run::lock::RunLock;
 use crate::run::state::{Best, TrainingState};
 use crate::run::{EpochMetrics, MetricSums, RunDir, RunRecord, Status, file};
@@ -121,6 +121,13 @@ impl StoppedRun {
         Err(Error::usage("the data is not what this run was started on")
             .caused_by(format!("its SHA-256 was {before}, now it is {now}"))
             .tip("bring the data back as it was, or begin a new run"))
+    }
+
+    /// # Errors
+    /// When the optimizer's state is of other rules than this kiln's, which would begin it anew.
+    pub(super) fn refuse_other_rules(&self, prepared: &Prepared) -> Result<()> {
+        let record = self.checkpoint.records.get(OPTIMIZER).map(Vec::as_slice).unwrap_or_default();
+        prepared.experiment.optimizer.check_record(&prepared.plan.layers, record)
     }
 
     /// How the run goes on, for people.

@@ -37,7 +37,10 @@ const SCHEMA_VERSION: u32 = 1;
 pub(crate) type Records = BTreeMap<&'static str, Vec<u8>>;
 
 /// The records of one checkpoint: the network, the optimizer's moments, the schedule's counter.
-pub(crate) const RECORDS: [&str; 3] = ["model.bpk", "optimizer.bpk", "schedule.bpk"];
+pub(crate) const RECORDS: [&str; 3] = ["model.bpk", OPTIMIZER, "schedule.bpk"];
+
+/// The name of the optimizer's record.
+pub(crate) const OPTIMIZER: &str = "optimizer.bpk";
 
 /// The commit marker.
 #[derive(Serialize, Deserialize)]

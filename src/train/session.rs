@@ -114,8 +114,8 @@ impl Session<'_> {
             Some(weights) => self.network()?.load(weights)?,
             None => self.network()?.initialise(self.experiment.seed),
         };
-        let optimizer = self.experiment.optimizer.build()?;
-        records::initial(self.classifier(network), &optimizer, &self.experiment.optimizer.schedule(self.rate())?)
+        let (layers, config) = (&self.plan.layers, &self.experiment.optimizer);
+        records::initial(self.classifier(network), &config.build(layers), &config.schedule(layers, &self.rate()))
     }
 
     /// The weights inside a checkpoint of this run.
@@ -163,8 +163,8 @@ impl Session<'_> {
         let (learner, loader) = self.learner()?;
         let mut model = learner.model();
         drop(learner);
-        let mut optimizer = self.experiment.optimizer.build()?;
-        let mut schedule = self.experiment.optimizer.schedule(self.rate())?;
+        let mut optimizer = self.experiment.optimizer.build(&self.plan.layers);
+        let mut schedule = self.experiment.optimizer.schedule(&self.plan.layers, &self.rate());
         loader.set_position(1, 0);
         let started = Instant::now();
         let mut loss = None;
