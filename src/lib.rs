@@ -1,59 +1,85 @@
-//! kiln trains small-image classifiers on the Burn framework: a config file in, a trained, evaluated,
-//! exported and servable model out.
+//! kiln trains small-image classifiers on the Burn framework: a config file in, a trained, evaluated, exported and servable
+//! model out. This is the library; the `kiln` command parses, calls it and prints.
 //!
-//! Where things are, from the outside in:
+//! # Train, stop, resume
 //!
-//! | module | owns |
+//! An [`Experiment`] is what a config file says. A [`Trainer`] is an experiment that is ready to run: device and images are
+//! open, the arithmetic is done, every contradiction was refused. [`Trainer::train`] returns when the run is done or was
+//! stopped; a [`Run`] is its directory, and gives the trainer that goes on with it.
+//!
+//! ```no_run
+//! use kiln::{EpochMetrics, Experiment, Observer, Run, StopHandle, Trainer};
+//!
+//! struct Watch(StopHandle);
+//!
+//! impl Observer for Watch {
+//!     fn on_epoch(&mut self, metrics: &EpochMetrics, epochs: usize, best: bool) {
+//!         println!("epoch {}/{epochs}: loss {:.4}{}", metrics.epoch, metrics.train_loss, if best { ", best" } else { "" });
+//!         self.0.stop(); // after the first epoch, for the sake of the example
+//!     }
+//! }
+//!
+//! # fn main() -> kiln::Result<()> {
+//! let experiment = Experiment::preset("mnist")?.with(&["train.epochs=3"])?;
+//! let stop = StopHandle::new();
+//! let stopped = Trainer::new(experiment)?.stop_handle(stop.clone()).observer(Watch(stop)).train()?;
+//!
+//! let finished = Run::open(stopped.run.path())?.resume()?.train()?; // as if it had never been stopped, bit for bit
+//! println!("{:?}", finished.evaluation.map(|test| test.accuracy));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Run::extend`] trains for longer, [`Run::fork`] begins a new run from a run's best weights, [`Trainer::verify_resume`]
+//! proves that stopping changes nothing.
+//!
+//! # Use a model
+//!
+//! A [`Predictor`] answers with a model file, which holds all that it takes: weights, preprocessing, class names. [`eval`]
+//! measures it, [`artifact`] reads and writes the file in three formats, [`serve`] answers over HTTP.
+//!
+//! # The parts
+//!
+//! | module | has |
 //! |---|---|
-//! | [`cli`] | one file per command; everything that is printed |
-//! | [`config`] | the experiment: TOML text -> `--set` patches -> typed -> checked |
+//! | [`config`] | the experiment: TOML text -> `--set` patches -> typed -> checked, all problems at once |
+//! | [`data`] | image sets, splits, preprocessing, augmentation, batches |
+//! | [`models`], [`optimizers`], [`schedules`] | the kinds that a config chooses from, one file each |
 //! | [`plan`] | the arithmetic: images, batches, iterations, epochs, parameters, FLOPs, memory |
-//! | [`data`] | image sets, splits, preprocessing, augmentation, the batch loader |
-//! | [`models`] | the networks as Burn modules |
-//! | `ops` | CPU kernels plugged into Burn, each tested against Burn's own operations |
-//! | [`optimizers`] | how gradients move the parameters |
-//! | [`schedules`] | how the learning rate changes over a run |
-//! | [`train`] | Burn's `SupervisedTraining` and `Learner`, the epoch loop, checkpoints |
-//! | [`run`] | the run directory, its lock and its files |
-//! | [`eval`] | a finished model measured, as plain data |
-//! | [`report`] | numbers to text |
-//! | [`artifact`] | the exported model: weights and manifest in one file |
-//! | [`predict`] | image bytes -> ranked labels: the one inference path |
-//! | [`serve`] | the same over HTTP, and the drawing page |
+//! | [`artifact`] | the model file: weights and manifest in burnpack, safetensors or ONNX |
+//! | [`predict`] | pictures to ranked labels: the one inference path |
+//! | [`eval`] | a model measured on labelled images, as plain data |
+//! | [`serve`] | the same over HTTP, and the page to draw on |
 //! | [`bench`] | how fast an experiment computes here |
 //! | [`device`] | backends: what is compiled in, what is there, opening it |
-//! | [`seed`] | every random draw as a function of (seed, purpose, epoch, index) |
-//! | [`hex`] | bytes as hexadecimal |
-//! | [`logits`] | what a network's outputs mean |
-//! | [`check`] | collecting what is wrong with a config |
-//! | `kinds` | the list from which models, optimizers and schedules become enums |
 //! | [`error`] | the one error type and its exit codes |
 #![recursion_limit = "256"]
 
 pub mod artifact;
 pub mod bench;
-pub mod check;
+mod check;
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
-pub mod hex;
+mod hex;
 mod kinds;
-pub mod lifecycle;
-pub mod logits;
+mod lifecycle;
+mod logits;
 pub mod models;
 mod ops;
 pub mod optimizers;
 pub mod plan;
 pub mod predict;
-pub mod report;
-pub mod run;
+mod report;
+mod run;
 pub mod schedules;
-pub mod seed;
+mod seed;
 pub mod serve;
-pub mod train;
+mod train;
 
 pub use config::Experiment;
 pub use error::{Error, Result};
