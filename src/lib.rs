@@ -23,7 +23,6 @@
 //! | [`bench`] | how fast an experiment computes here |
 //! | [`device`] | backends: what is compiled in, what is there, opening it |
 //! | [`seed`] | every random draw as a function of (seed, purpose, epoch, index) |
-//! | [`hex`] | bytes as hexadecimal |
 //! | [`logits`] | what a network's outputs mean |
 //! | [`check`] | collecting what is wrong with a config |
 //! | [`error`] | the one error type and its exit codes |
@@ -38,7 +37,6 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
-pub mod hex;
 pub mod logits;
 pub mod models;
 pub mod ops;

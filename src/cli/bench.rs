@@ -40,6 +40,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
         fingerprint: &job.dataset.fingerprint,
         run: "bench".into(),
         device: &job.device.name,
+        parent: None,
     })?;
     let weights = session.initial_weights()?;
     let predictor = Predictor::new(manifest, &weights, &job.device.device)?;

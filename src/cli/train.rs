@@ -27,7 +27,7 @@ use crate::train::epoch_loop::Ending;
 use crate::train::observer::{Observer, Quiet};
 use crate::train::session::{Outcome, Session, Start};
 use crate::train::state::LoopState;
-use crate::{Error, Result, report};
+use crate::{Error, Result, predict, report};
 
 /// The arguments of `kiln train`.
 #[derive(Debug, clap::Args)]
@@ -240,6 +240,7 @@ impl Job {
             fingerprint: &self.dataset.fingerprint,
             run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             device: &self.device.name,
+            parent: None,
         })?;
         let predictor = Predictor::new(manifest.clone(), weights, &self.device.device)?;
         let evaluation = measure(ui, &predictor, &self.dataset.test)?;
@@ -261,7 +262,7 @@ impl Job {
         manifest.add_golden_samples(&predictor, &self.dataset.test)?;
         artifact::write(&run.model(), Format::Burnpack, Dtype::F32, &manifest, weights)?;
         let (manifest, weights) = artifact::read(&run.model())?;
-        let verification = artifact::verify(&manifest, &weights, &self.device.device)?;
+        let verification = predict::verify(&manifest, &weights, &self.device.device)?;
         if verification.labels_agree != verification.samples {
             return Err(Error::failed("the exported model does not compute what the trained one does"));
         }

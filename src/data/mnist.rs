@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{ImageSet, ImageShape, Parts};
-use crate::{Error, Result, hex};
+use crate::{Error, Result};
 
 const SHAPE: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
 
@@ -120,7 +120,7 @@ fn inspect(file: &Embedded, path: &Path) -> State {
     match std::fs::read(path) {
         Err(error) => State::Wrong(error.to_string()),
         Ok(bytes) => {
-            let digest = hex::encode(&Sha256::digest(&bytes));
+            let digest = hex::encode(Sha256::digest(&bytes));
             if digest == file.sha256 { State::Right } else { State::Wrong(format!("SHA-256 {}...", &digest[..12])) }
         }
     }
@@ -129,7 +129,7 @@ fn inspect(file: &Embedded, path: &Path) -> State {
 fn unpack(file: &Embedded) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(file.size);
     let unpacked = GzDecoder::new(file.packed).read_to_end(&mut bytes);
-    if unpacked.is_err() || hex::encode(&Sha256::digest(&bytes)) != file.sha256 {
+    if unpacked.is_err() || hex::encode(Sha256::digest(&bytes)) != file.sha256 {
         return Err(Error::failed(format!("the copy of `{}` embedded in this program is damaged", file.name))
             .tip("build kiln again from a clean checkout"));
     }

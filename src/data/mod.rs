@@ -6,6 +6,7 @@ pub mod augment;
 pub mod batch;
 #[cfg(test)]
 mod broken;
+mod classes;
 mod config;
 mod digit;
 mod draw;
@@ -26,9 +27,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use classes::check_class_names;
+pub(crate) use config::LARGEST_SIDE;
 pub use config::{DataConfig, FitConfig, FolderConfig, IdxConfig, MnistConfig, Source};
 pub use split::split;
 
+use crate::check::Problems;
 use crate::{Error, Result};
 
 /// The size of one image: channels x height x width.
@@ -168,6 +172,11 @@ pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
         Source::Folder(source) => folder::open(source)?,
         Source::Synthetic(source) => synthetic::generate(source, seed)?,
     };
+    let mut problems = Problems::default();
+    check_class_names(&parts.train.classes, "data", &mut problems);
+    if let Some(problem) = problems.into_vec().first() {
+        return Err(Error::usage(format!("the classes of the data: {}", problem.message)));
+    }
     let fingerprint = fingerprint(&parts.train, &parts.test);
     let (train, validation) = split(&parts.train, config.validation, seed)?;
     Ok(Dataset { train, validation, test: parts.test, fingerprint, notices: parts.notices })
@@ -179,7 +188,7 @@ fn fingerprint(train: &ImageSet, test: &ImageSet) -> String {
     let mut hash = Sha256::new();
     hash.update(train);
     hash.update(test);
-    crate::hex::encode(&hash.finalize())
+    hex::encode(hash.finalize())
 }
 
 fn digest(set: &ImageSet) -> [u8; 32] {

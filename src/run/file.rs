@@ -1,7 +1,7 @@
 //! Writing files so that a reader never sees half of one, and reading them with errors that name them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -67,6 +67,46 @@ pub fn read_text(path: &Path) -> Result<String> {
 /// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::usage(format!("cannot read `{}`", path.display())).caused_by(error))
+}
+
+/// How much of a file's beginning tells its kind, in bytes.
+pub const START: usize = 16;
+
+/// Reads a whole file of at most `most_bytes`; of a larger or endless one, no more than that is read.
+///
+/// # Errors
+/// A usage error when it cannot be read, is a folder, or has more bytes.
+pub fn read_bounded(path: &Path, most_bytes: u64) -> Result<Vec<u8>> {
+    read_begun(path, most_bytes, |_| Ok(()))
+}
+
+/// As [`read_bounded`], once `check` has nothing against the file's first [`START`] bytes: what is of another kind is
+/// refused before the rest of it is read.
+///
+/// # Errors
+/// As there, and those of `check`.
+pub fn read_begun(path: &Path, most_bytes: u64, check: impl FnOnce(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let unreadable = |error| Error::usage(format!("cannot read `{shown}`")).caused_by(error);
+    let too_large =
+        |found: String| Error::usage(format!("`{shown}` must have at most {most_bytes} bytes, got {found}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(Error::usage(format!("`{shown}` is a folder, not a file")));
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(START as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    check(&bytes)?;
+    if metadata.is_file() && metadata.len() > most_bytes {
+        return Err(too_large(metadata.len().to_string()));
+    }
+    let rest = most_bytes.saturating_add(1).saturating_sub(bytes.len() as u64);
+    file.take(rest).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(too_large("more".into()));
+    }
+    Ok(bytes)
 }
 
 fn cannot_write(path: &Path, error: io::Error) -> Error {
