@@ -25,6 +25,9 @@ const PROBABILITIES: &str = "probabilities";
 /// SHA-256 of the model without its metadata: it covers the graph, which no other digest does.
 const GRAPH_KEY: &str = "kiln_graph_sha256";
 
+/// The most bytes of a file that are no data: ten times the graph of the deepest network.
+const LARGEST_STRUCTURE: usize = 4 << 20;
+
 /// ONNX's numbers for the types of tensors (`TensorProto.DataType`).
 const FLOAT: i32 = 1;
 const FLOAT16: i32 = 10;
@@ -72,6 +75,7 @@ impl super::format::Container for Container {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Content> {
+        check_structure(bytes)?;
         let mut model = ModelProto::parse_from_bytes(bytes)
             .map_err(|error| Error::usage("the ONNX file is truncated or damaged").caused_by(error).tip(COPY_AGAIN))?;
         let properties = std::mem::take(&mut model.metadata_props);
@@ -141,6 +145,57 @@ fn values(tensor: &TensorProto) -> Result<(Dtype, WeightTensor)> {
         (Ok(shape), Some(values)) => Ok((dtype, WeightTensor { shape, values })),
         _ => Err(Error::usage(format!("tensor `{}` must hold numbers of 32 or 16 bits", tensor.name))),
     }
+}
+
+/// Refuses a file of which more than [`LARGEST_STRUCTURE`] is something else than the numbers of tensors and the values of
+/// metadata. Two bytes can be a whole node, which takes a hundred times that in memory.
+fn check_structure(bytes: &[u8]) -> Result<()> {
+    // model.graph.initializer.raw_data and .float_data, model.metadata_props.value
+    let data = [&[7, 5, 9][..], &[7, 5, 4], &[14, 2]].map(|path| payloads(bytes, path));
+    let data = data.into_iter().sum::<Option<usize>>();
+    let data = data.ok_or_else(|| Error::usage("the ONNX file is truncated or damaged").tip(COPY_AGAIN))?;
+    let structure = bytes.len() - data;
+    if structure > LARGEST_STRUCTURE {
+        return Err(Error::usage(format!(
+            "the ONNX file must have at most {LARGEST_STRUCTURE} bytes of graph, got {structure}"
+        )));
+    }
+    Ok(())
+}
+
+/// The bytes in all fields at `path`, field numbers from the outermost message inwards; none when they are no messages.
+fn payloads(bytes: &[u8], path: &[u64]) -> Option<usize> {
+    let [number, inner @ ..] = path else { return Some(bytes.len()) };
+    let (mut rest, mut total) = (bytes, 0);
+    while !rest.is_empty() {
+        let (found, payload, after) = field(rest)?;
+        if found == *number {
+            total += payloads(payload, inner)?;
+        }
+        rest = after;
+    }
+    Some(total)
+}
+
+/// The first field of a protobuf message: its number, its bytes if it has a length, and what follows it.
+fn field(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (tag, rest) = varint(bytes)?;
+    let (length, rest) = match tag & 7 {
+        0 => return Some((tag >> 3, &[], varint(rest)?.1)),
+        1 => (8, rest),
+        2 => varint(rest)?,
+        5 => (4, rest),
+        _ => return None,
+    };
+    let (payload, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((tag >> 3, payload, after))
+}
+
+/// A number of 7 bits per byte, the lowest first, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let length = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at(length);
+    Some((number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f)), rest))
 }
 
 /// The network as Burn's exporter sees it, preprocessing in front.
