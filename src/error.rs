@@ -92,7 +92,8 @@ impl Error {
         for tip in &self.tips {
             let _ = write!(text, "\ntip: {tip}");
         }
-        text
+        // A message may quote a file or a command line, and neither may command a terminal.
+        text.replace(|letter: char| letter.is_control() && letter != '\n', "\u{fffd}")
     }
 }
 

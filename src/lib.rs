@@ -65,7 +65,6 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
-mod hex;
 mod kinds;
 mod lifecycle;
 mod logits;

@@ -31,6 +31,9 @@ mod client;
 /// The server as a process.
 mod serving;
 
+/// Model files that are not what they should be, and data that are not what they were.
+mod models;
+
 /// Commands that train nothing: plan, config, devices, completions, and wrong input.
 mod commands;
 

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::{names, read_bounded, safetensors};
+use super::limits::check_values;
+use super::{Format, LARGEST_FILE, names, safetensors};
 use crate::data::ImageShape;
 use crate::models::{ModelConfig, Weights};
+use crate::run::file;
 use crate::{Error, Result};
 
 /// Reads the tensors of a safetensors file under PyTorch's names and layout as weights of `model`; see the table in
@@ -15,11 +17,16 @@ use crate::{Error, Result};
 /// # Errors
 /// A usage error that says which tensors the file must hold when one is missing, unknown or of another shape.
 pub fn import(path: &Path, model: &ModelConfig, input: ImageShape, classes: usize) -> Result<Weights> {
-    let bytes = read_bounded(path)?;
-    import_pytorch(&bytes, model, input, classes).map_err(|error| {
+    let refused = |error: Error| {
         let outer = Error::usage(format!("cannot import `{}` as a {}", path.display(), model.kind()));
         error.tips().to_vec().into_iter().fold(outer, Error::tip).caused_by(error)
-    })
+    };
+    let begins = |start: &[u8]| match Format::of_content(start) {
+        Ok(Format::Safetensors) => Ok(()),
+        _ => Err(refused(Error::usage("it is no safetensors file"))),
+    };
+    let bytes = file::read_begun(path, LARGEST_FILE, begins)?;
+    import_pytorch(&bytes, model, input, classes).map_err(refused)
 }
 
 /// [`import`] from a file's bytes.
@@ -29,7 +36,7 @@ pub fn import(path: &Path, model: &ModelConfig, input: ImageShape, classes: usiz
 pub fn import_pytorch(bytes: &[u8], model: &ModelConfig, input: ImageShape, classes: usize) -> Result<Weights> {
     let network = model.init(input, classes, &Device::flex())?;
     let expected = names::to_pytorch(&network.weights()?);
-    let (_, found) = safetensors::tensors(bytes)?;
+    let found = safetensors::tensors(bytes)?.weights;
     let mut problems = Vec::new();
     for (name, tensor) in expected.iter() {
         match found.get(name) {
@@ -48,8 +55,7 @@ pub fn import_pytorch(bytes: &[u8], model: &ModelConfig, input: ImageShape, clas
         return Err(Error::usage(format!("its tensors do not fit: {}", problems.join("; ")))
             .tip(format!("the network needs {}", listed.join(", "))));
     }
-    if let Some(name) = found.first_not_finite() {
-        return Err(Error::usage(format!("tensor `{name}` holds a value that is no finite number")));
-    }
-    Ok(names::from_pytorch(&found))
+    let weights = names::from_pytorch(&found);
+    check_values(&weights)?;
+    Ok(weights)
 }

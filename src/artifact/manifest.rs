@@ -3,21 +3,19 @@
 
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::Dtype;
+use super::limits::{check_size, check_values, printable, shown};
+use super::{COPY_AGAIN, Dtype};
+use crate::check::{Check as _, Problems};
 use crate::config::Experiment;
-use crate::data::ImageSet;
+use crate::data::DataConfig;
 use crate::data::preprocess::Preprocess;
 use crate::models::{ModelConfig, Weights, total_parameters};
-use crate::predict::Predictor;
-use crate::{Error, Result, hex};
+use crate::{Error, Result};
 
 /// The version of the manifest's layout that this kiln writes, and the newest that it reads.
 pub const SCHEMA_VERSION: u64 = 1;
-
-/// Real inputs that an artifact carries with the logits they gave.
-const GOLDEN_SAMPLES: usize = 16;
 
 /// Everything an exported model says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +65,9 @@ pub struct Provenance {
     pub device: String,
     /// The model that training started from, if it did not start from random weights.
     pub parent: Option<String>,
+    /// Which kernels trained it on the CPU: `kiln`, or `stock` for Burn's own; absent when unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
 }
 
 impl Provenance {
@@ -83,6 +84,7 @@ impl Provenance {
             seed: 0,
             device: String::new(),
             parent: None,
+            kernels: None,
         }
     }
 }
@@ -112,13 +114,16 @@ pub struct Description<'a> {
     pub run: String,
     /// The device it was trained on.
     pub device: &'a str,
+    /// The model that training started from, if it did not start from random weights.
+    pub parent: Option<String>,
 }
 
 impl Manifest {
     /// A manifest without metrics and golden samples; the digest comes when it is written.
     ///
     /// # Errors
-    /// When the experiment cannot be told as JSON.
+    /// When the experiment cannot be told as JSON, or no model file can hold what is described, as [`Manifest::check`]
+    /// says. So a run that describes its model before it trains learns of that in time.
     pub fn describe(description: Description) -> Result<Self> {
         let experiment = serde_json::to_value(description.experiment)
             .map_err(|error| Error::failed("the experiment cannot be written as JSON").caused_by(error))?;
@@ -126,18 +131,22 @@ impl Manifest {
             git_commit: super::git_commit(),
             experiment,
             data_fingerprint: description.fingerprint.to_owned(),
-            run: description.run,
+            run: printable(&description.run),
             seed: description.experiment.seed,
             device: description.device.to_owned(),
+            parent: description.parent.as_deref().map(printable),
             ..Provenance::now()
         };
         let classes = description.classes.to_vec();
-        Ok(Self::new(description.experiment.model.clone(), description.preprocess.clone(), classes, provenance))
+        let manifest =
+            Self::new(description.experiment.model.clone(), description.preprocess.clone(), classes, provenance);
+        manifest.check()?;
+        Ok(manifest)
     }
 
     /// A manifest for weights that were trained elsewhere; `source` names them.
     pub fn imported(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, source: &str) -> Self {
-        Self::new(model, preprocess, classes, Provenance { parent: Some(source.to_owned()), ..Provenance::now() })
+        Self::new(model, preprocess, classes, Provenance { parent: Some(printable(source)), ..Provenance::now() })
     }
 
     fn new(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, provenance: Provenance) -> Self {
@@ -154,15 +163,24 @@ impl Manifest {
         }
     }
 
-    /// Takes 16 images, spread evenly over `set`, with the logits that `predictor` gives, as golden samples.
+    /// The data that the model was trained on, as its experiment has them. The seed that belongs to them is the
+    /// provenance's.
     ///
     /// # Errors
-    /// When the device fails or the set's images have another size.
-    pub fn add_golden_samples(&mut self, predictor: &Predictor, set: &ImageSet) -> Result<()> {
-        let count = GOLDEN_SAMPLES.min(set.len());
-        let images = (0..count).map(|sample| set.image(sample * set.len() / count).to_vec()).collect::<Vec<_>>();
-        self.golden = golden(predictor, &images)?;
-        Ok(())
+    /// A usage error when the manifest does not tell them, or tells of some that no config may ask for.
+    pub fn training_data(&self) -> Result<DataConfig> {
+        let unusable = || {
+            Error::usage("the model file does not say what data it was trained on")
+                .tip("name the data with --data CONFIG")
+        };
+        let data = self.provenance.experiment.get("data").ok_or_else(unusable)?;
+        let data = serde_json::from_value::<DataConfig>(data.clone()).map_err(|error| unusable().caused_by(error))?;
+        let mut problems = Problems::default();
+        problems.within("data", |problems| data.check(problems));
+        match problems.into_vec().first() {
+            None => Ok(data),
+            Some(problem) => Err(unusable().caused_by(format!("`{}`: {}", problem.key, problem.message))),
+        }
     }
 
     /// The pixels of all golden samples.
@@ -172,7 +190,7 @@ impl Manifest {
     pub fn golden_images(&self) -> Result<Vec<Vec<u8>>> {
         let size = self.preprocess.shape.len();
         let decode = |(index, sample): (usize, &GoldenSample)| match hex::decode(&sample.pixels) {
-            Some(pixels) if pixels.len() == size && sample.logits.len() == self.classes.len() => Ok(pixels),
+            Ok(pixels) if pixels.len() == size && sample.logits.len() == self.classes.len() => Ok(pixels),
             _ => Err(Error::usage(format!(
                 "golden sample {} must hold {size} pixels and {} logits",
                 index + 1,
@@ -180,12 +198,6 @@ impl Manifest {
             ))),
         };
         self.golden.iter().enumerate().map(decode).collect()
-    }
-
-    /// The same manifest for other weights: golden samples computed anew, on the CPU.
-    pub(super) fn recomputed(&self, weights: &Weights) -> Result<Self> {
-        let predictor = Predictor::new(self.clone(), weights, &Device::flex())?;
-        Ok(Self { golden: golden(&predictor, &self.golden_images()?)?, ..self.clone() })
     }
 
     pub(super) fn to_json(&self) -> Result<String> {
@@ -196,15 +208,18 @@ impl Manifest {
     /// Reads a manifest and checks that it can be used.
     pub(super) fn from_json(text: &str) -> Result<Self> {
         let unusable = |error: serde_json::Error| Error::usage("the manifest is not readable").caused_by(error);
+        check_size(text)?;
         let value = serde_json::from_str::<Value>(text).map_err(unusable)?;
         let version = value.get("schema_version").and_then(Value::as_u64);
         if version != Some(SCHEMA_VERSION) {
             let found = value.get("schema_version").map_or("none".to_owned(), Value::to_string);
+            let found = shown(&found);
             let error = Error::usage(format!("the manifest's schema version must be {SCHEMA_VERSION}, got {found}"));
             let made_by = value.pointer("/provenance/kiln_version").and_then(Value::as_str).unwrap_or("a newer one");
             return Err(match version {
                 Some(newer) if newer > SCHEMA_VERSION => error.tip(format!(
-                    "it was written by kiln {made_by}, this is {}: update kiln",
+                    "it was written by kiln {}, this is {}: update kiln",
+                    shown(made_by),
                     env!("CARGO_PKG_VERSION")
                 )),
                 _ => error.tip("export the model again from its run"),
@@ -212,31 +227,16 @@ impl Manifest {
         }
         let manifest = serde_json::from_str::<Self>(text).map_err(unusable)?;
         // A key that this version does not know could change what the network computes.
-        let known = serde_json::from_str::<Value>(&manifest.to_json()?).map_err(unusable)?;
-        for part in ["model", "preprocess"] {
-            if !same_keys(&known[part], &value[part]) {
-                return Err(Error::usage(format!("the manifest's `{part}` holds keys that this kiln does not know")));
+        for (part, known) in [("model", json!(manifest.model)), ("preprocess", json!(manifest.preprocess))] {
+            if let Some(key) = unknown_key(&value[part], &known) {
+                let key = shown(key);
+                return Err(Error::usage(format!(
+                    "the manifest's `{part}` holds a key that this kiln does not know: `{key}`"
+                )));
             }
         }
         manifest.check()?;
         Ok(manifest)
-    }
-
-    fn check(&self) -> Result<()> {
-        let channels = self.preprocess.shape.channels;
-        let (mean, std) = (&self.preprocess.mean, &self.preprocess.std);
-        if mean.len() != channels || std.len() != channels {
-            return Err(Error::usage(format!(
-                "the manifest's `preprocess` must hold {channels} means and deviations, got {} and {}",
-                mean.len(),
-                std.len()
-            )));
-        }
-        if !mean.iter().all(|mean| mean.is_finite()) || !std.iter().all(|std| std.is_finite() && *std > 0.0) {
-            return Err(Error::usage("the manifest's `preprocess` holds a deviation or mean that is no usable number"));
-        }
-        self.model.layers(self.preprocess.shape, self.classes.len())?;
-        self.golden_images().map(|_| ())
     }
 
     /// Checks that `weights` are those that this manifest describes, all of them and nothing else.
@@ -248,6 +248,7 @@ impl Manifest {
         if found < expected {
             return Err(Error::usage(format!("the network has {expected} parameters, the file holds {found}")));
         }
+        check_values(weights)?;
         self.model.init(shape, classes, &Device::flex())?.load(weights)?;
         let digest = weights.sha256();
         if digest != self.weights_sha256 {
@@ -255,27 +256,22 @@ impl Manifest {
                 "the weights are damaged: their SHA-256 must be {}, got {digest}",
                 self.weights_sha256
             ))
-            .tip("copy the file again, or export the model again from its run"));
+            .tip(COPY_AGAIN));
         }
         Ok(())
     }
 }
 
-fn golden(predictor: &Predictor, images: &[Vec<u8>]) -> Result<Vec<GoldenSample>> {
-    let logits = predictor.logits(&images.concat(), images.len())?;
-    let classes = predictor.manifest().classes.len();
-    let sample =
-        |(pixels, logits): (&Vec<u8>, &[f32])| GoldenSample { pixels: hex::encode(pixels), logits: logits.to_vec() };
-    Ok(images.iter().zip(logits.chunks(classes)).map(sample).collect())
-}
-
-/// Whether two values have the same objects with the same keys, whatever their numbers are.
-fn same_keys(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same_keys(a, b)))
+/// A key of `found`, at any depth, that `known` does not have at the same place.
+fn unknown_key<'a>(found: &'a Value, known: &Value) -> Option<&'a str> {
+    match (found, known) {
+        (Value::Object(found), Value::Object(known)) => found.iter().find_map(|(key, found)| match known.get(key) {
+            None => Some(key.as_str()),
+            Some(known) => unknown_key(found, known),
+        }),
+        (Value::Array(found), Value::Array(known)) => {
+            found.iter().zip(known).find_map(|(found, known)| unknown_key(found, known))
         }
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_keys(a, b)),
-        _ => true,
+        _ => None,
     }
 }

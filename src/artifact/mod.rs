@@ -1,223 +1,179 @@
-//! The exported model: one file that holds the weights and a [`Manifest`], in one of three containers. Nothing else in
-//! kiln sees `burn_pack`, `burn_onnx` or `safetensors`.
+//! The model file: the weights and a [`Manifest`] in one file, in one of several formats. Nothing else in kiln sees
+//! `burn_pack`, `burn_onnx` or `safetensors`. This module writes, reads and checks; what a model computes is the business
+//! of [`predict`](crate::predict).
 //!
-//! Reading trusts nothing: the container's own structure, the schema version, the manifest's digest, every tensor's
-//! name, shape and the digest over all of them are checked before a network is built.
+//! Reading trusts nothing: the size of the file, the format's own structure to the last byte, the manifest's version,
+//! digest and every field, and every tensor's name, shape, values and the digest over all of them are checked before a
+//! network is built.
 
-mod burnpack;
+#[macro_use]
+mod format;
+mod dtype;
 mod import;
+mod limits;
 mod manifest;
 mod names;
-mod onnx;
-mod safetensors;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-use burn::tensor::Device;
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
+use clap::builder::PossibleValue;
 use sha2::{Digest as _, Sha256};
 
+pub use dtype::Dtype;
 pub use import::{import, import_pytorch};
+pub(crate) use limits::GOLDEN_SAMPLES;
 pub use manifest::{Description, GoldenSample, Manifest, Provenance, SCHEMA_VERSION};
 
-use crate::logits::argmax;
 use crate::models::Weights;
-use crate::predict::Predictor;
 use crate::run::file;
 use crate::{Error, Result};
+
+// A format is a file and a line.
+formats! {
+    Burnpack = burnpack,
+    Safetensors = safetensors,
+    Onnx = onnx,
+}
 
 /// The version of Burn that this kiln is built on.
 pub const BURN_VERSION: &str = "0.22.1";
 
-/// The keys of a container's metadata.
+/// The keys of a file's metadata.
 const MANIFEST_KEY: &str = "kiln_manifest";
 const DIGEST_KEY: &str = "kiln_manifest_sha256";
 
-/// The largest model file that is read: twice the largest network in 32 bits.
+/// The largest model file that is read, in bytes: twice the largest network in 32 bits.
 const LARGEST_FILE: u64 = 8 * crate::models::MOST_PARAMETERS as u64;
 
-/// A container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Burn's own container, `.bpk`.
-    Burnpack,
-    /// Tensors under PyTorch's names and layout, `.safetensors`.
-    Safetensors,
-    /// A graph that any ONNX runtime computes, `.onnx`.
-    Onnx,
-}
+/// The most bytes that a file's description of its content may have: 16 golden samples of the largest images, in
+/// hexadecimal, and room for the rest. It bounds what a parser of such a description can be made to allocate.
+const LARGEST_HEADER: usize = 32 << 20;
+
+/// What to do about a damaged file.
+const COPY_AGAIN: &str = "copy the file again, or export the model again from its run";
 
 impl Format {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Burnpack, Self::Safetensors, Self::Onnx];
+    /// What `--format` and messages call it.
+    pub fn name(self) -> &'static str {
+        self.container().name()
+    }
 
-    /// The usual extension of its files.
+    /// The usual extension of its files, without the dot.
     pub fn extension(self) -> &'static str {
-        match self {
-            Self::Burnpack => "bpk",
-            Self::Safetensors => "safetensors",
-            Self::Onnx => "onnx",
-        }
+        self.container().extension()
     }
 
     /// The format whose files have this extension.
     pub fn of_extension(extension: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.extension().eq_ignore_ascii_case(extension))
+        Self::ALL.iter().copied().find(|format| format.extension().eq_ignore_ascii_case(extension))
     }
 
-    /// The container that `bytes` begin like.
-    fn of_content(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            // The magic number 0x4255524E, little-endian.
-            [b'N', b'R', b'U', b'B', ..] => Some(Self::Burnpack),
-            // The length of a JSON object, then the object.
-            [_, _, _, _, _, 0, 0, 0, b'{', ..] => Some(Self::Safetensors),
-            // Protobuf field 1, `ir_version`, as every ONNX writer puts first.
-            [0x08, version, ..] if *version < 0x80 => Some(Self::Onnx),
-            _ => None,
+    /// All names, for a message: "a, b or c".
+    pub fn names() -> String {
+        let names = Self::ALL.iter().map(|format| format.name()).collect::<Vec<_>>();
+        match &names[..] {
+            [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            all => all.concat(),
         }
+    }
+
+    /// The format of a file that begins with `start`.
+    fn of_content(start: &[u8]) -> Result<Self> {
+        if start.is_empty() {
+            return Err(Error::usage("it is empty"));
+        }
+        Self::ALL.iter().copied().find(|format| format.container().begins(start)).ok_or_else(|| {
+            Error::usage(format!("it must be a file in the format {}, and begins like none of them", Self::names()))
+                .tip("a model file is written by `kiln train` and `kiln export`")
+        })
+    }
+}
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.container().about()))
     }
 }
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Burnpack => "burnpack",
-            Self::Safetensors => "safetensors",
-            Self::Onnx => "onnx",
-        })
+        f.write_str(self.name())
     }
 }
 
-/// The type of the stored numbers. Computing is always in 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Dtype {
-    /// 32 bits: what was trained, bit for bit.
-    F32,
-    /// 16 bits (IEEE half precision): half the size, values rounded to 11 significant bits.
-    F16,
+/// What a format writes.
+struct Payload<'a> {
+    manifest: &'a Manifest,
+    /// The manifest as JSON; it goes into the file as it is.
+    text: String,
+    /// SHA-256 of `text`.
+    digest: String,
+    /// The weights, each exact in the manifest's `dtype`.
+    weights: &'a Weights,
 }
 
-impl Dtype {
-    fn bytes(self, values: &[f32]) -> Vec<u8> {
-        match self {
-            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Self::F16 => values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect(),
-        }
-    }
-
-    /// The values in `bytes`; `None` when they are not whole.
-    fn values(self, bytes: &[u8]) -> Option<Vec<f32>> {
-        match self {
-            Self::F32 => {
-                let (values, rest) = bytes.as_chunks::<4>();
-                rest.is_empty().then(|| values.iter().map(|&value| f32::from_le_bytes(value)).collect())
-            }
-            Self::F16 => {
-                let (values, rest) = bytes.as_chunks::<2>();
-                rest.is_empty().then(|| values.iter().map(|&value| half::f16::from_le_bytes(value).to_f32()).collect())
-            }
-        }
-    }
-
-    /// The weights as they come back from a file of this type.
-    fn rounded(self, weights: &Weights) -> Weights {
-        let mut weights = weights.clone();
-        if self == Self::F16 {
-            for (_, tensor) in weights.iter_mut() {
-                tensor.values.iter_mut().for_each(|value| *value = half::f16::from_f32(*value).to_f32());
-            }
-        }
-        weights
-    }
-}
-
-/// What a container holds, not yet checked.
+/// What a format has read, not yet checked.
 struct Content {
     manifest: Option<String>,
     digest: Option<String>,
+    /// The type of all stored numbers.
+    dtype: Dtype,
     weights: Weights,
 }
 
-/// Writes an artifact to `path` in one step, replacing what is there.
+/// Writes a model file to `path` in one step, replacing what is there. The digest in the file is that of the weights.
 ///
-/// The digest in the file is that of the weights as they are stored. With [`Dtype::F16`] the golden samples are
-/// computed anew from the rounded weights.
+/// With [`Dtype::F16`], weights and manifest must be those that [`predict::convert`](crate::predict::convert) gives:
+/// rounded, and with golden samples of the rounded weights.
 ///
 /// # Errors
-/// When the weights are not the manifest's, a value is not finite (in that type), or the file cannot be written.
+/// When a field of the manifest is out of range, the weights are not the manifest's, a value is NaN, infinite or not
+/// exact in `dtype`, or the file cannot be written.
 pub fn write(path: &Path, format: Format, dtype: Dtype, manifest: &Manifest, weights: &Weights) -> Result<()> {
-    let stored = dtype.rounded(weights);
-    if let Some(name) = stored.first_not_finite() {
-        let error = Error::failed(format!("tensor `{name}` holds a value that is no finite number in {dtype:?}"));
-        return Err(match dtype {
-            Dtype::F16 => error.tip("export with --dtype f32"),
-            Dtype::F32 => error,
-        });
-    }
-    let mut manifest = match dtype {
-        Dtype::F32 => manifest.clone(),
-        Dtype::F16 => manifest.recomputed(&stored)?,
-    };
-    manifest.dtype = dtype;
-    manifest.weights_sha256 = stored.sha256();
-    manifest.check_weights(&stored)?;
-    let bytes = match format {
-        Format::Burnpack => burnpack::encode(&manifest, &stored)?,
-        Format::Safetensors => safetensors::encode(&manifest, &stored)?,
-        Format::Onnx => onnx::encode(&manifest, &stored)?,
-    };
-    file::write_atomic(path, &bytes)
+    file::write_atomic(path, &encode(format, dtype, manifest, weights)?)
 }
 
-/// Reads an artifact of any container, told by its content, and checks all of it.
+/// The bytes that [`write`] writes.
+pub(crate) fn encode(format: Format, dtype: Dtype, manifest: &Manifest, weights: &Weights) -> Result<Vec<u8>> {
+    if let Some(name) = dtype.round(weights)?.first_difference(weights) {
+        return Err(Error::failed(format!("tensor `{name}` must be rounded to {dtype:?} before it is stored so")));
+    }
+    let manifest = Manifest { dtype, weights_sha256: weights.sha256(), ..manifest.clone() };
+    manifest.check()?;
+    manifest.check_weights(weights)?;
+    let text = manifest.to_json()?;
+    let digest = sha256(text.as_bytes());
+    format.container().encode(&Payload { manifest: &manifest, text, digest, weights })
+}
+
+/// Reads a model file of any format, told by its content, and checks all of it.
 ///
 /// # Errors
-/// A usage error when it cannot be read, is no artifact, is of a future version, incomplete or damaged.
+/// A usage error when it cannot be read, is no model file, is of a future version, incomplete, damaged, or has a field
+/// that is out of range.
 pub fn read(path: &Path) -> Result<(Manifest, Weights)> {
-    let bytes = read_bounded(path)?;
-    decode(&bytes).map_err(|error| {
+    let refused = |error: Error| {
         let outer = Error::usage(format!("cannot use the model file `{}`", path.display()));
         let outer = error.tips().to_vec().into_iter().fold(outer, Error::tip);
         outer.caused_by(error)
-    })
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |error| Error::usage(format!("cannot read the model file `{}`", path.display())).caused_by(error);
-    let file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err(Error::usage(format!("`{}` is a folder, not a model file", path.display())));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        return Err(Error::usage(format!(
-            "the model file `{}` must have at most {LARGEST_FILE} bytes, and has more",
-            path.display()
-        )));
-    }
-    Ok(bytes)
-}
-
-fn decode(bytes: &[u8]) -> Result<(Manifest, Weights)> {
-    let content = match Format::of_content(bytes) {
-        Some(Format::Burnpack) => burnpack::decode(bytes)?,
-        Some(Format::Safetensors) => safetensors::decode(bytes)?,
-        Some(Format::Onnx) => onnx::decode(bytes)?,
-        None if bytes.is_empty() => return Err(Error::usage("it is empty")),
-        None => {
-            return Err(Error::usage("it is neither a burnpack, a safetensors nor an ONNX file")
-                .tip("a model file is written by `kiln train` and `kiln export`"));
-        }
     };
+    let begins = |start: &[u8]| Format::of_content(start).map(|_| ()).map_err(refused);
+    let bytes = file::read_begun(path, LARGEST_FILE, begins)?;
+    decode(&bytes).map_err(refused)
+}
+
+/// What [`read`] makes of a file's bytes.
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Manifest, Weights)> {
+    let start = &bytes[..bytes.len().min(file::START)];
+    let content = Format::of_content(start)?.container().decode(bytes)?;
     let (Some(text), Some(expected)) = (content.manifest, content.digest) else {
         return Err(Error::usage("it holds no manifest, so it was not written by kiln")
             .tip("weights from elsewhere come in with `kiln import`"));
@@ -225,47 +181,21 @@ fn decode(bytes: &[u8]) -> Result<(Manifest, Weights)> {
     let found = sha256(text.as_bytes());
     if found != expected {
         return Err(Error::usage(format!("the manifest is damaged: its SHA-256 must be {expected}, got {found}"))
-            .tip("copy the file again, or export the model again from its run"));
+            .tip(COPY_AGAIN));
     }
     let manifest = Manifest::from_json(&text)?;
+    if manifest.dtype != content.dtype {
+        return Err(Error::usage(format!(
+            "the manifest says that the weights are stored as {:?}, they are {:?}",
+            manifest.dtype, content.dtype
+        )));
+    }
     manifest.check_weights(&content.weights)?;
     Ok((manifest, content.weights))
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    crate::hex::encode(&Sha256::digest(bytes))
-}
-
-/// How a model's answers compare with those at export.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Verification {
-    /// Golden samples in the file.
-    pub samples: usize,
-    /// Those whose label is the same now.
-    pub labels_agree: usize,
-    /// The largest absolute difference between a logit now and at export.
-    pub largest_difference: f32,
-}
-
-/// Replays the golden samples on `device`.
-///
-/// # Errors
-/// When the weights are not the manifest's or the device fails.
-pub fn verify(manifest: &Manifest, weights: &Weights, device: &Device) -> Result<Verification> {
-    let images = manifest.golden_images()?;
-    let predictor = Predictor::new(manifest.clone(), weights, device)?;
-    let logits = predictor.logits(&images.concat(), images.len())?;
-    let mut result = Verification { samples: images.len(), labels_agree: 0, largest_difference: 0.0 };
-    for (sample, found) in manifest.golden.iter().zip(logits.chunks(manifest.classes.len())) {
-        result.labels_agree += usize::from(argmax(&sample.logits) == argmax(found));
-        for (expected, found) in sample.logits.iter().zip(found) {
-            let difference = (expected - found).abs();
-            // A NaN is the largest difference there is.
-            let difference = if difference.is_nan() { f32::INFINITY } else { difference };
-            result.largest_difference = result.largest_difference.max(difference);
-        }
-    }
-    Ok(result)
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// The commit that the working directory is at, if it is in a Git repository and `git` is there.

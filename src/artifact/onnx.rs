@@ -1,4 +1,4 @@
-//! The container that other engines compute: opset 18, one input `image` of raw pixels (`[batch, channels, height,
+//! The format that other engines compute: opset 18, one input `image` of raw pixels (`[batch, channels, height,
 //! width]`, 0 to 255 as float, any batch), outputs `logits` and `probabilities`, both `[batch, classes]`.
 //!
 //! Burn's exporter traces the network and gives the graph; this file names its ends, adds the softmax, stores the
@@ -12,7 +12,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_onnx::export::{AxisSpec, InputSpec, OnnxExporter};
 use onnx_ir::{AttributeProto, AttributeType, GraphProto, Message as _, ModelProto, NodeProto, TensorProto};
 
-use super::{Content, DIGEST_KEY, Dtype, MANIFEST_KEY, Manifest, sha256};
+use super::format::exactly;
+use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, MANIFEST_KEY, Manifest, Payload, sha256};
 use crate::models::{Network, WeightTensor, Weights};
 use crate::{Error, Result};
 
@@ -24,40 +25,177 @@ const PROBABILITIES: &str = "probabilities";
 /// SHA-256 of the model without its metadata: it covers the graph, which no other digest does.
 const GRAPH_KEY: &str = "kiln_graph_sha256";
 
+/// The most bytes of a file that are no data: ten times the graph of the deepest network.
+const LARGEST_STRUCTURE: usize = 4 << 20;
+
 /// ONNX's numbers for the types of tensors (`TensorProto.DataType`).
 const FLOAT: i32 = 1;
 const FLOAT16: i32 = 10;
 
-/// The file's bytes.
-pub(super) fn encode(manifest: &Manifest, weights: &Weights) -> Result<Vec<u8>> {
-    let failed = |error: protobuf::Error| Error::failed("the ONNX file cannot be made").caused_by(error);
-    let traced = trace(manifest, weights)?;
-    let mut model = ModelProto::parse_from_bytes(&traced).map_err(failed)?;
-    model.producer_name = "kiln".into();
-    model.producer_version = env!("CARGO_PKG_VERSION").into();
-    let graph = model.graph.mut_or_insert_default();
-    graph.name = manifest.model.kind().into();
-    let (Some(input), Some(output)) = (graph.input.first(), graph.output.first()) else {
-        return Err(Error::failed("the traced graph has no input or no output"));
-    };
-    let (input, output) = (input.name.clone(), output.name.clone());
-    rename(graph, &input, INPUT);
-    rename(graph, &output, LOGITS);
-    name_weights(graph, manifest, weights)?;
-    add_softmax(graph);
-    if manifest.dtype == Dtype::F16 {
-        store_halves(graph, weights);
+pub(super) struct Container;
+
+impl super::format::Container for Container {
+    fn name(&self) -> &'static str {
+        "onnx"
     }
-    let text = manifest.to_json()?;
-    let digest = sha256(&model.write_to_bytes().map_err(failed)?);
-    for (key, value) in [(DIGEST_KEY, sha256(text.as_bytes())), (GRAPH_KEY, digest), (MANIFEST_KEY, text)] {
+
+    fn extension(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn about(&self) -> &'static str {
+        "A graph that any ONNX runtime computes, .onnx"
+    }
+
+    fn begins(&self, start: &[u8]) -> bool {
+        // Protobuf field 1, `ir_version`, as every ONNX writer puts first.
+        matches!(start, [0x08, version, ..] if *version < 0x80)
+    }
+
+    fn encode(&self, model: &Payload) -> Result<Vec<u8>> {
+        let traced = trace(model.manifest, model.weights)?;
+        let mut proto = ModelProto::parse_from_bytes(&traced).map_err(cannot_be_made)?;
+        proto.producer_name = "kiln".into();
+        proto.producer_version = env!("CARGO_PKG_VERSION").into();
+        let graph = proto.graph.mut_or_insert_default();
+        graph.name = model.manifest.model.kind().into();
+        let (Some(input), Some(output)) = (graph.input.first(), graph.output.first()) else {
+            return Err(Error::failed("the traced graph has no input or no output"));
+        };
+        let (input, output) = (input.name.clone(), output.name.clone());
+        rename(graph, &input, INPUT);
+        rename(graph, &output, LOGITS);
+        name_weights(graph, model.manifest, model.weights)?;
+        add_softmax(graph);
+        if model.manifest.dtype == Dtype::F16 {
+            store_halves(graph, model.weights);
+        }
+        let graph_digest = sha256(&proto.write_to_bytes().map_err(cannot_be_made)?);
+        with_metadata(proto, &model.digest, &graph_digest, &model.text)
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Result<Content> {
+        check_structure(bytes)?;
+        let mut model = ModelProto::parse_from_bytes(bytes)
+            .map_err(|error| Error::usage("the ONNX file is truncated or damaged").caused_by(error).tip(COPY_AGAIN))?;
+        let properties = std::mem::take(&mut model.metadata_props);
+        let property = |key: &str| properties.iter().find(|entry| entry.key == key).map(|entry| entry.value.clone());
+        let (manifest, digest) = (property(MANIFEST_KEY), property(DIGEST_KEY));
+        let (Some(text), Some(text_digest)) = (&manifest, &digest) else {
+            return Ok(Content { manifest, digest, dtype: Dtype::F32, weights: Weights::default() });
+        };
+        let rest = model.write_to_bytes().map_err(|error| Error::usage("the ONNX file is damaged").caused_by(error))?;
+        let graph_digest = sha256(&rest);
+        if property(GRAPH_KEY).as_ref() != Some(&graph_digest) {
+            let error = "the graph is damaged or was changed: it does not have the SHA-256 that it names";
+            return Err(Error::usage(error).tip(COPY_AGAIN));
+        }
+        let (dtype, weights) = weights(&model)?;
+        // Protobuf has more than one way to write the same, and the digests do not cover the metadata's other entries.
+        exactly(bytes, &with_metadata(model, text_digest, &graph_digest, text)?)?;
+        Ok(Content { manifest, digest, dtype, weights })
+    }
+}
+
+fn cannot_be_made(error: protobuf::Error) -> Error {
+    Error::failed("the ONNX file cannot be made").caused_by(error)
+}
+
+/// The file of a model that has no metadata yet.
+fn with_metadata(mut model: ModelProto, digest: &str, graph_digest: &str, text: &str) -> Result<Vec<u8>> {
+    for (key, value) in [(DIGEST_KEY, digest), (GRAPH_KEY, graph_digest), (MANIFEST_KEY, text)] {
+        // The entries' type has no public name.
         model.metadata_props.push(Default::default());
         if let Some(entry) = model.metadata_props.last_mut() {
             entry.key = key.into();
-            entry.value = value;
+            entry.value = value.into();
         }
     }
-    model.write_to_bytes().map_err(failed)
+    model.write_to_bytes().map_err(cannot_be_made)
+}
+
+/// The network's weights, and the type in which they are stored.
+fn weights(model: &ModelProto) -> Result<(Dtype, Weights)> {
+    let graph = &model.graph;
+    // The graph's other initializers are its own constants, under names without a module.
+    let used = graph.node.iter().flat_map(|node| &node.input).collect::<HashSet<_>>();
+    let own = graph.initializer.iter().filter(|tensor| tensor.name.contains('.') && used.contains(&tensor.name));
+    let mut stored = None;
+    let mut weights = Weights::default();
+    for tensor in own {
+        let (dtype, tensor_values) = values(tensor)?;
+        if *stored.get_or_insert(dtype) != dtype {
+            return Err(Error::usage(format!("tensor `{}`: must be of the same type as the others", tensor.name)));
+        }
+        weights.insert(tensor.name.clone(), tensor_values);
+    }
+    Ok((stored.unwrap_or(Dtype::F32), weights))
+}
+
+/// One initializer's type and values.
+fn values(tensor: &TensorProto) -> Result<(Dtype, WeightTensor)> {
+    let shape = tensor.dims.iter().map(|&side| usize::try_from(side)).collect::<Result<Vec<_>, _>>();
+    let (dtype, values) = match tensor.data_type {
+        FLOAT if tensor.raw_data.is_empty() => (Dtype::F32, Some(tensor.float_data.clone())),
+        FLOAT16 => (Dtype::F16, Dtype::F16.values(&tensor.raw_data)),
+        FLOAT => (Dtype::F32, Dtype::F32.values(&tensor.raw_data)),
+        _ => (Dtype::F32, None),
+    };
+    match (shape, values) {
+        (Ok(shape), Some(values)) => Ok((dtype, WeightTensor { shape, values })),
+        _ => Err(Error::usage(format!("tensor `{}` must hold numbers of 32 or 16 bits", tensor.name))),
+    }
+}
+
+/// Refuses a file of which more than [`LARGEST_STRUCTURE`] is something else than the numbers of tensors and the values of
+/// metadata. Two bytes can be a whole node, which takes a hundred times that in memory.
+fn check_structure(bytes: &[u8]) -> Result<()> {
+    // model.graph.initializer.raw_data and .float_data, model.metadata_props.value
+    let data = [&[7, 5, 9][..], &[7, 5, 4], &[14, 2]].map(|path| payloads(bytes, path));
+    let data = data.into_iter().sum::<Option<usize>>();
+    let data = data.ok_or_else(|| Error::usage("the ONNX file is truncated or damaged").tip(COPY_AGAIN))?;
+    let structure = bytes.len() - data;
+    if structure > LARGEST_STRUCTURE {
+        return Err(Error::usage(format!(
+            "the ONNX file must have at most {LARGEST_STRUCTURE} bytes of graph, got {structure}"
+        )));
+    }
+    Ok(())
+}
+
+/// The bytes in all fields at `path`, field numbers from the outermost message inwards; none when they are no messages.
+fn payloads(bytes: &[u8], path: &[u64]) -> Option<usize> {
+    let [number, inner @ ..] = path else { return Some(bytes.len()) };
+    let (mut rest, mut total) = (bytes, 0);
+    while !rest.is_empty() {
+        let (found, payload, after) = field(rest)?;
+        if found == *number {
+            total += payloads(payload, inner)?;
+        }
+        rest = after;
+    }
+    Some(total)
+}
+
+/// The first field of a protobuf message: its number, its bytes if it has a length, and what follows it.
+fn field(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (tag, rest) = varint(bytes)?;
+    let (length, rest) = match tag & 7 {
+        0 => return Some((tag >> 3, &[], varint(rest)?.1)),
+        1 => (8, rest),
+        2 => varint(rest)?,
+        5 => (4, rest),
+        _ => return None,
+    };
+    let (payload, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((tag >> 3, payload, after))
+}
+
+/// A number of 7 bits per byte, the lowest first, and what follows it.
+fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let length = bytes.iter().take(10).position(|byte| byte & 0x80 == 0)? + 1;
+    let (number, rest) = bytes.split_at(length);
+    Some((number.iter().rev().fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f)), rest))
 }
 
 /// The network as Burn's exporter sees it, preprocessing in front.
@@ -154,43 +292,4 @@ fn named(name: &str, operator: &str, input: &str, output: &str) -> NodeProto {
     node.input = vec![input.into()];
     node.output = vec![output.into()];
     node
-}
-
-/// What the file holds.
-pub(super) fn decode(bytes: &[u8]) -> Result<Content> {
-    let again = "copy the file again, or export the model again from its run";
-    let mut model = ModelProto::parse_from_bytes(bytes)
-        .map_err(|error| Error::usage("the ONNX file is truncated or damaged").caused_by(error).tip(again))?;
-    let properties = std::mem::take(&mut model.metadata_props);
-    let property = |key: &str| properties.iter().find(|entry| entry.key == key).map(|entry| entry.value.clone());
-    let (manifest, digest) = (property(MANIFEST_KEY), property(DIGEST_KEY));
-    if manifest.is_none() {
-        return Ok(Content { manifest, digest, weights: Weights::default() });
-    }
-    let rest = model.write_to_bytes().map_err(|error| Error::usage("the ONNX file is damaged").caused_by(error))?;
-    if property(GRAPH_KEY) != Some(sha256(&rest)) {
-        return Err(
-            Error::usage("the graph is damaged or was changed: it does not have the SHA-256 that it names").tip(again)
-        );
-    }
-    let graph = model.graph.unwrap_or_default();
-    // The graph's other initializers are its own constants, under names without a module.
-    let used = graph.node.iter().flat_map(|node| &node.input).collect::<HashSet<_>>();
-    let own = graph.initializer.iter().filter(|tensor| tensor.name.contains('.') && used.contains(&tensor.name));
-    let weights = own.map(|tensor| Ok((tensor.name.clone(), values(tensor)?))).collect::<Result<Weights>>()?;
-    Ok(Content { manifest, digest, weights })
-}
-
-fn values(tensor: &TensorProto) -> Result<WeightTensor> {
-    let shape = tensor.dims.iter().map(|&side| usize::try_from(side)).collect::<Result<Vec<_>, _>>();
-    let values = match tensor.data_type {
-        FLOAT if tensor.raw_data.is_empty() => Some(tensor.float_data.clone()),
-        FLOAT => Dtype::F32.values(&tensor.raw_data),
-        FLOAT16 => Dtype::F16.values(&tensor.raw_data),
-        _ => None,
-    };
-    match (shape, values) {
-        (Ok(shape), Some(values)) => Ok(WeightTensor { shape, values }),
-        _ => Err(Error::usage(format!("tensor `{}` must hold numbers of 32 or 16 bits", tensor.name))),
-    }
 }

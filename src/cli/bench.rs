@@ -41,6 +41,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
         fingerprint: &trainer.dataset().fingerprint,
         run: "bench".into(),
         device: &trainer.device().name,
+        parent: None,
     })?;
     let weights = session.initial_weights()?;
     let predictor = Predictor::new(manifest, &weights, &trainer.device().device)?;

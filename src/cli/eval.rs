@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
 use super::{model_file, open_device};
+use crate::artifact::Provenance;
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::eval::{Evaluation, evaluate};
@@ -17,7 +18,8 @@ pub struct EvalArguments {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// Measure on the test images of this config's [data]; without it: the data the model was trained on
+    /// Measure on the images of this config's [data], whatever the model was trained on; without it: on the data of its
+    /// training, which must still be what they were
     #[arg(long, value_name = "CONFIG")]
     data: Option<String>,
 
@@ -49,15 +51,17 @@ enum Part {
 pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
-    let experiment = match &arguments.data {
-        Some(config) => Experiment::load(&Origin::find(config)?, &[])?,
-        None => serde_json::from_value(predictor.manifest().provenance.experiment.clone()).map_err(|error| {
-            Error::usage("the model file does not say what data it was trained on")
-                .caused_by(error)
-                .tip("name the data with --data CONFIG")
-        })?,
+    let (data, seed) = match &arguments.data {
+        Some(config) => {
+            let experiment = Experiment::load(&Origin::find(config)?, &[])?;
+            (experiment.data, experiment.seed)
+        }
+        None => (predictor.manifest().training_data()?, predictor.manifest().provenance.seed),
     };
-    let dataset = data::open(&experiment.data, experiment.seed)?;
+    let dataset = data::open(&data, seed)?;
+    if arguments.data.is_none() {
+        require_training_data(&predictor.manifest().provenance, &dataset.fingerprint)?;
+    }
     for notice in &dataset.notices {
         ui.warn(notice);
     }
@@ -80,6 +84,18 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses data that are not those of the training: a figure measured on them would pass for the model's own.
+fn require_training_data(provenance: &Provenance, found: &str) -> Result<()> {
+    let expected = &provenance.data_fingerprint;
+    if expected.is_empty() || expected == found {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "the data have changed since the model was trained on them: their SHA-256 must be {expected}, got {found}"
+    ))
+    .tip("to measure on other data on purpose, name a config that has them: --data CONFIG"))
 }
 
 /// Measures with a progress bar.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::model_file;
 use super::ui::{Mode, Ui};
 use crate::artifact::{self, Dtype, Format};
-use crate::{Error, Result};
+use crate::{Error, Result, predict};
 
 /// The arguments of `kiln export`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub struct ExportArguments {
     #[arg(value_name = "RUN")]
     model: PathBuf,
 
-    /// The format; without it: what the extension of --out says (.bpk, .safetensors, .onnx)
+    /// The format; without it: what the extension of --out says
     #[arg(long, value_enum)]
     format: Option<Format>,
 
@@ -40,17 +40,18 @@ pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
         Some(format) => format,
         None => {
             return Err(Error::usage(format!("cannot tell the format of `{}` from its name", arguments.out.display()))
-                .tip("name it: --format burnpack, safetensors or onnx"));
+                .tip(format!("name it: --format {}", Format::names())));
         }
     };
     if arguments.out.exists() && !arguments.force {
         return Err(Error::usage(format!("`{}` exists", arguments.out.display())).tip("replace it with --force"));
     }
     let (manifest, weights) = artifact::read(&model_file(&arguments.model))?;
+    let (manifest, weights) = predict::convert(&manifest, &weights, arguments.dtype)?;
     artifact::write(&arguments.out, format, arguments.dtype, &manifest, &weights)?;
     let (manifest, weights) = artifact::read(&arguments.out)?;
     let device = crate::device::open(crate::device::Request::Named(crate::device::Backend::Flex, None))?;
-    let verification = artifact::verify(&manifest, &weights, &device.device)?;
+    let verification = predict::verify(&manifest, &weights, &device.device)?;
     if verification.labels_agree != verification.samples {
         return Err(Error::failed(format!(
             "the written file gives other labels: {} of {} golden samples agree",
@@ -64,14 +65,14 @@ pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
             "largest_difference": verification.largest_difference,
         }));
     } else {
-        ui.out(&format!(
-            "wrote {} ({} KB); {} of {} golden samples agree, largest logit difference {:.1e}",
-            arguments.out.display(),
-            bytes / 1000,
-            verification.labels_agree,
-            verification.samples,
-            verification.largest_difference
-        ));
+        let replayed = match verification.samples {
+            0 => "no golden samples: nothing was replayed".into(),
+            samples => format!(
+                "{} of {samples} golden samples agree, largest logit difference {:.1e}",
+                verification.labels_agree, verification.largest_difference
+            ),
+        };
+        ui.out(&format!("wrote {} ({} KB); {replayed}", arguments.out.display(), bytes / 1000));
     }
     Ok(())
 }

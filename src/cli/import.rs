@@ -48,6 +48,8 @@ pub fn run(arguments: ImportArguments, ui: &mut Ui) -> Result<()> {
     let weights = artifact::import(&arguments.weights, &experiment.model, shape, classes.len())?;
     let source = arguments.weights.display().to_string();
     let mut manifest = Manifest::imported(experiment.model.clone(), preprocess, classes.to_vec(), &source);
+    manifest.provenance.data_fingerprint.clone_from(&dataset.fingerprint);
+    manifest.provenance.seed = experiment.seed;
     manifest.provenance.experiment = serde_json::to_value(&experiment)
         .map_err(|error| Error::failed("cannot encode the experiment").caused_by(error))?;
     let device = device::open(Request::Named(Backend::Flex, None))?;

@@ -11,6 +11,7 @@ use super::ui::{Mode, Ui};
 use super::{model_file, open_device};
 use crate::data::picture;
 use crate::predict::{Prediction, Predictor};
+use crate::run::file;
 use crate::{Error, Result};
 
 /// The arguments of `kiln predict`.
@@ -48,6 +49,10 @@ const CHUNK: usize = 512;
 pub fn run(arguments: PredictArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
+    let classes = predictor.manifest().classes.len();
+    if !(1..=classes).contains(&arguments.top) {
+        return Err(Error::usage(format!("--top: must be 1 to {classes}, got {}", arguments.top)));
+    }
     let sources = sources(&arguments.pictures)?;
     let bar = ui.bar("pictures", if sources.len() > CHUNK { sources.len() } else { 0 });
     let width = sources.iter().map(|source| source.name().chars().count()).max().unwrap_or(0).min(60);
@@ -86,7 +91,7 @@ fn say(
     prediction: &Prediction,
     predictor: &Predictor,
 ) {
-    let ranked = &prediction.ranked[..arguments.top.clamp(1, prediction.ranked.len())];
+    let ranked = &prediction.ranked[..arguments.top];
     if ui.mode() == Mode::Json {
         let answers: Vec<_> =
             ranked.iter().map(|answer| json!({ "label": answer.label, "probability": answer.probability })).collect();
@@ -127,11 +132,7 @@ impl Source {
 
     fn decode(&self) -> Result<DynamicImage> {
         match self {
-            Self::File(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|error| Error::usage(format!("cannot read `{}`", path.display())).caused_by(error))?;
-                picture::decode(&bytes)
-            }
+            Self::File(path) => picture::decode(&file::read_bounded(path, picture::MAX_BYTES - 1)?),
             Self::Stdin(bytes) => picture::decode(bytes),
         }
     }

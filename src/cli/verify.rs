@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::ui::{Mode, Ui};
 use super::{model_file, open_device};
-use crate::{Error, Result, artifact};
+use crate::{Error, Result, artifact, predict};
 
 /// The arguments of `kiln verify`.
 #[derive(Debug, clap::Args)]
@@ -26,12 +26,14 @@ pub struct VerifyArguments {
 
 /// Verifies and prints.
 pub fn run(arguments: VerifyArguments, ui: &mut Ui) -> Result<()> {
+    if !(arguments.tolerance.is_finite() && arguments.tolerance >= 0.0) {
+        return Err(Error::usage(format!("--tolerance: must be at least 0 and finite, got {}", arguments.tolerance)));
+    }
     let path = model_file(&arguments.model);
     let device = open_device(&arguments.device)?;
     let (manifest, weights) = artifact::read(&path)?;
-    let verification = artifact::verify(&manifest, &weights, &device.device)?;
-    let passed =
-        verification.labels_agree == verification.samples && verification.largest_difference <= arguments.tolerance;
+    let verification = predict::verify(&manifest, &weights, &device.device)?;
+    let passed = verification.passed(arguments.tolerance);
     if ui.mode() == Mode::Json {
         ui.json(&json!({
             "model": path, "weights_sha256": manifest.weights_sha256, "device": device.name, "passed": passed,
@@ -40,13 +42,20 @@ pub fn run(arguments: VerifyArguments, ui: &mut Ui) -> Result<()> {
         }));
     } else {
         ui.out(&format!("weights      intact, SHA-256 {}", manifest.weights_sha256));
-        ui.out(&format!(
-            "golden       {} of {} labels agree on {}, largest logit difference {:.2e}",
-            verification.labels_agree, verification.samples, device.name, verification.largest_difference
-        ));
+        ui.out(&match verification.samples {
+            0 => "golden       no samples: nothing was replayed".to_owned(),
+            samples => format!(
+                "golden       {} of {samples} labels agree on {}, largest logit difference {:.2e}",
+                verification.labels_agree, device.name, verification.largest_difference
+            ),
+        });
     }
     if passed {
         return Ok(());
+    }
+    if verification.samples == 0 {
+        return Err(Error::failed(format!("`{}` holds no golden samples: nothing was replayed", path.display()))
+            .tip("`kiln train`, `kiln export` and `kiln import` write files that hold some"));
     }
     Err(Error::failed(format!(
         "`{}` does not compute on {} what it computed at export: {} of {} labels agree, largest logit difference {:.2e}, allowed {:.0e}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::ImageShape;
-use crate::{Error, Result, hex};
+use crate::{Error, Result};
 
 /// Labelled images of one size, in memory as bytes. Cloning shares the bytes.
 #[derive(Clone, Debug)]

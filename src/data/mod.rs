@@ -7,6 +7,7 @@
 
 pub mod augment;
 pub mod batch;
+mod classes;
 mod config;
 mod digit;
 #[cfg(test)]
@@ -22,14 +23,17 @@ pub mod sources;
 mod split;
 mod strokes;
 
+pub(crate) use classes::check_class_names;
 pub use config::DataConfig;
 pub use image_set::ImageSet;
 pub use path::DataPath;
 pub use preprocess::Preprocess;
 pub use shape::ImageShape;
+pub(crate) use sources::LARGEST_SIDE;
 pub use sources::SourceConfig;
 
-use crate::Result;
+use crate::check::Problems;
+use crate::{Error, Result};
 use image_set::Fingerprint;
 use sources::Splits;
 use split::stratified_split;
@@ -70,6 +74,11 @@ impl Dataset {
 /// train on.
 pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
     let Splits { train, test, notices } = config.source.open(seed)?;
+    let mut problems = Problems::default();
+    check_class_names(&train.classes, "data", &mut problems);
+    if let Some(problem) = problems.into_vec().first() {
+        return Err(Error::usage(format!("the classes of the data: {}", problem.message)));
+    }
     let Fingerprint { named, unnamed } = image_set::fingerprint(&train, &test);
     let (train, validation) = stratified_split(&train, config.validation, seed)?;
     let preprocess = Preprocess::from_training(&train, config.source.fit(train.shape));

@@ -12,9 +12,9 @@ use crate::{Error, Result};
 pub struct Evaluation {
     /// Images measured on.
     pub images: usize,
-    /// Images recognised: the highest logit is at the label.
+    /// Images classified correctly: the highest logit is at the label.
     pub correct: usize,
-    /// Share recognised.
+    /// Their share: top-1 accuracy.
     pub accuracy: f64,
     /// The 95 % Wilson score interval of the accuracy (Wilson, 1927): what another sample of as many images would
     /// plausibly give.
@@ -38,7 +38,7 @@ pub struct ClassFigures {
     pub class: String,
     /// Images with this label.
     pub images: usize,
-    /// Of those, the share recognised.
+    /// Of those, the share classified correctly.
     pub recall: f64,
     /// Of the images predicted to be of this class, the share that are.
     pub precision: f64,
@@ -46,7 +46,7 @@ pub struct ClassFigures {
     pub f1: f64,
 }
 
-/// One image that was not recognised.
+/// One image that was classified wrongly.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mistake {
     /// Its place in the set.

@@ -14,7 +14,7 @@ use crate::predict::Predictor;
 use crate::run::RunDir;
 use crate::run::state::TrainingState;
 use crate::train::observer::Observer;
-use crate::{Error, Result};
+use crate::{Error, Result, ops, predict};
 
 /// A run in numbers: what `kiln train --json` prints, and what `run.json` keeps of a finished run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,7 +95,9 @@ pub(super) fn export(
         fingerprint: &prepared.dataset.fingerprint,
         run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         device: &prepared.device.name,
+        parent: state.parent.clone(),
     })?;
+    manifest.provenance.kernels = Some(ops::in_use().into());
     let predictor = Predictor::new(manifest.clone(), weights, device)?;
     let test = &prepared.dataset.test;
     let evaluation = evaluate(&predictor, test, |done| observer.on_test(done, test.len()))?;
@@ -117,7 +119,7 @@ pub(super) fn export(
     manifest.add_golden_samples(&predictor, test)?;
     artifact::write(&run.model(), Format::Burnpack, Dtype::F32, &manifest, weights)?;
     let (manifest, weights) = artifact::read(&run.model())?;
-    let verification = artifact::verify(&manifest, &weights, device)?;
+    let verification = predict::verify(&manifest, &weights, device)?;
     if verification.labels_agree != verification.samples {
         return Err(Error::failed("the exported model does not compute what the trained one does"));
     }

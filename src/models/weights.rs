@@ -97,7 +97,7 @@ impl Weights {
                 hash.update(chunk.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
             }
         }
-        crate::hex::encode(&hash.finalize())
+        hex::encode(hash.finalize())
     }
 }
 

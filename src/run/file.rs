@@ -1,7 +1,7 @@
 //! Writing files so that a reader never sees half of one, and reading them with errors that name them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use super::fault;
@@ -14,7 +14,7 @@ const TEMPORARY: &str = ".tmp-";
 ///
 /// # Errors
 /// When it cannot be written; then what was at `path` before is still there.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes).map_err(|error| cannot_write(path, error))
 }
 
@@ -135,6 +135,46 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 
 pub(super) fn cannot_write(path: &Path, error: io::Error) -> Error {
     cannot_change("cannot write", path, error)
+}
+
+/// How much of a file's beginning tells its kind, in bytes.
+pub(crate) const START: usize = 16;
+
+/// Reads a whole file of at most `most_bytes`; of a larger or endless one, no more than that is read.
+///
+/// # Errors
+/// A usage error when it cannot be read, is a folder, or has more bytes.
+pub(crate) fn read_bounded(path: &Path, most_bytes: u64) -> Result<Vec<u8>> {
+    read_begun(path, most_bytes, |_| Ok(()))
+}
+
+/// As [`read_bounded`], once `check` has nothing against the file's first [`START`] bytes: what is of another kind is
+/// refused before the rest of it is read.
+///
+/// # Errors
+/// As there, and those of `check`.
+pub(crate) fn read_begun(path: &Path, most_bytes: u64, check: impl FnOnce(&[u8]) -> Result<()>) -> Result<Vec<u8>> {
+    let shown = path.display();
+    let unreadable = |error| Error::usage(format!("cannot read `{shown}`")).caused_by(error);
+    let too_large =
+        |found: String| Error::usage(format!("`{shown}` must have at most {most_bytes} bytes, got {found}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        return Err(Error::usage(format!("`{shown}` is a folder, not a file")));
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(START as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    check(&bytes)?;
+    if metadata.is_file() && metadata.len() > most_bytes {
+        return Err(too_large(metadata.len().to_string()));
+    }
+    let rest = most_bytes.saturating_add(1).saturating_sub(bytes.len() as u64);
+    file.take(rest).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > most_bytes {
+        return Err(too_large("more".into()));
+    }
+    Ok(bytes)
 }
 
 /// The error of a change to `path` that the disk refused, with what to do where that is known.

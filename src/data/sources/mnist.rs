@@ -18,7 +18,7 @@ use super::{Source, Splits};
 use crate::check::{Check, Problems};
 use crate::data::preprocess::Fit;
 use crate::data::{ImageSet, ImageShape};
-use crate::{Error, Result, hex};
+use crate::{Error, Result};
 
 /// The 70,000 handwritten digits of MNIST, embedded in the program.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -144,7 +144,7 @@ fn inspect(file: &Embedded, path: &Path) -> State {
     match std::fs::read(path) {
         Err(error) => State::Wrong(error.to_string()),
         Ok(bytes) => {
-            let digest = hex::encode(&Sha256::digest(&bytes));
+            let digest = hex::encode(Sha256::digest(&bytes));
             if digest == file.sha256 { State::Right } else { State::Wrong(format!("SHA-256 {}...", &digest[..12])) }
         }
     }
@@ -153,7 +153,7 @@ fn inspect(file: &Embedded, path: &Path) -> State {
 fn unpack(file: &Embedded) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(file.size);
     let unpacked = GzDecoder::new(file.packed).read_to_end(&mut bytes);
-    if unpacked.is_err() || hex::encode(&Sha256::digest(&bytes)) != file.sha256 {
+    if unpacked.is_err() || hex::encode(Sha256::digest(&bytes)) != file.sha256 {
         return Err(Error::failed(format!("the copy of `{}` embedded in this program is damaged", file.name))
             .tip("build kiln again from a clean checkout"));
     }

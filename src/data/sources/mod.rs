@@ -12,7 +12,7 @@ use crate::check::{Check, Problems};
 use crate::{Error, Result};
 
 /// The largest height or width of an image in pixels: these are networks for small images.
-const LARGEST_SIDE: usize = 512;
+pub(crate) const LARGEST_SIDE: usize = 512;
 
 /// The smallest height or width of an image in pixels.
 const SMALLEST_SIDE: usize = 4;

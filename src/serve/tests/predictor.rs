@@ -33,6 +33,7 @@ fn predictor() -> Predictor {
             seed: 3,
             device: "flex".into(),
             parent: None,
+            kernels: None,
         },
         dtype: Dtype::F32,
         weights_sha256: weights.sha256(),

@@ -1,5 +1,9 @@
-//! From pixels to ranked labels: the one inference path, used by every command and by programs that embed kiln. It
-//! needs an artifact and nothing from training.
+//! From pixels to ranked labels: the one inference path, used by every command and by programs that embed kiln; and what
+//! needs it: the golden samples of model files, made and replayed. It needs a model file and nothing from training.
+
+mod golden;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -12,14 +16,20 @@ use crate::artifact::{self, Manifest};
 use crate::data::picture;
 use crate::data::preprocess::Table;
 use crate::logits::probabilities;
-use crate::models::{Network, Weights};
+use crate::models::{LayerSummary, Network, Weights};
 use crate::{Error, Result};
+
+pub use golden::{Verification, convert, verify};
 
 /// The most images that go through the network together, which bounds the memory of a call.
 const BATCH: usize = 256;
 
 /// The same on the CPU: larger batches leave its caches, and inference takes up to twice as long.
 const CPU_BATCH: usize = 32;
+
+/// The most values that one layer puts out for a batch: 128 MB. Networks with larger activations than usual go in smaller
+/// batches.
+const BATCH_ACTIVATIONS: usize = 1 << 25;
 
 /// A trained network ready to answer. It can be shared by threads.
 ///
@@ -37,6 +47,8 @@ pub struct Predictor {
     network: Network,
     table: Table,
     device: Device,
+    /// Images that go through the network together.
+    batch: usize,
 }
 
 /// The answer for one picture.
@@ -80,13 +92,15 @@ impl Predictor {
     /// A predictor from the parts of an artifact.
     ///
     /// # Errors
-    /// When the weights are not the manifest's.
+    /// When a field of the manifest is out of range or the weights are not the manifest's.
     pub fn new(manifest: Manifest, weights: &Weights, device: &Device) -> Result<Self> {
+        manifest.check()?;
         let device = device.clone().inner();
-        let network = manifest.model.init(manifest.preprocess.shape, manifest.classes.len(), &device)?;
-        let network = network.load(weights)?.valid();
+        let (shape, classes) = (manifest.preprocess.shape, manifest.classes.len());
+        let network = manifest.model.init(shape, classes, &device)?.load(weights)?.valid();
         let table = manifest.preprocess.table();
-        Ok(Self { manifest, network, table, device })
+        let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
+        Ok(Self { manifest, network, table, device, batch })
     }
 
     /// What the model says about itself.
@@ -117,7 +131,7 @@ impl Predictor {
     /// The logits, `[count, classes]`, of `count` images, `[count, channels, height, width]`.
     ///
     /// # Errors
-    /// A usage error when `pixels` is not `count` images; when the device fails.
+    /// A usage error when `pixels` is not `count` images; when the device fails or a logit is NaN or infinite.
     pub fn logits(&self, pixels: &[u8], count: usize) -> Result<Vec<f32>> {
         let size = self.manifest.preprocess.shape.len();
         if count.checked_mul(size) != Some(pixels.len()) {
@@ -128,13 +142,21 @@ impl Predictor {
             )));
         }
         let mut logits = Vec::with_capacity(count * self.manifest.classes.len());
-        let most = if self.device == Device::flex() { CPU_BATCH } else { BATCH };
-        for batch in pixels.chunks(most * size) {
+        for batch in pixels.chunks(self.batch * size) {
             let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
             let failed = |error| Error::failed("the device cannot compute the network").caused_by(error);
             logits.extend(output.map_err(failed)?);
         }
-        Ok(logits)
+        match logits.iter().position(|logit| !logit.is_finite()) {
+            None => Ok(logits),
+            Some(place) => {
+                let (image, found) = (place / self.manifest.classes.len() + 1, logits[place]);
+                Err(Error::failed(format!(
+                    "the network's logits must be finite, got {found} for image {image} of {count}"
+                ))
+                .tip("the weights are too large to compute with: train the model anew, with a lower learning rate"))
+            }
+        }
     }
 
     /// Network inputs, `[batch, channels, height, width]`, from their pixels.
@@ -156,4 +178,11 @@ impl Predictor {
         ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
         Prediction { ranked, input: input.to_vec() }
     }
+}
+
+/// How many images may go through these layers together.
+fn batch_size(layers: &[LayerSummary], device: &Device) -> usize {
+    let most = if *device == Device::flex() { CPU_BATCH } else { BATCH };
+    let largest = layers.iter().map(|layer| layer.output_shape.iter().product::<usize>()).max().unwrap_or(1);
+    most.min(BATCH_ACTIVATIONS / largest.max(1)).max(1)
 }
