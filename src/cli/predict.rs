@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use image::DynamicImage;
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -125,7 +124,7 @@ impl Source {
         }
     }
 
-    fn decode(&self) -> Result<DynamicImage> {
+    fn decode(&self) -> Result<picture::Decoded> {
         match self {
             Self::File(path) => {
                 let bytes = std::fs::read(path)

@@ -6,6 +6,8 @@ pub mod augment;
 pub mod batch;
 #[cfg(test)]
 mod broken;
+#[cfg(test)]
+mod broken_pictures;
 mod config;
 mod digit;
 mod draw;
@@ -14,7 +16,9 @@ mod drawn_digits;
 mod folder;
 mod idx;
 pub mod loader;
+pub mod memory;
 mod mnist;
+mod paper;
 pub mod picture;
 pub mod preprocess;
 mod split;
