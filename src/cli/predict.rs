@@ -3,7 +3,6 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use image::DynamicImage;
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -130,7 +129,7 @@ impl Source {
         }
     }
 
-    fn decode(&self) -> Result<DynamicImage> {
+    fn decode(&self) -> Result<picture::Decoded> {
         match self {
             Self::File(path) => picture::decode(&file::read_bounded(path, picture::MAX_BYTES - 1)?),
             Self::Stdin(bytes) => picture::decode(bytes),

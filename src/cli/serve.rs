@@ -50,6 +50,14 @@ pub struct ServeArguments {
     /// The most images that go through the network together
     #[arg(long, value_name = "IMAGES", default_value_t = 64, value_parser = value_parser!(u32).range(1..=4096))]
     batch_size: u32,
+
+    /// The memory that pictures may take together while they are decoded, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = value_parser!(u32).range(1..=65_536))]
+    max_decoded_mb: u32,
+
+    /// Also answer requests addressed to this host name, as behind a proxy; "*" for any. May be given several times
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
 }
 
 impl ServeArguments {
@@ -61,6 +69,8 @@ impl ServeArguments {
             timeout: Duration::from_secs(self.timeout_seconds.into()),
             batch_delay: Duration::from_millis(self.batch_delay_ms.into()),
             batch_size: self.batch_size as usize,
+            max_decoded: (self.max_decoded_mb as usize) << 20,
+            allow_hosts: self.allow_hosts.clone(),
         }
     }
 }

@@ -1,16 +1,20 @@
 //! A handwritten digit in any picture, brought to the form of MNIST's images: bright ink on black, fitted into a box,
 //! its centre of mass in the centre.
 //!
-//! 1. The paper is modelled as a smooth surface of colour, fitted to what lies at the border and then to everything that
-//!    looks like it; so uneven light does not matter, nor which of paper and ink is darker, nor the ink's colour.
+//! 1. The paper is modelled as a smooth surface of colour; so uneven light does not matter, nor which of paper and ink is
+//!    darker, nor the ink's colour.
 //! 2. Ink is what differs from the paper along the direction in which the strongest differences lie.
 //! 3. Small pieces away from the main ones are specks and dropped.
 //! 4. What is left is cropped, its strokes are brought to a usual width if they are far from it, and it is scaled.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use image::RgbImage;
 use image::imageops;
 
-use super::strokes::{self, Plane};
+use super::paper::{Paper, Row, coordinates};
+use super::strokes::{self, BORDER, Plane};
 use crate::{Error, Result};
 
 /// Larger pictures are averaged down to at most this many pixels along their longer side before anything else.
@@ -22,28 +26,37 @@ const FAINTEST_INK: f64 = 16.0;
 /// Ink must stand out from the paper by this many standard deviations of the paper's noise.
 const LEAST_SIGNAL: f64 = 5.0;
 
+/// What differs from the paper by fewer of these deviations is the paper's noise.
+const NOISE: f64 = 1.5;
+
+/// Classes of differences among which the threshold between paper and ink is chosen.
+const BINS: usize = 256;
+
 /// The image of `size` (height, width), `[h, w]`, with the digit of `picture` in a box of `box_size` pixels.
 ///
 /// # Errors
 /// A usage error when no ink stands out.
 pub(super) fn fit(picture: &RgbImage, size: (usize, usize), box_size: usize) -> Result<Vec<u8>> {
     let longest = picture.width().max(picture.height());
-    let reduced;
     let picture = if longest > WORKING_SIDE {
         let scale = |side: u32| (u64::from(side) * u64::from(WORKING_SIDE) / u64::from(longest)).max(1) as u32;
-        reduced = imageops::thumbnail(picture, scale(picture.width()), scale(picture.height()));
-        &reduced
+        Cow::Owned(imageops::thumbnail(picture, scale(picture.width()), scale(picture.height())))
     } else {
-        picture
+        Cow::Borrowed(picture)
     };
-    let ink = find_ink(picture)?;
+    let ink = find_ink(&picture)?;
     let digit = strokes::isolate(&ink.plane, ink.threshold);
-    let fitted = strokes::scale_into(&digit, box_size.min(size.0).min(size.1));
+    let fitted = strokes::scale_into(digit, box_size.min(size.0).min(size.1));
     Ok(centre(&fitted, size))
 }
 
+fn blank() -> Error {
+    Error::usage("no ink was found: the picture is blank")
+        .tip("draw the digit clearly darker or lighter than what is behind it")
+}
+
 struct Ink {
-    /// How strongly each pixel is ink: 0 paper, 1 full ink.
+    /// How strongly each pixel is ink: 0 paper, 1 full ink. Cut to where the ink is, with a [`BORDER`].
     plane: Plane,
     /// What separates the two.
     threshold: f32,
@@ -52,185 +65,222 @@ struct Ink {
 /// The difference from the paper, projected on the direction of the ink.
 fn find_ink(picture: &RgbImage) -> Result<Ink> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
-    let blank = || {
-        Error::usage("no ink was found: the picture is blank")
-            .tip("draw the digit clearly darker or lighter than what is behind it")
-    };
     if width.min(height) < 2 {
         return Err(blank());
     }
     let paper = Paper::fit(picture);
-    let differences = paper.differences(picture);
-
-    // The direction: the average of the strongest differences, each counted by its square.
-    let squares: Vec<f64> = differences.iter().map(|d| d.iter().map(|v| v * v).sum()).collect();
-    let strongest = squares.iter().copied().fold(0.0, f64::max);
-    let mut direction = [0.0; 3];
-    for (difference, square) in differences.iter().zip(&squares).filter(|(_, square)| **square > 0.25 * strongest) {
-        for (sum, value) in direction.iter_mut().zip(difference) {
-            *sum += value * square;
+    // Most pixels are so near to the paper that they are noise for the ink and of the first class for the threshold,
+    // and need not be looked at one by one. How near the latter is shows once the strongest ink is known.
+    let mut near = NOISE * paper.noise;
+    let (different, mut values) = loop {
+        let different = pulp::Arch::new().dispatch(Find { picture, paper: &paper, near });
+        let values = different.along(different.direction().ok_or_else(blank)?);
+        let of_first_class = largest(&values) / BINS as f64;
+        if near <= of_first_class {
+            break (different, values);
         }
-    }
-    let norm = direction.iter().map(|value| value * value).sum::<f64>().sqrt();
-    if norm == 0.0 {
-        return Err(blank());
-    }
-    let along = |d: &[f64; 3]| d.iter().zip(&direction).map(|(value, unit)| value * unit / norm).sum::<f64>().max(0.0);
-    let mut values: Vec<f64> = differences.iter().map(along).collect();
+        near = 0.9 * of_first_class;
+    };
 
-    let threshold = otsu(&values).max(4.0 * paper.noise);
+    let threshold = otsu(&values, width * height - values.len()).max(4.0 * paper.noise);
     let mut inked: Vec<f64> = values.iter().copied().filter(|value| *value > threshold).collect();
-    inked.sort_by(f64::total_cmp);
-    let Some(&median) = inked.get(inked.len() / 2) else { return Err(blank()) };
+    let (half, most) = (inked.len() / 2, inked.len() * 9 / 10);
     // In colour space, white and black are the square root of 3 times 255 apart.
-    if median < FAINTEST_INK * 3.0_f64.sqrt() || median < LEAST_SIGNAL * paper.noise {
+    let faint = (FAINTEST_INK * 3.0_f64.sqrt()).max(LEAST_SIGNAL * paper.noise);
+    if inked.iter().filter(|value| **value < faint).count() > half || inked.is_empty() {
         return Err(blank());
     }
-    let full = inked[inked.len() * 9 / 10];
+    let (_, &mut full, _) = inked.select_nth_unstable_by(most, f64::total_cmp);
     for value in &mut values {
-        // Below one and a half deviations it is the paper's noise.
-        *value = if *value < 1.5 * paper.noise { 0.0 } else { (*value / full).min(1.0) };
+        *value = if *value < NOISE * paper.noise { 0.0 } else { (*value / full).min(1.0) };
     }
-    let values = values.into_iter().map(|value| value as f32).collect();
-    Ok(Ink { plane: Plane { width, height, values }, threshold: (threshold / full) as f32 })
+    let threshold = (threshold / full) as f32;
+    let plane = different.plane(&values, threshold, width).ok_or_else(blank)?;
+    Ok(Ink { plane, threshold })
 }
 
-/// The colour of the paper as a quadratic function of the place, per colour channel.
-struct Paper {
-    coefficients: [[f64; TERMS]; 3],
-    /// Standard deviation of the paper's pixels from it, along one direction of colour.
-    noise: f64,
+/// Pixels of a row that are looked at together.
+const RUN: usize = 16;
+
+/// What differs from the paper.
+struct Differences {
+    /// Where the pixels are, counted row by row.
+    runs: Vec<Range<usize>>,
+    /// Their differences from the paper, per colour channel.
+    channels: [Vec<f64>; 3],
 }
 
-const TERMS: usize = 6;
-
-/// A place in units of -1 to 1, as the terms of the quadratic function.
-fn terms(x: usize, y: usize, width: usize, height: usize) -> [f64; TERMS] {
-    let x = 2.0 * x as f64 / (width - 1) as f64 - 1.0;
-    let y = 2.0 * y as f64 / (height - 1) as f64 - 1.0;
-    [1.0, x, y, x * x, x * y, y * y]
-}
-
-impl Paper {
-    /// Starts from the median colour of the border, then three times fits the pixels that are close to what it has: of
-    /// the border a plane, then of the whole picture the quadratic function.
-    fn fit(picture: &RgbImage) -> Self {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let margin = (width.min(height) / 25).max(1);
-        let on_border = |x: usize, y: usize| x.min(width - 1 - x).min(y.min(height - 1 - y)) < margin;
-        // Some ten thousand places are enough.
-        let step = ((width * height) as f64 / 20_000.0).sqrt().ceil().max(1.0) as usize;
-        let places: Vec<(usize, usize)> = (0..height)
-            .flat_map(|y| (0..width).map(move |x| (x, y)))
-            .filter(|&(x, y)| (x % step == 0 && y % step == 0) || (on_border(x, y) && (x + y) % step == 0))
-            .collect();
-        let border: Vec<_> = places.iter().copied().filter(|&(x, y)| on_border(x, y)).collect();
-        let colour = |&(x, y): &(usize, usize)| picture.get_pixel(x as u32, y as u32).0.map(f64::from);
-
-        let mut paper = Self { coefficients: [[0.0; TERMS]; 3], noise: 0.0 };
-        for channel in 0..3 {
-            let mut values: Vec<f64> = border.iter().map(|place| colour(place)[channel]).collect();
-            paper.coefficients[channel][0] = median(&mut values);
-        }
-        for (places, terms_used) in [(&border, 3), (&border, 3), (&places, TERMS), (&places, TERMS)] {
-            let distance = |place: &(usize, usize)| {
-                let expected = paper.at(terms(place.0, place.1, width, height));
-                colour(place).iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
-            };
-            let distances: Vec<f64> = places.iter().map(distance).collect();
-            // The spread of the closer half of the border's pixels tells paper from ink.
-            let mut near: Vec<f64> = border.iter().map(distance).collect();
-            let limit = (3.5 * median(&mut near)).max(12.0);
-            let close = places.iter().zip(&distances).filter(|(_, distance)| **distance <= limit);
-            let samples: Vec<_> =
-                close.map(|(place, _)| (terms(place.0, place.1, width, height), colour(place))).collect();
-            // Too few to tell anything: keep what there is.
-            if samples.len() < 4 * TERMS {
-                break;
+impl Differences {
+    /// Adds the first `count` pixels of a run that starts at `start`.
+    #[inline(always)]
+    fn push(&mut self, (start, count): (usize, usize), pixels: &[u8; 3 * RUN], xs: &[f64; RUN], row: &Row) {
+        for (channel, ([one, linear, square], differences)) in row.iter().zip(&mut self.channels).enumerate() {
+            let mut values = [0.0; RUN];
+            for lane in 0..RUN {
+                let paper = (square * xs[lane] + linear) * xs[lane] + one;
+                let paper = if paper > 0.0 { paper } else { 0.0 };
+                let paper = if paper < 255.0 { paper } else { 255.0 };
+                values[lane] = f64::from(pixels[3 * lane + channel]) - paper;
             }
-            paper.solve(&samples, terms_used);
+            differences.extend_from_slice(&values[..count]);
         }
-        paper
+        self.runs.push(start..start + count);
     }
 
-    fn at(&self, terms: [f64; TERMS]) -> [f64; 3] {
-        self.coefficients.map(|coefficients| coefficients.iter().zip(terms).map(|(c, t)| c * t).sum())
+    fn squares(&self) -> impl Iterator<Item = f64> {
+        let [red, green, blue] = &self.channels;
+        red.iter().zip(green).zip(blue).map(|((red, green), blue)| red * red + green * green + blue * blue)
     }
 
-    /// Least squares over `samples` with the first `used` terms.
-    fn solve(&mut self, samples: &[([f64; TERMS], [f64; 3])], used: usize) {
-        let mut normal = [[0.0; TERMS + 3]; TERMS];
-        for (terms, colour) in samples {
-            for row in 0..used {
-                for column in 0..used {
-                    normal[row][column] += terms[row] * terms[column];
-                }
-                for channel in 0..3 {
-                    normal[row][TERMS + channel] += terms[row] * colour[channel];
-                }
+    /// The direction of the strongest differences, each counted by its square: of length 1, or none.
+    fn direction(&self) -> Option<[f64; 3]> {
+        let squares: Vec<f64> = self.squares().collect();
+        let strong = 0.25 * largest(&squares);
+        let mut direction = [0.0; 3];
+        for (index, square) in squares.iter().enumerate().filter(|(_, square)| **square > strong) {
+            for (sum, channel) in direction.iter_mut().zip(&self.channels) {
+                *sum += channel[index] * square;
             }
         }
-        let count = samples.len() as f64;
-        for (row, values) in normal.iter_mut().enumerate() {
-            // A touch of ridge: terms that the samples say nothing about stay 0.
-            values[row] += if row == 0 { 0.0 } else { 1e-4 * count };
-            values[row] += if row < used { 0.0 } else { 1.0 };
-        }
-        eliminate(&mut normal);
-        for (channel, coefficients) in self.coefficients.iter_mut().enumerate() {
-            for (row, coefficient) in coefficients.iter_mut().enumerate() {
-                *coefficient = normal[row][TERMS + channel];
-            }
-        }
-        let squares: f64 = samples
-            .iter()
-            .map(|(terms, colour)| self.at(*terms).iter().zip(colour).map(|(a, b)| (a - b).powi(2)).sum::<f64>())
-            .sum();
-        self.noise = (squares / (3.0 * count)).sqrt();
+        let norm = direction.iter().map(|value| value * value).sum::<f64>().sqrt();
+        (norm > 0.0).then(|| direction.map(|value| value / norm))
     }
 
-    /// The difference of each pixel from the paper, row by row.
-    fn differences(&self, picture: &RgbImage) -> Vec<[f64; 3]> {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let difference = |(x, y, pixel): (u32, u32, &image::Rgb<u8>)| {
-            let paper = self.at(terms(x as usize, y as usize, width, height));
-            std::array::from_fn(|channel| f64::from(pixel.0[channel]) - paper[channel].clamp(0.0, 255.0))
+    /// How far each pixel is from the paper in `direction`; 0 for what lies in the other.
+    fn along(&self, direction: [f64; 3]) -> Vec<f64> {
+        let [red, green, blue] = &self.channels;
+        let along = |((red, green), blue): ((&f64, &f64), &f64)| {
+            let along = red * direction[0] + green * direction[1] + blue * direction[2];
+            if along > 0.0 { along } else { 0.0 }
         };
-        picture.enumerate_pixels().map(difference).collect()
+        red.iter().zip(green).zip(blue).map(along).collect()
     }
-}
 
-/// Gauss-Jordan elimination with the largest pivot; leaves the solutions in the last three columns.
-fn eliminate(rows: &mut [[f64; TERMS + 3]; TERMS]) {
-    for pivot in 0..TERMS {
-        let best = (pivot..TERMS).max_by(|a, b| rows[*a][pivot].abs().total_cmp(&rows[*b][pivot].abs()));
-        rows.swap(pivot, best.unwrap_or(pivot));
-        let divisor = rows[pivot][pivot];
-        rows[pivot] = rows[pivot].map(|value| value / divisor);
-        let solved = rows[pivot];
-        for (_, row) in rows.iter_mut().enumerate().filter(|(row, _)| *row != pivot) {
-            let factor = row[pivot];
-            for (value, solved) in row.iter_mut().zip(solved) {
-                *value -= factor * solved;
+    /// The `values` of these pixels and 0 for the others, cut to where the values are above `threshold`, with a border
+    /// of [`BORDER`] pixels, which may lie beyond the picture. None when no value is. Of a picture of `width`.
+    fn plane(&self, values: &[f64], threshold: f32, width: usize) -> Option<Plane> {
+        let mut rest = values;
+        let mut runs = Vec::with_capacity(self.runs.len());
+        let (mut top, mut bottom, mut left, mut right) = (usize::MAX, 0, usize::MAX, 0);
+        for run in &self.runs {
+            let (values, after) = rest.split_at(run.len());
+            rest = after;
+            let (x, y) = (run.start % width, run.start / width);
+            if values.iter().any(|value| *value as f32 > threshold) {
+                (top, bottom) = (top.min(y), bottom.max(y));
+                (left, right) = (left.min(x), right.max(x + run.len()));
+            }
+            runs.push((x, y, values));
+        }
+        if top > bottom {
+            return None;
+        }
+        // The coordinates are moved by the border, so that it may lie beyond the edge.
+        let (wide, high) = (right - left + 2 * BORDER, bottom - top + 1 + 2 * BORDER);
+        let mut plane = Plane { width: wide, height: high, values: vec![0.0; wide * high] };
+        for (x, y, values) in runs {
+            let Some(y) = (y + BORDER).checked_sub(top).filter(|y| *y < high) else { continue };
+            let row = &mut plane.values[y * wide..][..wide];
+            for (x, value) in (x + BORDER..).zip(values) {
+                if let Some(place) = x.checked_sub(left).and_then(|x| row.get_mut(x)) {
+                    *place = *value as f32;
+                }
             }
         }
+        Some(plane)
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    let middle = values.len() / 2;
-    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+/// All pixels that are farther from the paper than `near`, and some that are not. A type, since it is compiled for each
+/// instruction set: a closure that borrows is not taken into the functions that have them.
+struct Find<'a> {
+    picture: &'a RgbImage,
+    paper: &'a Paper,
+    near: f64,
 }
 
-/// The threshold with the largest variance between what is below and above it (Otsu, 1979).
-fn otsu(values: &[f64]) -> f64 {
-    const BINS: usize = 256;
-    let largest = values.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+impl pulp::NullaryFnOnce for Find<'_> {
+    type Output = Differences;
+
+    #[inline(always)]
+    fn call(self) -> Differences {
+        let (width, height) = (self.picture.width() as usize, self.picture.height() as usize);
+        let (xs, ys) = (coordinates(width), coordinates(height));
+        let mut found = Differences { runs: Vec::new(), channels: Default::default() };
+        for (y, pixels) in self.picture.as_raw().chunks_exact(3 * width).enumerate() {
+            let row = self.paper.row(ys[y]);
+            let [low, high] = near_colours(&row, self.near);
+            let (pixels, rest) = pixels.as_chunks();
+            let (places, rest_of_places) = xs.as_chunks();
+            for (index, (pixels, xs)) in pixels.iter().zip(places).enumerate() {
+                if outside(pixels, &low, &high) {
+                    found.push((y * width + index * RUN, RUN), pixels, xs, &row);
+                }
+            }
+            // The rest of the row, filled up with paper.
+            let (mut pixels, mut xs) = (low, [0.0; RUN]);
+            pixels[..rest.len()].copy_from_slice(rest);
+            xs[..rest_of_places.len()].copy_from_slice(rest_of_places);
+            if !rest.is_empty() && outside(&pixels, &low, &high) {
+                found.push(((y + 1) * width - rest.len() / 3, rest.len() / 3), &pixels, &xs, &row);
+            }
+        }
+        found
+    }
+}
+
+/// The least and the greatest bytes of a run of pixels that are all within `near` of the paper along a row.
+fn near_colours(row: &Row, near: f64) -> [[u8; 3 * RUN]; 2] {
+    // Per channel, so that all three together are within it; and rounding errors are no difference.
+    let near = (near / 3.0_f64.sqrt() * 0.999).max(1e-9);
+    let bounds = row.map(|[one, linear, square]| {
+        let at = |x: f64| ((square * x + linear) * x + one).clamp(0.0, 255.0);
+        // The vertex of the parabola; a constant has it anywhere.
+        let vertex = -linear / (2.0 * square);
+        let ends = [-1.0, 1.0, if vertex.is_nan() { 0.0 } else { vertex.clamp(-1.0, 1.0) }].map(at);
+        let (least, most) = (ends.into_iter().fold(255.0, f64::min), ends.into_iter().fold(0.0, f64::max));
+        let (low, high) = ((most - near).ceil(), (least + near).floor());
+        if low <= high { (low as u8, high as u8) } else { (u8::MAX, 0) }
+    });
+    let [mut low, mut high] = [[0; 3 * RUN]; 2];
+    for (low, high) in low.chunks_exact_mut(3).zip(high.chunks_exact_mut(3)) {
+        for (channel, bounds) in bounds.iter().enumerate() {
+            (low[channel], high[channel]) = *bounds;
+        }
+    }
+    [low, high]
+}
+
+/// Whether a byte of a run of pixels lies beyond its bounds.
+#[inline(always)]
+fn outside(pixels: &[u8; 3 * RUN], low: &[u8; 3 * RUN], high: &[u8; 3 * RUN]) -> bool {
+    let mut outside = false;
+    for place in 0..3 * RUN {
+        outside |= (pixels[place] < low[place]) | (pixels[place] > high[place]);
+    }
+    outside
+}
+
+/// The largest of some numbers and 0; in lanes, since each comparison waits for the one before it.
+fn largest(values: &[f64]) -> f64 {
+    let mut lanes = [0.0; 8];
+    for chunk in values.chunks(lanes.len()) {
+        for (largest, value) in lanes.iter_mut().zip(chunk) {
+            *largest = if *value > *largest { *value } else { *largest };
+        }
+    }
+    lanes.into_iter().fold(0.0, f64::max)
+}
+
+/// The threshold with the largest variance between what is below and above it (Otsu, 1979), of `values` and as many zeros.
+fn otsu(values: &[f64], zeros: usize) -> f64 {
+    let largest = largest(values).max(f64::MIN_POSITIVE);
     let mut histogram = [0_u64; BINS];
+    histogram[0] = zeros as u64;
     for value in values {
         histogram[((value / largest * BINS as f64) as usize).min(BINS - 1)] += 1;
     }
-    let total = values.len() as f64;
+    let total = (values.len() + zeros) as f64;
     let sum: f64 = (0..).zip(histogram).map(|(bin, count)| f64::from(bin) * count as f64).sum();
     let (mut below, mut sum_below, mut best) = (0.0, 0.0, (0.0, 0));
     for (bin, count) in histogram.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
 use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::picture;
 use super::preprocess::{Fit, Preprocess};
@@ -232,4 +233,33 @@ fn transparent_pictures_are_laid_over_what_shows_their_ink() {
         let image = picture::fit(&DynamicImage::from(picture), &preprocess()).unwrap();
         assert!(correlation(&plain, &image) > 0.99);
     }
+}
+
+/// Images of MNIST as drawings: larger, in colour, off the centre, on paper that gets darker and has grain. In whole
+/// numbers, so that they are the same everywhere.
+fn enlarged(image: &[u8], index: u32) -> RgbImage {
+    let (larger, left, top) = (index % 9 + 1, index * 7 % 50, index * 11 % 40);
+    let (dark, tint, grain) = (index % 2 == 0, index * 37 % 90, [0, 0, 6][index as usize % 3]);
+    let size = (28 * larger + 60, 28 * larger + 50);
+    RgbImage::from_fn(size.0, size.1, |x, y| {
+        let place = |at: u32, start: u32| at.checked_sub(start).map(|at| at / larger).filter(|at| *at < 28);
+        let ink = match (place(x, left), place(y, top)) {
+            (Some(x), Some(y)) => u32::from(image[(y * 28 + x) as usize]),
+            _ => 0,
+        };
+        let shade = if grain == 0 { 0 } else { 40 * x / size.0 };
+        let noise = if grain == 0 { 0 } else { (x * 7919 + y * 104_729 + x * y) % grain };
+        Rgb([0, tint, tint / 2].map(|tint| {
+            let (paper, pen) = if dark { (30 + noise + shade, 255 - tint) } else { (250 - noise - shade, tint) };
+            ((paper * (255 - ink) + pen * ink) / 255) as u8
+        }))
+    })
+}
+
+#[test]
+fn the_search_for_ink_gives_what_it_gave_to_the_last_bit() {
+    let test: ImageSet = mnist::open().unwrap().test;
+    let images: Vec<Vec<u8>> =
+        (0..270).into_par_iter().map(|index| fit(&enlarged(test.image(index), index as u32))).collect();
+    assert_eq!(crate::hex::encode(&Sha256::digest(images.concat())), "PIN");
 }

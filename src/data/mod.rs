@@ -7,6 +7,8 @@
 
 pub mod augment;
 pub mod batch;
+#[cfg(test)]
+mod broken_pictures;
 mod classes;
 mod config;
 mod digit;
@@ -14,6 +16,8 @@ mod digit;
 mod drawn_digits;
 mod image_set;
 pub mod loader;
+pub mod memory;
+mod paper;
 mod path;
 pub mod picture;
 pub mod preprocess;

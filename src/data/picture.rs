@@ -1,13 +1,17 @@
 //! From an encoded picture to the bytes that a network was trained on. Used by every command that takes pictures, and by
 //! the data set of pictures in folders, so that training and inference cannot differ.
 
+use std::borrow::Cow;
 use std::io::Cursor;
+use std::ops::Deref;
 
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 
 use super::ImageShape;
 use super::digit;
+use super::memory::{Budget, Reserved};
 use super::preprocess::{Fit, Preprocess};
 use crate::{Error, Result};
 
@@ -19,11 +23,79 @@ pub const MAX_PIXELS: u64 = 64_000_000;
 
 const FORMATS: &str = "PNG, JPEG, BMP, WebP or GIF";
 
-/// Decodes a PNG, JPEG, BMP, WebP or GIF (of an animation, the first frame), turned as its EXIF orientation says.
+/// The memory of all pictures that are decoded at a time; one that needs more waits until it is alone.
+static DECODING: Budget = Budget::new(768 << 20);
+
+/// A decoded picture, with its part of the memory that all share.
+#[derive(Debug)]
+pub struct Decoded {
+    picture: DynamicImage,
+    _reserved: Reserved<'static>,
+}
+
+impl Deref for Decoded {
+    type Target = DynamicImage;
+
+    fn deref(&self) -> &DynamicImage {
+        &self.picture
+    }
+}
+
+/// Decodes a PNG, JPEG, BMP, WebP or GIF (of an animation, the first frame), turned as its EXIF orientation says. Waits
+/// while other pictures take as much memory as they may together.
 ///
 /// # Errors
 /// A usage error when the bytes are no such picture, are cut off or damaged, or declare more than [`MAX_PIXELS`].
-pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
+pub fn decode(bytes: &[u8]) -> Result<Decoded> {
+    let _reserved = DECODING.reserve(memory(bytes)?);
+    Ok(Decoded { picture: decode_reserved(bytes)?, _reserved })
+}
+
+/// About how many bytes of memory it takes to decode and [`fit`] a picture, from what its head declares.
+///
+/// # Errors
+/// As [`decode`], as far as the head tells.
+pub fn memory(bytes: &[u8]) -> Result<u64> {
+    let format = format(bytes)?;
+    let mut decoder = open(bytes, format)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    let decoded = decoder.total_bytes();
+    let of_decoder = match format {
+        // Coefficients of 16 bits for three colours.
+        ImageFormat::Jpeg if is_progressive_jpeg(bytes) => 6 * pixels,
+        ImageFormat::WebP | ImageFormat::Gif => 4 * pixels,
+        _ => 0,
+    };
+    let orientation = decoder.orientation().map_err(|error| damaged(format, error))?;
+    let turned = if orientation == Orientation::NoTransforms { 0 } else { decoded };
+    let flat = match decoder.color_type() {
+        ColorType::Rgb8 => 0,
+        ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => (4 + 3) * pixels,
+        _ => 3 * pixels,
+    };
+    Ok(decoded + of_decoder.max(turned).max(flat))
+}
+
+/// As [`decode`], of a picture for which the caller has set [`memory`] aside.
+///
+/// # Errors
+/// As [`decode`].
+pub(crate) fn decode_reserved(bytes: &[u8]) -> Result<DynamicImage> {
+    let format = format(bytes)?;
+    if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
+        return Err(
+            Error::usage("the JPEG picture is cut off: its end is missing").tip("copy or make the picture again")
+        );
+    }
+    let mut decoder = open(bytes, format)?;
+    let orientation = decoder.orientation().map_err(|error| damaged(format, error))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| damaged(format, error))?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+fn format(bytes: &[u8]) -> Result<ImageFormat> {
     if bytes.len() as u64 >= MAX_BYTES {
         return Err(Error::usage(format!("a picture must be smaller than {} MiB", MAX_BYTES >> 20))
             .tip("make the picture smaller"));
@@ -32,30 +104,23 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
         use ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
         matches!(format, Png | Jpeg | Bmp | WebP | Gif)
     });
-    let Some(format) = format else {
+    format.ok_or_else(|| {
         let found = match bytes {
             [] => "an empty file".to_owned(),
             bytes => format!("{} bytes that begin with {}", bytes.len(), beginning(bytes)),
         };
-        return Err(Error::usage(format!("a picture must be {FORMATS}, got {found}")).tip("convert it to PNG"));
-    };
-    let damaged = |error| {
-        Error::usage(format!("the {} picture is damaged or cut off", name(format)))
-            .caused_by(error)
-            .tip("copy or make the picture again")
-    };
-    if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
-        return Err(
-            Error::usage("the JPEG picture is cut off: its end is missing").tip("copy or make the picture again")
-        );
-    }
+        Error::usage(format!("a picture must be {FORMATS}, got {found}")).tip("convert it to PNG")
+    })
+}
 
+/// Reads the head of a picture.
+fn open(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = Limits::default();
     // Four channels of 16 bits, and as much again for the decoder's own work.
     limits.max_alloc = Some(MAX_PIXELS * 8 * 2);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let decoder = reader.into_decoder().map_err(|error| damaged(format, error))?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(Error::usage(format!(
@@ -64,10 +129,13 @@ pub fn decode(bytes: &[u8]) -> Result<DynamicImage> {
         ))
         .tip("make the picture smaller"));
     }
-    let orientation = decoder.orientation().map_err(damaged)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    Ok(decoder)
+}
+
+fn damaged(format: ImageFormat, error: image::ImageError) -> Error {
+    Error::usage(format!("the {} picture is damaged or cut off", name(format)))
+        .caused_by(error)
+        .tip("copy or make the picture again")
 }
 
 fn name(format: ImageFormat) -> &'static str {
@@ -91,14 +159,25 @@ fn beginning(bytes: &[u8]) -> String {
 /// Whether the end marker is there. The decoder fills a missing rest with grey, which nobody should train on.
 fn is_complete_jpeg(bytes: &[u8]) -> bool {
     // Segments up to the start of the scan may hold a whole thumbnail, with an end marker of its own.
-    let mut place = 2;
-    while let Some(&[0xff, marker, high, low]) = bytes.get(place..place + 4) {
-        place += 2 + usize::from(u16::from_be_bytes([high, low]));
-        if marker == 0xda {
-            break;
-        }
-    }
-    bytes.get(place..).is_some_and(|scan| scan.windows(2).any(|pair| pair == [0xff, 0xd9]))
+    let scan = jpeg_segments(bytes).last().map_or(2, |(_, end)| end);
+    bytes.get(scan..).is_some_and(|scan| scan.windows(2).any(|pair| pair == [0xff, 0xd9]))
+}
+
+/// Whether the frame is one that is refined from scan to scan, for which a decoder keeps everything until the end.
+fn is_progressive_jpeg(bytes: &[u8]) -> bool {
+    jpeg_segments(bytes).any(|(marker, _)| matches!(marker, 0xc2 | 0xc6 | 0xca | 0xce))
+}
+
+/// The segments of a JPEG up to the start of the first scan: the marker of each, and where it ends.
+fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = (u8, usize)> {
+    let mut place = Some(2);
+    std::iter::from_fn(move || {
+        let start = place.take()?;
+        let &[0xff, marker, high, low] = bytes.get(start..start + 4)? else { return None };
+        let end = start + 2 + usize::from(u16::from_be_bytes([high, low]));
+        place = (marker != 0xda).then_some(end);
+        Some((marker, end))
+    })
 }
 
 /// Brings a picture of any size and colour to the network's size as `preprocess` says: pixels `[c, h, w]`.
@@ -137,7 +216,7 @@ pub fn raw(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
 
 /// Resizes to `shape`, aspect ignored: pixels `[c, h, w]`.
 pub(super) fn resize(picture: &DynamicImage, shape: ImageShape) -> Vec<u8> {
-    let flat = DynamicImage::from(flatten(picture));
+    let flat = DynamicImage::from(flatten(picture).into_owned());
     let resized = flat.resize_exact(shape.width as u32, shape.height as u32, FilterType::Triangle);
     planes(&resized.into_rgb8(), shape.channels)
 }
@@ -158,11 +237,14 @@ fn luminance(pixel: &Rgb<u8>) -> u8 {
 
 /// The picture in 8-bit colour without transparency: laid over white when what is opaque is dark on average, else over
 /// black, so that ink drawn on nothing can be seen.
-fn flatten(picture: &DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.to_rgb8();
+fn flatten(picture: &DynamicImage) -> Cow<'_, RgbImage> {
+    if let Some(flat) = picture.as_rgb8() {
+        return Cow::Borrowed(flat);
     }
-    let picture = picture.to_rgba8();
+    if !picture.color().has_alpha() {
+        return Cow::Owned(picture.to_rgb8());
+    }
+    let picture = picture.as_rgba8().map_or_else(|| Cow::Owned(picture.to_rgba8()), Cow::Borrowed);
     let (mut light, mut total) = (0_u64, 0_u64);
     for pixel in picture.pixels() {
         let [red, green, blue, alpha] = pixel.0;
@@ -176,7 +258,7 @@ fn flatten(picture: &DynamicImage) -> RgbImage {
         let alpha = u32::from(alpha);
         flat.0 = colours.map(|colour| ((u32::from(colour) * alpha + ground * (255 - alpha) + 127) / 255) as u8);
     }
-    flat
+    Cow::Owned(flat)
 }
 
 /// The widest image that is drawn with two characters per pixel, to fit into 80 columns.

@@ -16,18 +16,18 @@ use super::refusal::Refusal;
 use crate::predict::Prediction;
 use crate::{Error, Result};
 
-/// What a job comes to.
+/// What a queued request comes to.
 pub(super) type Answer = Result<Vec<Prediction>, Refusal>;
 
 /// The images of one request.
-struct Job {
+struct QueuedRequest {
     inputs: Vec<Vec<u8>>,
     predictions: Vec<Prediction>,
     deadline: Instant,
     answer: oneshot::Sender<Answer>,
 }
 
-impl Job {
+impl QueuedRequest {
     fn left(&self) -> usize {
         self.inputs.len() - self.predictions.len()
     }
@@ -55,19 +55,19 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    requests: VecDeque<QueuedRequest>,
     closed: bool,
 }
 
 impl Queue {
     fn images(&self) -> usize {
-        self.jobs.iter().map(Job::left).sum()
+        self.requests.iter().map(QueuedRequest::left).sum()
     }
 }
 
 /// How images are put together.
 pub(super) struct Batching {
-    /// The most jobs that wait.
+    /// The most requests that wait.
     pub capacity: usize,
     /// The most images in a batch.
     pub size: usize,
@@ -119,11 +119,11 @@ impl Preparing {
     pub fn submit(self, inputs: Vec<Vec<u8>>, deadline: Instant) -> Result<oneshot::Receiver<Answer>, Refusal> {
         let (answer, receiver) = oneshot::channel();
         let mut queue = self.shared.queue();
-        if queue.jobs.len() >= self.shared.capacity {
+        if queue.requests.len() >= self.shared.capacity {
             return Err(Refusal::busy("as many requests wait for the network as may"));
         }
-        queue.jobs.push_back(Job { inputs, predictions: Vec::new(), deadline, answer });
-        self.shared.metrics.queue_depth.set(queue.jobs.len());
+        queue.requests.push_back(QueuedRequest { inputs, predictions: Vec::new(), deadline, answer });
+        self.shared.metrics.queue_depth.set(queue.requests.len());
         Ok(receiver)
     }
 }
@@ -141,15 +141,15 @@ impl Shared {
     }
 
     fn work(&self, model: &dyn Model) {
-        while let Some(jobs) = self.next() {
-            self.predict(model, jobs);
+        while let Some(requests) = self.next() {
+            self.predict(model, requests);
         }
     }
 
-    /// The jobs to serve next, or nothing when the batcher is gone.
-    fn next(&self) -> Option<Vec<Job>> {
+    /// The requests to serve next, or nothing when the batcher is gone.
+    fn next(&self) -> Option<Vec<QueuedRequest>> {
         let mut queue = self.queue();
-        while queue.jobs.is_empty() {
+        while queue.requests.is_empty() {
             if queue.closed {
                 return None;
             }
@@ -163,29 +163,29 @@ impl Shared {
             }
             queue = self.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let mut jobs = Vec::new();
+        let mut requests = Vec::new();
         let mut images = 0;
         while images < self.size {
-            let Some(job) = queue.jobs.pop_front() else { break };
-            if !job.is_abandoned() {
-                images += job.left();
-                jobs.push(job);
+            let Some(request) = queue.requests.pop_front() else { break };
+            if !request.is_abandoned() {
+                images += request.left();
+                requests.push(request);
             }
         }
-        self.metrics.queue_depth.set(queue.jobs.len());
-        Some(jobs)
+        self.metrics.queue_depth.set(queue.requests.len());
+        Some(requests)
     }
 
-    /// Sends one batch through the network. A job larger than the room in it goes to the end of the queue with the
+    /// Sends one batch through the network. A request larger than the room in it goes to the end of the queue with the
     /// rest, so that small requests do not wait for large ones.
-    fn predict(&self, model: &dyn Model, jobs: Vec<Job>) {
+    fn predict(&self, model: &dyn Model, requests: Vec<QueuedRequest>) {
         let mut room = self.size;
-        let mut counts = Vec::with_capacity(jobs.len());
+        let mut counts = Vec::with_capacity(requests.len());
         let mut inputs = Vec::with_capacity(room);
-        for job in &jobs {
-            let count = job.left().min(room);
-            let done = job.predictions.len();
-            inputs.extend(job.inputs[done..done + count].iter().map(Vec::as_slice));
+        for request in &requests {
+            let count = request.left().min(room);
+            let done = request.predictions.len();
+            inputs.extend(request.inputs[done..done + count].iter().map(Vec::as_slice));
             counts.push(count);
             room -= count;
         }
@@ -203,22 +203,22 @@ impl Shared {
             }
         };
         match answer {
-            Ok(predictions) => self.hand_out(jobs, &counts, predictions),
-            Err(refusal) => jobs.into_iter().for_each(|job| {
-                let _ = job.answer.send(Err(refusal.clone()));
+            Ok(predictions) => self.hand_out(requests, &counts, predictions),
+            Err(refusal) => requests.into_iter().for_each(|request| {
+                let _ = request.answer.send(Err(refusal.clone()));
             }),
         }
     }
 
-    fn hand_out(&self, jobs: Vec<Job>, counts: &[usize], predictions: Vec<Prediction>) {
+    fn hand_out(&self, requests: Vec<QueuedRequest>, counts: &[usize], predictions: Vec<Prediction>) {
         let mut predictions = predictions.into_iter();
-        for (mut job, &count) in jobs.into_iter().zip(counts) {
-            job.predictions.extend(predictions.by_ref().take(count));
-            if job.left() == 0 {
+        for (mut request, &count) in requests.into_iter().zip(counts) {
+            request.predictions.extend(predictions.by_ref().take(count));
+            if request.left() == 0 {
                 // Whoever asked may have left meanwhile.
-                let _ = job.answer.send(Ok(job.predictions));
+                let _ = request.answer.send(Ok(request.predictions));
             } else {
-                self.queue().jobs.push_back(job);
+                self.queue().requests.push_back(request);
             }
         }
     }

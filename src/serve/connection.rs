@@ -2,69 +2,89 @@
 //! request, idles, or does not read its answer is cut off; while a request is being answered, its own limits hold.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// The most connections at a time; more wait in the system's queue. Each holds a few kilobytes and a file descriptor.
-const MOST_CONNECTIONS: usize = 1024 - 64;
+const MAX_CONNECTIONS: usize = 1024 - 64;
 
-/// Answers what comes in through `door` until told to stop, then finishes what is under way.
-pub(super) async fn serve(door: Door, app: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
-    let app = app.into_make_service_with_connect_info::<Client>();
-    let stop = async move {
-        // A server that was dropped is told by the closed channel.
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    axum::serve(door, app).with_graceful_shutdown(stop).await
-}
-
-/// Lets connections in.
-pub(super) struct Door {
+/// Answers what comes in through `listener` until told to stop, then finishes what is under way. Connections that are
+/// silent for longer than `patience` are cut off.
+pub(super) async fn serve(
     listener: TcpListener,
-    places: Arc<Semaphore>,
     patience: Duration,
-}
-
-impl Door {
-    /// Cuts connections off that are silent for longer than `patience`.
-    pub fn new(listener: TcpListener, patience: Duration) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)), patience }
-    }
-}
-
-impl Listener for Door {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let place = self.places.clone().acquire_owned().await.ok();
-            match self.listener.accept().await {
-                Ok((stream, address)) => {
-                    // Answers are one small write each; waiting to fill a packet only delays them.
-                    let _ = stream.set_nodelay(true);
-                    return (Connection::new(stream, self.patience, place), address);
+    app: Router,
+    mut stopped: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut http = http1::Builder::new();
+    // A client that has sent its request may say that nothing more will come and still wants its answer.
+    http.half_close(true);
+    let mut connections = JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            connection = accept(&listener, &places, patience) => connection,
+            () = stop(&mut stopped) => break,
+        };
+        while connections.try_join_next().is_some() {}
+        let client = connection.client();
+        let app = TowerToHyperService::new(app.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(client.clone());
+            app.call(request)
+        });
+        let serving = http.serve_connection(TokioIo::new(connection), service);
+        let mut stopped = stopped.clone();
+        connections.spawn(async move {
+            let mut serving = pin!(serving);
+            tokio::select! {
+                // A client that breaks off, or is cut off, is no failure of the server.
+                _ = serving.as_mut() => {}
+                () = stop(&mut stopped) => {
+                    serving.as_mut().graceful_shutdown();
+                    let _ = serving.await;
                 }
-                // Out of descriptors, or a client that left before it was let in: neither is helped by a busy loop.
-                Err(_) => sleep(Duration::from_millis(50)).await,
             }
-        }
+        });
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+/// Ends when the server is told to stop; one that was dropped is told by the closed channel.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>, patience: Duration) -> Connection {
+    loop {
+        let place = places.clone().acquire_owned().await.ok();
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are one small write each; waiting to fill a packet only delays them.
+                let _ = stream.set_nodelay(true);
+                return Connection::new(stream, patience, place);
+            }
+            // Out of descriptors, or a client that left before it was let in: neither is helped by a busy loop.
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
     }
 }
 
@@ -79,12 +99,6 @@ impl Client {
     pub fn answering(&self) -> Answering {
         self.activity.requests.fetch_add(1, Ordering::AcqRel);
         Answering { activity: self.activity.clone() }
-    }
-}
-
-impl Connected<IncomingStream<'_, Door>> for Client {
-    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
-        Self { activity: stream.io().activity.clone() }
     }
 }
 
@@ -122,6 +136,11 @@ impl Connection {
         let now = Instant::now();
         let activity = Arc::new(Activity { requests: AtomicUsize::new(0), quiet_since: Mutex::new(now) });
         Self { stream, activity, patience, alarm: Box::pin(sleep_until(now + patience)), _place: place }
+    }
+
+    /// The client at the other end.
+    fn client(&self) -> Client {
+        Client { activity: self.activity.clone() }
     }
 
     /// What an operation that has to wait for the client comes to.

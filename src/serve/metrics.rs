@@ -1,5 +1,6 @@
 //! What the server counts, in the text format of Prometheus. Labels come from fixed sets, so that no client can make
-//! the series grow.
+//! the series grow. The format is a line per number, so it is written here: the client library would replace a third of
+//! this file by the declarations of its families and label types.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +18,7 @@ pub(super) struct Metrics {
     latency: Vec<(&'static str, Histogram)>,
     /// Images per batch.
     pub batch_images: Histogram,
-    /// Jobs that wait for the network.
+    /// Requests that wait for the network.
     pub queue_depth: Gauge,
     /// Predictions under way.
     pub in_flight: Gauge,

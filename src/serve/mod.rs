@@ -6,12 +6,15 @@
 //! | time to send a request's head, connections | `connection.rs` |
 //! | requests at a time, time for an answer | `routes.rs` |
 //! | bytes of a body, bytes of all bodies | `body.rs` |
-//! | jobs that wait for the network | `batch.rs` |
+//! | requests that wait for the network | `batch.rs` |
+//! | bytes of all decoded pictures | `routes.rs` |
 //! | pixels of a decoded picture | `data/picture.rs` |
+//! | the names the server answers to | `host.rs` |
 
 mod batch;
 mod body;
 mod connection;
+mod host;
 mod metrics;
 mod model;
 mod openapi;
@@ -36,7 +39,6 @@ use tokio::task::JoinHandle;
 pub use model::{Form, Model};
 
 use crate::{Error, Result};
-use connection::Door;
 
 /// How long requests under way may take to finish once the server is told to stop.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -56,6 +58,10 @@ pub struct Options {
     pub batch_delay: Duration,
     /// The most images that go through the network together.
     pub batch_size: usize,
+    /// The most bytes of memory that pictures take together while they are decoded.
+    pub max_decoded: usize,
+    /// Names that requests may be addressed to, besides the address and the loopback names; `*` stands for any.
+    pub allow_hosts: Vec<String>,
 }
 
 impl Default for Options {
@@ -67,6 +73,8 @@ impl Default for Options {
             timeout: Duration::from_secs(10),
             batch_delay: Duration::from_millis(1),
             batch_size: 64,
+            max_decoded: 256 << 20,
+            allow_hosts: Vec::new(),
         }
     }
 }
@@ -77,6 +85,7 @@ impl Options {
             ("max-body", self.max_body),
             ("max-concurrent", self.max_concurrent),
             ("batch-size", self.batch_size),
+            ("max-decoded", self.max_decoded),
             ("timeout", usize::from(!self.timeout.is_zero())),
         ];
         match at_least_one.into_iter().find(|(_, value)| *value == 0) {
@@ -119,9 +128,8 @@ impl Server {
         let unknown = |error| Error::failed("cannot tell the server's address").caused_by(error);
         let address = listener.local_addr().map_err(unknown)?;
         let (stop, stopped) = watch::channel(false);
-        let door = Door::new(listener, options.timeout);
-        let app = routes::app(model, options)?;
-        let serving = runtime.spawn(connection::serve(door, app, stopped));
+        let app = routes::app(model, options, address)?;
+        let serving = runtime.spawn(connection::serve(listener, options.timeout, app, stopped));
         Ok(Self { address, stop, serving: Some(serving), runtime: Some(runtime) })
     }
 

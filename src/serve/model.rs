@@ -29,7 +29,13 @@ pub trait Model: Send + Sync + 'static {
     /// When that cannot be told as JSON.
     fn manifest(&self) -> Result<Value>;
 
-    /// Decodes a picture file into an input, `[channels, height, width]`.
+    /// About how many bytes of memory it takes to [`read`](Self::read) a picture file.
+    ///
+    /// # Errors
+    /// A usage error when the picture cannot be used, as far as its head tells.
+    fn memory(&self, picture: &[u8]) -> Result<u64>;
+
+    /// Decodes a picture file into an input, `[channels, height, width]`; the caller has set the memory aside.
     ///
     /// # Errors
     /// A usage error when the picture cannot be used.
@@ -56,8 +62,12 @@ impl Model for Predictor {
             .map_err(|error| Error::failed("the manifest cannot be written as JSON").caused_by(error))
     }
 
+    fn memory(&self, bytes: &[u8]) -> Result<u64> {
+        picture::memory(bytes)
+    }
+
     fn read(&self, bytes: &[u8], form: Form) -> Result<Vec<u8>> {
-        let image = picture::decode(bytes)?;
+        let image = picture::decode_reserved(bytes)?;
         let preprocess = &Self::manifest(self).preprocess;
         match form {
             Form::Picture => picture::fit(&image, preprocess),

@@ -1,6 +1,7 @@
 //! The page to draw on: one file, served as it is, under a policy that lets the browser run nothing else and talk to
 //! nobody else.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sha2::{Digest as _, Sha256};
 
 /// The page.
@@ -23,16 +24,7 @@ fn between(open: &str, close: &str) -> &'static str {
 
 /// SHA-256 in base64.
 fn digest(text: &str) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let encode = |bytes: &[u8]| -> String {
-        let bits = (0..3).fold(0, |bits, index| bits << 8 | u32::from(bytes.get(index).copied().unwrap_or(0)));
-        let digit = |index: usize| match index <= bytes.len() {
-            true => char::from(DIGITS[(bits >> (18 - 6 * index)) as usize & 63]),
-            false => '=',
-        };
-        (0..4).map(digit).collect()
-    };
-    Sha256::digest(text.as_bytes()).chunks(3).map(encode).collect()
+    BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 //! The routes and what each answers. Every answer that is not a success has the form of [`Refusal`].
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -18,10 +19,12 @@ use tokio::time::{Instant, timeout_at};
 use super::batch::{Batcher, Batching};
 use super::body::Bodies;
 use super::connection::Client;
+use super::host::AllowedHosts;
 use super::metrics::Metrics;
 use super::model::{Form, Model};
 use super::refusal::Refusal;
 use super::{Options, openapi, page, pixels};
+use crate::data::memory::{Budget, Reserved};
 use crate::predict::{Prediction, Ranked};
 use crate::{Error, Result};
 
@@ -46,6 +49,8 @@ struct App {
     model: Arc<dyn Model>,
     batcher: Batcher,
     bodies: Bodies,
+    decoding: Budget,
+    hosts: AllowedHosts,
     metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
     max_concurrent: usize,
@@ -55,8 +60,8 @@ struct App {
     policy: HeaderValue,
 }
 
-/// The routes over `model`.
-pub(super) fn app(model: Arc<dyn Model>, options: &Options) -> Result<Router> {
+/// The routes over `model`, served at `address`.
+pub(super) fn app(model: Arc<dyn Model>, options: &Options, address: SocketAddr) -> Result<Router> {
     let metrics = Arc::new(Metrics::new(ROUTES.iter().map(|(path, _)| *path).chain([ELSEWHERE])));
     let max_concurrent = options.max_concurrent.min(Semaphore::MAX_PERMITS);
     let batching = Batching { capacity: max_concurrent, size: options.batch_size, delay: options.batch_delay };
@@ -64,6 +69,8 @@ pub(super) fn app(model: Arc<dyn Model>, options: &Options) -> Result<Router> {
     let app = App {
         batcher: Batcher::start(model.clone(), &batching, metrics.clone())?,
         bodies: Bodies::new(options.max_body),
+        decoding: Budget::new(options.max_decoded as u64),
+        hosts: AllowedHosts::new(address, &options.allow_hosts)?,
         metrics,
         places: Arc::new(Semaphore::new(max_concurrent)),
         max_concurrent,
@@ -88,10 +95,11 @@ pub(super) fn app(model: Arc<dyn Model>, options: &Options) -> Result<Router> {
     Ok(router)
 }
 
-/// Round every request: the connection's patience, the count, and the headers that browsers need.
+/// Round every request: the connection's patience, whom it is addressed to, the count, and the headers that browsers
+/// need.
 async fn around(
     State(app): State<Arc<App>>,
-    ConnectInfo(client): ConnectInfo<Client>,
+    Extension(client): Extension<Client>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -99,7 +107,10 @@ async fn around(
     let begun = Instant::now();
     let path = request.uri().path();
     let route = ROUTES.iter().find(|(route, _)| *route == path).map_or(ELSEWHERE, |(route, _)| *route);
-    let mut response = next.run(request).await;
+    let mut response = match app.hosts.check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
     app.metrics.request(route, response.status().as_u16(), begun.elapsed().as_secs_f64());
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -182,7 +193,7 @@ async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Respon
     let decoding = app.clone();
     let decoded = tokio::task::spawn_blocking(move || match Instant::now() >= deadline {
         true => Err(too_slow()),
-        false => inputs(&*decoding.model, kind, &body.bytes, form),
+        false => inputs(&decoding, kind, &body.bytes, form, deadline),
     });
     let inputs = match timeout_at(deadline, decoded).await {
         Err(_) => return Err(too_slow()),
@@ -232,24 +243,45 @@ impl Kind {
     }
 }
 
-fn inputs(model: &dyn Model, kind: Kind, body: &[u8], form: Form) -> Result<Vec<Vec<u8>>, Refusal> {
+fn inputs(app: &App, kind: Kind, body: &[u8], form: Form, deadline: Instant) -> Result<Vec<Vec<u8>>, Refusal> {
     match kind {
-        Kind::Json => pixels::read(body, model.shape()),
+        Kind::Json => pixels::read(body, app.model.shape()),
         Kind::Picture if body.is_empty() => {
             Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_picture", "the body is empty")
                 .tip("send the bytes of a picture, as with `curl --data-binary @picture.png`"))
         }
         Kind::Picture => {
-            let input = model.read(body, form).map_err(|error| {
+            let unusable = |error: Error| {
                 let refusal = Refusal::from_error(&error, "bad_picture");
                 match body.trim_ascii_start().starts_with(b"{") {
                     true => refusal.tip("send JSON with `Content-Type: application/json`"),
                     false => refusal,
                 }
-            })?;
-            Ok(vec![input])
+            };
+            let needed = app.model.memory(body).map_err(unusable)?;
+            let _reserved = reserve(&app.decoding, needed, deadline)?;
+            Ok(vec![app.model.read(body, form).map_err(unusable)?])
         }
     }
+}
+
+/// Sets the memory aside that a picture needs, waiting for others to be done with theirs.
+fn reserve(decoding: &Budget, needed: u64, deadline: Instant) -> Result<Reserved<'_>, Refusal> {
+    let megabytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    if needed > decoding.total() {
+        let message = format!(
+            "the picture takes {} MiB of memory to decode, and may take {}",
+            megabytes(needed),
+            megabytes(decoding.total())
+        );
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_many_pixels", message)
+            .tip("send a smaller picture, or serve with a larger --max-decoded-mb"));
+    }
+    // A little before the answer is due, so that it can still say why.
+    let left = deadline.saturating_duration_since(Instant::now());
+    decoding
+        .reserve_by(needed, std::time::Instant::now() + left * 9 / 10)
+        .ok_or_else(|| Refusal::busy("the pictures that are being decoded take as much memory as they may"))
 }
 
 #[derive(Serialize)]

@@ -43,7 +43,7 @@ impl Reply {
 pub fn post(path: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: kiln\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
     );
     [head.as_bytes(), body].concat()
 }
@@ -93,7 +93,7 @@ impl Client {
 
     /// Asks for a path.
     pub fn get(&mut self, path: &str) -> io::Result<Reply> {
-        self.ask(format!("GET {path} HTTP/1.1\r\nHost: kiln\r\n\r\n").as_bytes())
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
     }
 
     fn line(&mut self) -> io::Result<String> {

@@ -86,7 +86,7 @@ fn broken(rng: &mut ChaCha8Rng, base: &[u8]) -> Vec<u8> {
         }
         _ => {
             let length = rng.random_range(0..body.len() * 2 + 1);
-            let head = format!("POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+            let head = format!("POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
             [head.as_bytes(), body].concat()
         }
     }

@@ -11,7 +11,7 @@ fn a_body_that_is_too_large_is_refused_whether_declared_or_not() {
     let server = serve(Toy::new(), |options| options.max_body = 1000);
     let declared = ask(&server, &post("/v1/predict", "image/png", &vec![b'x'; 5_000_000]));
     assert_eq!((declared.status, &declared.json()["error"]["code"]), (413, &json!("too_large")));
-    let head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     let chunks = [b"1f4\r\n".to_vec(), vec![b'x'; 500], b"\r\n".to_vec()].concat().repeat(4);
     let chunked = ask(&server, &[head, chunks, b"0\r\n\r\n".to_vec()].concat());
     assert_eq!((chunked.status, &chunked.json()["error"]["code"]), (413, &json!("too_large")));
@@ -25,7 +25,7 @@ fn a_client_that_trickles_is_cut_off() {
     // The head of a request, one byte at a time: every byte in time, the whole never.
     let begun = Instant::now();
     let mut slow = Client::connect(server.address()).unwrap();
-    for byte in b"GET /healthz HTTP/1.1\r\nHost: kiln\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy".chunks(1) {
+    for byte in b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy".chunks(1) {
         if slow.send(byte).is_err() {
             break;
         }
@@ -40,7 +40,7 @@ fn a_client_that_trickles_is_cut_off() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     // A body that stops coming.
     let mut body = Client::connect(server.address()).unwrap();
-    let reply = body.ask(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc").unwrap();
+    let reply = body.ask(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc").unwrap();
     assert_eq!((reply.status, &reply.json()["error"]["code"]), (408, &json!("slow_body")));
 }
 
@@ -133,4 +133,56 @@ fn a_server_says_why_it_cannot_start() {
     assert!(
         Server::start(Arc::new(Toy::new()), &none).unwrap_err().render().contains("`batch-size`: must be more than 0")
     );
+}
+
+#[test]
+fn a_client_that_has_said_all_it_has_to_say_is_answered() {
+    let server = serve(Toy { pause: Duration::from_millis(5), ..Toy::new() }, |_| {});
+    let pixels = pixels(60);
+    let requests = [
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), "status"),
+        (post("/v1/predict", "application/json", &body(&pixels)), "predictions"),
+        (post("/v1/predict", "image/png", &png(&pixels)), "predictions"),
+    ];
+    for (request, key) in requests.iter().cycle().take(30) {
+        let mut client = Client::connect(server.address()).unwrap();
+        client.send(request).unwrap();
+        client.finish().unwrap();
+        let reply = client.receive().unwrap();
+        assert_eq!(reply.status, 200);
+        assert!(!reply.json()[key].is_null(), "{}", reply.text());
+        // And then it is let go.
+        assert_eq!(client.receive().unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+}
+
+#[test]
+fn a_picture_that_takes_too_much_memory_is_refused_with_numbers() {
+    let server = serve(Toy::new(), |options| options.max_decoded = 2 << 20);
+    let reply = ask(&server, &post("/v1/predict", "image/png", &vec![b'x'; 3 << 20]));
+    assert_eq!((reply.status, &reply.json()["error"]["code"]), (413, &json!("too_many_pixels")));
+    let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+    assert_eq!(message, "the picture takes 3 MiB of memory to decode, and may take 2");
+    assert_eq!(ask(&server, &post("/v1/predict", "image/png", &png(&pixels(60)))).status, 200);
+}
+
+#[test]
+fn pictures_wait_for_memory_that_others_have_and_not_for_ever() {
+    let server = serve(Toy::new(), |options| {
+        options.max_decoded = 2 << 20;
+        options.timeout = Duration::from_millis(300);
+    });
+    let large =
+        |begin: &[u8]| post("/v1/predict", "image/png", &[begin, &vec![b'x'; (2 << 20) - begin.len()]].concat());
+    let address = server.address();
+    let holding = large(b"HOLD");
+    let holding = spawn(move || Client::connect(address).unwrap().ask(&holding).unwrap().status);
+    sleep(Duration::from_millis(100));
+    let reply = ask(&server, &large(b""));
+    // With one thread that decodes it never gets to ask for the memory.
+    let several = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+    assert_eq!(reply.status, if several { 503 } else { 504 }, "{}", reply.text());
+    assert_eq!(holding.join().unwrap(), 504);
+    sleep(Duration::from_millis(500));
+    assert_eq!(ask(&server, &large(b"")).status, 422);
 }

@@ -85,12 +85,12 @@ fn unknown_paths_and_methods_are_named() {
     let server = serve(Toy::new(), |_| {});
     let mut client = Client::connect(server.address()).unwrap();
     for (request, status, code, allowed) in [
-        ("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, "unknown_path", ""),
-        ("GET /v1/predict/ HTTP/1.1\r\nHost: x\r\n\r\n", 404, "unknown_path", ""),
-        ("GET /../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n", 404, "unknown_path", ""),
-        ("GET /v1/predict HTTP/1.1\r\nHost: x\r\n\r\n", 405, "unknown_method", "POST"),
-        ("DELETE /v1/model HTTP/1.1\r\nHost: x\r\n\r\n", 405, "unknown_method", "GET, HEAD"),
-        ("BREW / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "unknown_method", "GET, HEAD"),
+        ("GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown_path", ""),
+        ("GET /v1/predict/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown_path", ""),
+        ("GET /../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "unknown_path", ""),
+        ("GET /v1/predict HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "unknown_method", "POST"),
+        ("DELETE /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "unknown_method", "GET, HEAD"),
+        ("BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n", 405, "unknown_method", "GET, HEAD"),
     ] {
         let reply = client.ask(request.as_bytes()).unwrap();
         let error = reply.json();
@@ -102,7 +102,7 @@ fn unknown_paths_and_methods_are_named() {
 #[test]
 fn what_is_not_http_is_refused_or_cut_off() {
     let server = serve(Toy::new(), |_| {});
-    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(1 << 20));
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "y".repeat(1 << 20));
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1000));
     for request in [
         "\r\n\r\n\r\n",
@@ -111,7 +111,7 @@ fn what_is_not_http_is_refused_or_cut_off() {
         "GET / HTTP/9.9\r\n\r\n",
         "GET / HTTP/1.1\r\nno colon\r\n\r\n",
         "GET / HTTP/1.1\r\nHo st: x\r\n\r\n",
-        "GET /\u{0} HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /\u{0} HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "POST /v1/predict HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
         "POST /v1/predict HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         "POST /v1/predict HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
@@ -131,4 +131,32 @@ fn what_is_not_http_is_refused_or_cut_off() {
         }
     }
     assert_eq!(Client::connect(server.address()).unwrap().get("/healthz").unwrap().status, 200);
+}
+
+#[test]
+fn what_is_addressed_to_another_host_or_comes_from_another_page_is_refused() {
+    let server = serve(Toy::new(), |options| options.allow_hosts = vec!["digits.example.org".into()]);
+    let port = server.address().port();
+    for (head, status, code) in [
+        (format!("Host: 127.0.0.1:{port}"), 200, ""),
+        (format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}"), 200, ""),
+        ("Host: digits.example.org\r\nOrigin: https://digits.example.org".into(), 200, ""),
+        (format!("Host: evil.example:{port}"), 421, "unknown_host"),
+        ("Host: evil.example\r\nHost: localhost".into(), 421, "unknown_host"),
+        (format!("Host: 127.0.0.1:{port}\r\nOrigin: http://evil.example"), 403, "unknown_origin"),
+        (format!("Host: 127.0.0.1:{port}\r\nOrigin: null"), 403, "unknown_origin"),
+    ] {
+        for path in ["/", "/healthz", "/v1/model", "/metrics", "/nowhere"] {
+            let reply = ask(&server, format!("GET {path} HTTP/1.1\r\n{head}\r\n\r\n").as_bytes());
+            let expected = if status == 200 && path == "/nowhere" { 404 } else { status };
+            assert_eq!(reply.status, expected, "{head} {path}: {}", reply.text());
+            if status != 200 {
+                let error = &reply.json()["error"];
+                assert_eq!(error["code"], code, "{head} {path}");
+                assert!(error["tip"].as_str().unwrap().contains("--allow-host"), "{error}");
+            }
+        }
+    }
+    let options = Options { allow_hosts: vec!["no name".into()], ..Options::default() };
+    assert!(Server::start(Arc::new(Toy::new()), &options).is_err());
 }

@@ -66,8 +66,15 @@ impl Model for Toy {
         Ok(json!({ "classes": self.classes }))
     }
 
+    fn memory(&self, bytes: &[u8]) -> Result<u64> {
+        Ok(bytes.len() as u64)
+    }
+
     fn read(&self, bytes: &[u8], form: Form) -> Result<Vec<u8>> {
         assert!(!bytes.starts_with(b"PANIC"));
+        if bytes.starts_with(b"HOLD") {
+            sleep(Duration::from_millis(700));
+        }
         let image = image::load_from_memory(bytes)
             .map_err(|error| Error::usage("the picture cannot be decoded").caused_by(error).tip("send a PNG"))?;
         if form == Form::Training && (image.width(), image.height()) != (5, 6) {
@@ -88,6 +95,11 @@ impl Model for Toy {
         }
         Ok(inputs.iter().map(|input| self.answer(input)).collect())
     }
+}
+
+/// How many broken requests to send: `few`, or as many as `KILN_FUZZ_CASES` says.
+fn cases(few: usize) -> usize {
+    std::env::var("KILN_FUZZ_CASES").map_or(few, |cases| cases.parse().unwrap())
 }
 
 /// A server on a free port.
