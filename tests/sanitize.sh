@@ -3,7 +3,7 @@
 # installed. An access outside of an array, in our code or in that of the gemm, pulp and rayon crates, fails. Valgrind also
 # sees values that were never written, and has no AVX-512, so that the kernels take their other paths.
 #
-# The kernels know nothing of Burn: they and these three crates are compiled as a crate of their own, in about a minute.
+# The kernels know nothing of Burn: they and these three crates are compiled as a crate of their own.
 # (Miri, which sees more, comes with nightly toolchains only and does not run vector instructions.)
 #
 # usage: tests/sanitize.sh [FILTER]   runs the tests whose names contain FILTER
