@@ -204,5 +204,6 @@ fn read_picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(picture::MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(picture::resize(&picture::decode(&bytes)?, shape))
+    let picture = picture::decode(&bytes)?;
+    Ok(picture::resize(&picture, shape))
 }
