@@ -258,8 +258,8 @@ fn enlarged(image: &[u8], index: u32) -> RgbImage {
 
 #[test]
 fn the_search_for_ink_gives_what_it_gave_to_the_last_bit() {
-    let test: ImageSet = mnist::open().unwrap().test;
+    let test = super::open(&super::DataConfig::default(), 1).unwrap().test;
     let images: Vec<Vec<u8>> =
         (0..270).into_par_iter().map(|index| fit(&enlarged(test.image(index), index as u32))).collect();
-    assert_eq!(crate::hex::encode(&Sha256::digest(images.concat())), "PIN");
+    assert_eq!(hex::encode(Sha256::digest(images.concat())), "PIN");
 }

@@ -94,7 +94,8 @@ fn a_half_that_overflows_is_an_error_with_a_way_out() {
 fn large_activations_go_in_small_batches() {
     let layer = |side: usize| {
         let (name, description) = ("a".into(), "conv".into());
-        LayerSummary { name, description, output_shape: vec![64, side, side], parameters: 1, forward_flops: 1 }
+        let output_shape = vec![64, side, side];
+        LayerSummary { name, description, output_shape, parameters: 1, forward_flops: 1, tensors: Vec::new() }
     };
     assert_eq!(batch_size(&[layer(28)], &Device::flex()), CPU_BATCH);
     assert_eq!(batch_size(&[layer(28), layer(512)], &Device::flex()), 2);
