@@ -80,7 +80,10 @@ fn every_optimizer_goes_on_from_its_record_to_the_last_bit() {
         let restored = optimizer.build(&layers).from_bytes(record).unwrap();
         let ended = |burn: &ModuleOptimizer| {
             let next = burn.clone().step(0.01, trained.clone(), gradients(&trained));
-            next.weights().unwrap().sha256()
+            // Every forward pass moves the running statistics of norms, which no optimizer touches.
+            let weights = next.weights().unwrap();
+            let learned = tensors(&layers).filter(|tensor| tensor.role.is_learned());
+            learned.map(|tensor| weights.get(&tensor.name).unwrap().values.clone()).collect::<Vec<_>>()
         };
         assert_eq!(ended(&restored), ended(&burn), "{optimizer:?}");
         if optimizer.assign(&layers).iter().any(|(rule, _)| rule.state > 0) {
