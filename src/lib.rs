@@ -17,8 +17,8 @@
 //! | [`run`] | the run directory, its lock and its files |
 //! | [`eval`] | a finished model measured, as plain data |
 //! | [`report`] | numbers to text |
-//! | [`artifact`] | the exported model: weights and manifest in one file |
-//! | [`predict`] | image bytes -> ranked labels: the one inference path |
+//! | [`artifact`] | the model file: weights and manifest, written, read and checked |
+//! | [`predict`] | image bytes -> ranked labels: the one inference path; golden samples |
 //! | [`serve`] | the same over HTTP, and the drawing page |
 //! | [`bench`] | how fast an experiment computes here |
 //! | [`device`] | backends: what is compiled in, what is there, opening it |
