@@ -112,4 +112,10 @@ mod tests {
         );
         assert_eq!(error.exit_code(), 2);
     }
+
+    #[test]
+    fn what_a_message_quotes_cannot_command_the_terminal() {
+        let error = Error::usage("`\u{1b}[2J` is\nno key").tip("\u{9b}31m");
+        assert_eq!(error.render(), "error: `\u{fffd}[2J` is\nno key\ntip: \u{fffd}31m");
+    }
 }

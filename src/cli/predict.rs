@@ -100,6 +100,8 @@ fn say(
     } else {
         let answers: Vec<String> =
             ranked.iter().map(|answer| format!("{} {:.2} %", answer.label, answer.probability * 100.0)).collect();
+        // A file may be called anything.
+        let name = name.replace(char::is_control, "\u{fffd}");
         ui.out(&format!("{name:<width$}  {}", answers.join("   ")));
     }
     if arguments.show {
