@@ -138,5 +138,6 @@ fn read_picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
         )));
     }
     let bytes = fs::read(path).map_err(|error| Error::usage(error.to_string()))?;
-    Ok(picture::resize(&picture::decode(&bytes)?, shape))
+    let picture = picture::decode(&bytes)?;
+    Ok(picture::resize(&picture, shape))
 }

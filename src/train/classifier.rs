@@ -60,7 +60,7 @@ impl Classifier {
     /// The same as in training, dropout and label smoothing included, with `hook` called for every layer.
     pub fn forward_with_hook(&self, batch: Batch, hook: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
         let context = self.training_context(&batch);
-        self.forward(batch, &mut context.observed(observer), self.settings.label_smoothing)
+        self.forward(batch, &mut context.with_hook(hook), self.settings.label_smoothing)
     }
 
     /// The context in which `batch` is trained on: it fixes the dropout masks.
