@@ -5,6 +5,7 @@
 //! cargo bench --profile dev --bench serve_load -- model.bpk                  # 32 clients, 10 s
 //! cargo bench --profile dev --bench serve_load -- model.bpk 128 5            # 128 clients, 5 s
 //! cargo bench --profile dev --bench serve_load -- model.bpk fuzz 100000      # broken requests
+//! cargo bench --profile dev --bench serve_load -- model.bpk memory 12        # pictures of 63 megapixels at once
 //! ```
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs)]
 
@@ -21,8 +22,11 @@ use std::thread::scope;
 use std::time::{Duration, Instant};
 
 use client::{Client, post};
-use image::{GrayImage, ImageFormat};
+use image::imageops::{self, FilterType};
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 use kiln::Predictor;
+use kiln::data::preprocess::Fit;
+use kiln::predict::{Prediction, Ranked};
 use kiln::serve::{Options, Server};
 use serde_json::json;
 
@@ -33,7 +37,7 @@ fn main() {
     let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench").collect::<Vec<_>>();
     let Some(model) = arguments.first() else {
         println!(
-            "give a model file: cargo bench --profile dev --bench serve_load -- model.bpk [CLIENTS SECONDS | fuzz COUNT]"
+            "give a model file: cargo bench --profile dev --bench serve_load -- model.bpk [CLIENTS SECONDS | fuzz COUNT | memory COUNT]"
         );
         return;
     };
@@ -43,9 +47,10 @@ fn main() {
     let server = Server::start(Arc::new(Predictor::open(model).unwrap()), &options).unwrap();
     match arguments.get(1).map(String::as_str) {
         Some("fuzz") => broken(server.address(), &requests, number(2, 100_000)),
+        Some("memory") => large(server.address(), number(2, 12)),
         _ => {
             let (clients, seconds) = (number(1, 32), number(2, 10));
-            for kind in ["picture", "pixels"] {
+            for kind in ["drawing", "picture", "pixels"] {
                 let chosen = requests.iter().filter(|request| request.kind == kind).collect::<Vec<_>>();
                 load(server.address(), &chosen, clients, Duration::from_secs(seconds as u64));
             }
@@ -66,15 +71,13 @@ fn requests(predictor: &Predictor) -> Vec<Sample> {
     let shape = predictor.manifest().preprocess.shape;
     let mut requests = Vec::new();
     for pixels in predictor.manifest().golden_images().unwrap() {
-        let prediction = predictor.predict_prepared(&[&pixels]).unwrap().remove(0);
-        let line = |one: &kiln::predict::Ranked| json!({ "label": one.label, "probability": one.probability });
-        let first = &prediction.ranked[0];
-        let top = prediction.ranked.iter().take(3).map(line).collect::<Vec<_>>();
-        let answer = json!({ "predictions": [{ "label": first.label, "probability": first.probability, "top": top }] });
-        let answer = answer.to_string().into_bytes();
+        let answer = answer(&predictor.predict_prepared(&[&pixels]).unwrap()[0]);
         let body = json!({ "pixels": pixels }).to_string();
         let request = post("/v1/predict", "application/json", body.as_bytes());
         requests.push(Sample { kind: "pixels", good: fuzz::Good { request, answer: answer.clone() } });
+        if let Fit::Digit { .. } = predictor.manifest().preprocess.fit {
+            requests.push(drawing(predictor, &pixels));
+        }
         if shape.channels == 1 {
             let image = GrayImage::from_raw(shape.width as u32, shape.height as u32, pixels).unwrap();
             let mut png = Cursor::new(Vec::new());
@@ -84,6 +87,56 @@ fn requests(predictor: &Predictor) -> Vec<Sample> {
         }
     }
     requests
+}
+
+fn answer(prediction: &Prediction) -> Vec<u8> {
+    let line = |one: &Ranked| json!({ "label": one.label, "probability": one.probability });
+    let first = &prediction.ranked[0];
+    let top = prediction.ranked.iter().take(3).map(line).collect::<Vec<_>>();
+    let answer = json!({ "predictions": [{ "label": first.label, "probability": first.probability, "top": top }] });
+    answer.to_string().into_bytes()
+}
+
+/// A golden sample as somebody would draw it: dark on white, 200 x 200, in colour, with soft edges.
+fn drawing(predictor: &Predictor, pixels: &[u8]) -> Sample {
+    let shape = predictor.manifest().preprocess.shape;
+    let small =
+        GrayImage::from_raw(shape.width as u32, shape.height as u32, pixels[..shape.height * shape.width].to_vec());
+    let large = imageops::resize(&small.unwrap(), 200, 200, FilterType::CatmullRom);
+    let drawn = DynamicImage::from(RgbImage::from_fn(200, 200, |x, y| Rgb([255 - large.get_pixel(x, y).0[0]; 3])));
+    let mut png = Cursor::new(Vec::new());
+    drawn.write_to(&mut png, ImageFormat::Png).unwrap();
+    let answer = answer(&predictor.predict(&drawn).unwrap());
+    Sample { kind: "drawing", good: fuzz::Good { request: post("/v1/predict", "image/png", png.get_ref()), answer } }
+}
+
+/// `count` pictures of 63 megapixels at once, and the most memory that this process has ever had.
+fn large(address: SocketAddr, count: usize) {
+    let drawn = RgbImage::from_fn(9000, 7000, |x, y| {
+        let ink = x.abs_diff(4500) < 300 && y.abs_diff(3500) < 2000;
+        Rgb(if ink { [10; 3] } else { [250; 3] })
+    });
+    let mut png = Cursor::new(Vec::new());
+    drawn.write_to(&mut png, ImageFormat::Png).unwrap();
+    drop(drawn);
+    println!(
+        "a picture of {} KiB; memory before {} KiB, at most {} KiB",
+        png.get_ref().len() >> 10,
+        memory("VmRSS"),
+        memory("VmHWM")
+    );
+    // The peak so far is the drawing's own; forget it.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    let request = post("/v1/predict", "image/png", png.get_ref());
+    let begun = Instant::now();
+    let mut statuses = BTreeMap::<u16, usize>::new();
+    scope(|scope| {
+        let ask = || Client::connect(address).unwrap().ask(&request).unwrap().status;
+        let asking = (0..count).map(|_| scope.spawn(ask)).collect::<Vec<_>>();
+        asking.into_iter().for_each(|one| *statuses.entry(one.join().unwrap()).or_default() += 1);
+    });
+    println!("{count} at once in {:.1} s, by status: {statuses:?}", begun.elapsed().as_secs_f64());
+    println!("memory at most {} KiB", memory("VmHWM"));
 }
 
 /// `clients` connections that each ask again as soon as they are answered.
@@ -174,9 +227,13 @@ fn batches(address: SocketAddr) -> String {
     text.lines().filter(|line| line.starts_with("kiln_batch_images")).collect::<Vec<_>>().join("\n")
 }
 
-/// The memory of this process in KiB, or 0 where that is not told.
 fn resident() -> usize {
+    memory("VmRSS")
+}
+
+/// The memory of this process in KiB, or 0 where that is not told: `VmRSS` now, `VmHWM` at most.
+fn memory(which: &str) -> usize {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(which)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
