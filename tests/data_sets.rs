@@ -59,7 +59,7 @@ fn a_run_finds_its_data_from_every_folder() {
     assert_eq!(folder.metrics("runs/tiny-0001").len(), 3);
     let measured = folder.kiln_in("elsewhere", &["eval", "../runs/tiny-0001"]);
     assert_eq!(measured.code, 0, "{}", measured.stderr);
-    let forked = folder.kiln_in("elsewhere", &["fork", "../runs/tiny-0001", "--set", "train.epochs=1"]);
+    let forked = folder.kiln_in("elsewhere", &["fork", "../runs/tiny-0001", "--set", "train.epochs=2"]);
     assert_eq!(forked.code, 0, "{}", forked.stderr);
 
     // On the command line, a path is as the shell completes it.
