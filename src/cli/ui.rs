@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::lifecycle::Run;
 use crate::run::EpochMetrics;
 use crate::train::observer::{Observer, Progress};
 use crate::{Error, Result, report};
@@ -173,8 +173,8 @@ impl TrainingLines {
 }
 
 impl Observer for TrainingLines {
-    fn on_start(&mut self, run: &Run) {
-        self.ui.say(&format!("run            {}\n", run.path().display()));
+    fn on_start(&mut self, run_dir: &Path) {
+        self.ui.say(&format!("run            {}\n", run_dir.display()));
     }
 
     fn on_iteration(&mut self, progress: &Progress) {

@@ -249,7 +249,7 @@ impl Trainer {
             Start::New(parent) => Running::create(&prepared, parent, &runs)?,
             Start::Stopped(stopped) => Running::go_on(&prepared, *stopped)?,
         };
-        observer.on_start(&running.run());
+        observer.on_start(running.dir.path());
         // running -> done | interrupted | failed
         let controls = Controls { observer, stop, stop_after, dashboard };
         let ended = running.train(&prepared, controls);

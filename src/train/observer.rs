@@ -1,5 +1,6 @@
 //! Who is told how training goes, and who may stop it. Whoever prints implements [`Observer`]; training knows no terminal.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,9 +28,9 @@ pub struct Progress {
 /// Is told how training goes. Called on the thread that trains, so what it does takes training's time. Every method has an
 /// empty default.
 pub trait Observer: Send {
-    /// The run directory is there and training begins.
-    fn on_start(&mut self, run: &crate::Run) {
-        let _ = run;
+    /// The run's directory is there, and training begins.
+    fn on_start(&mut self, run_dir: &Path) {
+        let _ = run_dir;
     }
 
     /// Some iterations are done.
