@@ -146,7 +146,7 @@ pub fn main() -> u8 {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(arguments.command, &mut ui)))
         .unwrap_or_else(|panic| {
             Err(Error::failed("kiln met a condition that it does not handle")
-                .caused_by(crate::train::session::panic_text(&*panic))
+                .caused_by(crate::error::panic_text(&*panic))
                 .tip("this is a mistake in kiln or in a library it uses; please report it with the command and the config"))
         });
     let result = result.and_then(|()| ui::output_was_written());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::trainer::Prepared;
+use super::prepared::Prepared;
 use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::eval::{Evaluation, evaluate};
 use crate::models::Weights;

@@ -31,12 +31,18 @@
 //! and there is no moment between.
 
 mod finish;
+mod prepared;
 mod run;
+mod running;
 mod stopped;
 mod trainer;
 mod verify_resume;
+mod ways_on;
 
 pub use finish::Summary;
-pub use run::{LearningRateOnExtend, ResumeOptions, Run};
-pub use trainer::{Outcome, Trainer};
+pub use run::Run;
+pub use running::Outcome;
+pub use stopped::ResumeOptions;
+pub use trainer::Trainer;
 pub use verify_resume::ResumeProof;
+pub use ways_on::LearningRateOnExtend;

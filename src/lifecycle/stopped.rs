@@ -4,8 +4,7 @@ use std::path::Path;
 
 use similar::TextDiff;
 
-use super::run::ResumeOptions;
-use super::trainer::Prepared;
+use super::prepared::Prepared;
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::models::Weights;
@@ -14,6 +13,17 @@ use crate::run::lock::RunLock;
 use crate::run::state::{Best, TrainingState};
 use crate::run::{EpochMetrics, MetricSums, RunDir, RunRecord, Status, file};
 use crate::{Error, Result, artifact, ops};
+
+/// How a stopped run goes on.
+#[derive(Clone, Debug, Default)]
+pub struct ResumeOptions {
+    /// Compute here instead of where the run was trained; the result is then no longer that of an uninterrupted run.
+    pub device: Option<String>,
+    /// Refuse unless this is the run's experiment.
+    pub expected: Option<Experiment>,
+    /// When the best epoch's weights are lost, go on without them instead of refusing.
+    pub forget_best: bool,
+}
 
 /// An earlier run whose lock is held.
 pub(super) struct StoppedRun {

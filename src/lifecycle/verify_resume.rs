@@ -1,7 +1,8 @@
 //! Proof that a resumed run is the same run: the same experiment trained twice, once without a stop and once stopped and
 //! resumed from disk, and the two compared epoch by epoch and tensor by tensor.
 
-use super::trainer::{Outcome, Trainer};
+use super::running::Outcome;
+use super::trainer::Trainer;
 use crate::run::state::TrainingState;
 use crate::run::{EpochMetrics, Status};
 use crate::train::observer::StopHandle;

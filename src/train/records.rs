@@ -18,7 +18,7 @@ use burn::train::checkpoint::{
 use burn::train::metric::store::EventStoreClient;
 
 use super::classifier::Classifier;
-use super::session::panic_text;
+use crate::error::panic_text;
 use crate::run::checkpoints::{RECORDS, Records};
 use crate::{Error, Result};
 

@@ -19,6 +19,7 @@ use crate::config::Experiment;
 use crate::data::Dataset;
 use crate::data::batch::ImageBatcher;
 use crate::data::loader::{EpochLoader, EpochShape};
+use crate::error::panic_text;
 use crate::models::{Network, Weights};
 use crate::optimizers::PlannedRate;
 use crate::plan::Plan;
@@ -262,13 +263,4 @@ fn with_renderer(
             .renderer(Box::new(renderer));
     }
     training.renderer(Box::new(Silent))
-}
-
-/// What a panic said.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -1,0 +1,235 @@
+//! A run while it trains: from its directory to its end.
+
+use std::path::Path;
+
+use super::finish::{self, Summary};
+use super::prepared::Prepared;
+use super::run::Run;
+use super::stopped::StoppedRun;
+use crate::eval::Evaluation;
+use crate::models::Weights;
+use crate::run::checkpoints::{Checkpoint, CheckpointStore};
+use crate::run::lock::RunLock;
+use crate::run::record::now;
+use crate::run::state::TrainingState;
+use crate::run::{NewRun, RunDir, RunRecord, Status, file};
+use crate::train::epoch_loop::Termination;
+use crate::train::session::{Controls, Session, Trained};
+use crate::{Error, Result};
+
+/// The run that a fork begins from.
+pub(super) struct Parent {
+    /// Its directory and the digest of its weights, for the record.
+    pub(super) description: String,
+    /// Its best weights.
+    pub(super) weights: Weights,
+}
+
+/// How training ended when it did not fail.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The run.
+    pub run: Run,
+    /// [`Status::Done`], or [`Status::Interrupted`] when a stop was asked for.
+    pub status: Status,
+    /// Iterations done in the run.
+    pub iterations: usize,
+    /// Iterations planned.
+    pub total_iterations: usize,
+    /// The run in numbers; of a run that was stopped, as far as it came. Absent when no epoch was finished.
+    pub summary: Option<Summary>,
+    /// The best epoch's model measured on the test images; absent when no epoch was finished.
+    pub evaluation: Option<Evaluation>,
+    pub(super) state: TrainingState,
+    pub(super) weights: Weights,
+}
+
+/// A run whose lock is held and whose `run.json` says `running`.
+pub(super) struct Running {
+    pub(super) dir: RunDir,
+    store: CheckpointStore,
+    record: RunRecord,
+    checkpoint: Checkpoint,
+    /// The best epoch's weights where its checkpoint is lost and the model file still has them.
+    best: Option<Weights>,
+    _lock: RunLock,
+}
+
+impl Running {
+    /// A new run, complete before it has its name: a process that dies before leaves nothing that looks like a run.
+    pub(super) fn create(prepared: &Prepared, parent: Option<Parent>, runs: &Path) -> Result<Self> {
+        let new = NewRun::begin(runs)?;
+        let store = CheckpointStore::at(new.dir.checkpoints());
+        let (description, weights) =
+            parent.map_or((None, None), |parent| (Some(parent.description), Some(parent.weights)));
+        let records = prepared.session().initial_records(weights.as_ref()).map_err(|error| match &description {
+            Some(parent) => Error::usage("the parent's weights do not fit this run's network")
+                .caused_by(error)
+                .tip(format!("keep model.* as it is in {parent}, or begin without its weights: kiln train")),
+            None => error,
+        })?;
+        let checkpoint = Checkpoint {
+            records,
+            state: TrainingState {
+                config: prepared.experiment.to_toml(),
+                parent: description.clone(),
+                data_fingerprint: prepared.dataset.fingerprint.clone(),
+                ..TrainingState::default()
+            },
+        };
+        let record = prepared.record(description);
+        store.create()?;
+        store.save(&checkpoint.records, &checkpoint.state)?;
+        file::write_atomic(&new.dir.config(), checkpoint.state.config.as_bytes())?;
+        file::write_atomic(&new.dir.metrics(), b"")?;
+        record.save(&new.dir)?;
+        let (dir, lock) = new.finish(runs, &prepared.experiment.name)?;
+        let store = CheckpointStore::at(dir.checkpoints());
+        Ok(Self { dir, store, record, checkpoint, best: None, _lock: lock })
+    }
+
+    /// An earlier run, from where it stopped. Its lock has been held since before it was read.
+    pub(super) fn go_on(prepared: &Prepared, stopped: StoppedRun) -> Result<Self> {
+        let StoppedRun { dir, lock, store, mut checkpoint, record, restore_config, change, best, .. } = stopped;
+        dir.sweep(&lock);
+        store.sweep(&lock);
+        let at = checkpoint.state.iteration;
+        let restore_config = match &change {
+            // The one step in which config and checkpoint change together.
+            Some(change) => {
+                checkpoint.state = change.state.clone();
+                store.save(&checkpoint.records, &checkpoint.state)?;
+                true
+            }
+            None => restore_config,
+        };
+        let best_iteration = checkpoint.state.best.map(|best| best.iteration);
+        store.prune(prepared.experiment.checkpoint.keep_last, best_iteration)?;
+        if restore_config {
+            file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
+        }
+        checkpoint.state.config = prepared.experiment.to_toml();
+        file::write_atomic(&dir.metrics(), lines(&checkpoint.state).as_bytes())?;
+        let fresh = prepared.record(checkpoint.state.parent.clone());
+        let mut record = record.unwrap_or_else(|| fresh.clone());
+        let verb = change.as_ref().map_or("resumed", |change| change.description.as_str());
+        record.history.push(format!("{} {verb} after iteration {at} on {}", now(), prepared.device.name));
+        record.device = fresh.device;
+        record.kernels = fresh.kernels;
+        record.status = Status::Running;
+        (record.ended, record.message, record.result) = (None, None, None);
+        record.save(&dir)?;
+        Ok(Self { dir, store, record, checkpoint, best, _lock: lock })
+    }
+
+    fn run(&self) -> Run {
+        Run::at(self.dir.clone())
+    }
+
+    /// Trains what is left to train and finishes what is trained.
+    pub(super) fn train(&mut self, prepared: &Prepared, controls: Controls) -> Result<Outcome> {
+        let session = prepared.session();
+        let checkpoint = self.checkpoint.clone();
+        let trained = if checkpoint.state.is_trained(prepared.experiment.train.epochs) {
+            Ok(Trained {
+                termination: Termination::Complete,
+                weights: session.weights_of(&checkpoint.records)?,
+                state: checkpoint.state,
+                observer: controls.observer,
+            })
+        } else {
+            session.train(checkpoint, &self.dir, &self.store, controls)
+        };
+        let Trained { termination, state, weights, mut observer } =
+            trained.map_err(|error| self.salvage(prepared, error))?;
+        let best = self.best_weights(&session, &state, &weights)?;
+        let evaluation = match &best {
+            Some(best) => Some(finish::export(prepared, &self.dir, &state, best, &mut *observer)?),
+            None => None,
+        };
+        let summary = evaluation.as_ref().map(|evaluation| Summary::new(prepared, &self.dir, &state, evaluation));
+        let status = match termination {
+            Termination::Interrupted => Status::Interrupted,
+            Termination::Complete if summary.is_none() => {
+                return Err(Error::failed("training ended without a finished epoch"));
+            }
+            Termination::Complete => {
+                // On disk to the last line before the run is called done.
+                file::write_atomic(&self.dir.metrics(), lines(&state).as_bytes())?;
+                Status::Done
+            }
+        };
+        let total_iterations = prepared.plan.total_iterations;
+        Ok(Outcome {
+            run: self.run(),
+            status,
+            iterations: state.iteration,
+            total_iterations,
+            summary,
+            evaluation,
+            state,
+            weights,
+        })
+    }
+
+    /// The weights of the best epoch so far; none when no epoch is finished.
+    fn best_weights(&self, session: &Session, state: &TrainingState, last: &Weights) -> Result<Option<Weights>> {
+        match state.best {
+            None => Ok(None),
+            // The last epoch trained is the best: its weights are at hand.
+            Some(best) if best.iteration == state.iteration => Ok(Some(last.clone())),
+            Some(best) => match (&self.best, self.checkpoint.state.best) {
+                (Some(weights), Some(earlier)) if earlier.iteration == best.iteration => Ok(Some(weights.clone())),
+                _ => Ok(Some(session.weights_of(&self.store.after(best.iteration)?.records)?)),
+            },
+        }
+    }
+
+    /// Exports the best epoch of a run that failed, if it finished one, and adds the way on to the error.
+    fn salvage(&self, prepared: &Prepared, error: Error) -> Error {
+        let path = self.dir.path().display();
+        let Ok((newest, _)) = self.store.newest_intact() else { return error };
+        let session = prepared.session();
+        let exported = || -> Result<bool> {
+            let last = session.weights_of(&newest.records)?;
+            let Some(best) = self.best_weights(&session, &newest.state, &last)? else { return Ok(false) };
+            finish::export(prepared, &self.dir, &newest.state, &best, &mut ()).map(|_| true)
+        };
+        // A NaN would be met again; everything else may have passed.
+        if exported().unwrap_or(false) && !error.tips().is_empty() {
+            return error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE"));
+        }
+        error.tip(format!("go on from the last checkpoint: kiln resume {path}"))
+    }
+
+    /// Writes into `run.json` how it ended.
+    pub(super) fn end(mut self, ended: Result<Outcome>) -> Result<Outcome> {
+        self.record.ended = Some(now());
+        match &ended {
+            Ok(outcome) => {
+                self.record.status = outcome.status;
+                self.record.message = match outcome.status {
+                    Status::Interrupted => {
+                        Some(format!("stopped after iteration {} of {}", outcome.iterations, outcome.total_iterations))
+                    }
+                    _ => outcome.state.stopped.clone(),
+                };
+                if outcome.status == Status::Done {
+                    self.record.result =
+                        outcome.summary.as_ref().and_then(|summary| serde_json::to_value(summary).ok());
+                }
+            }
+            Err(error) => {
+                self.record.status = Status::Failed;
+                self.record.message = Some(error.to_string());
+            }
+        }
+        let saved = self.record.save(&self.dir);
+        let outcome = ended?;
+        saved.map(|()| outcome)
+    }
+}
+
+fn lines(state: &TrainingState) -> String {
+    state.metrics.iter().map(|line| format!("{line}\n")).collect()
+}
