@@ -1,5 +1,5 @@
-//! Where images come from. A data set of a new kind is one new file here and one line in the list below; the tests that
-//! walk the list then cover it.
+//! Where images come from. A data set of a new kind is one new file here and one line in the list below, as in the worked
+//! example in `tests/contributing/`. The tests that walk the list then cover it.
 //!
 //! A source reads and checks; it knows nothing of validation or batches.
 
@@ -104,6 +104,8 @@ sources! {
     folder: Folder(FolderConfig),
     synthetic: Synthetic(SyntheticConfig),
 }
+
+pub use idx::FitConfig;
 
 impl SourceConfig {
     /// See [`Source::open`]; what is needed of every data set is checked here.
