@@ -76,6 +76,24 @@ impl Summary {
     }
 }
 
+/// What the run's model file will say of it, without metrics and golden samples.
+///
+/// # Errors
+/// When no model file could hold it, which is best known before training.
+pub(super) fn describe(prepared: &Prepared, run: &RunDir, state: &TrainingState) -> Result<Manifest> {
+    let mut manifest = Manifest::describe(artifact::Description {
+        experiment: &prepared.experiment,
+        preprocess: &prepared.dataset.preprocess,
+        classes: &prepared.dataset.train.classes,
+        fingerprint: &prepared.dataset.fingerprint,
+        run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        device: &prepared.device.name,
+        parent: state.parent.clone(),
+    })?;
+    manifest.provenance.kernels = Some(ops::in_use().into());
+    Ok(manifest)
+}
+
 /// Writes the artifact of `weights`, reads it back, and measures it on the test images.
 ///
 /// # Errors
@@ -88,16 +106,7 @@ pub(super) fn export(
     observer: &mut dyn Observer,
 ) -> Result<Evaluation> {
     let device = &prepared.device.device;
-    let mut manifest = Manifest::describe(artifact::Description {
-        experiment: &prepared.experiment,
-        preprocess: &prepared.dataset.preprocess,
-        classes: &prepared.dataset.train.classes,
-        fingerprint: &prepared.dataset.fingerprint,
-        run: run.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
-        device: &prepared.device.name,
-        parent: state.parent.clone(),
-    })?;
-    manifest.provenance.kernels = Some(ops::in_use().into());
+    let mut manifest = describe(prepared, run, state)?;
     let predictor = Predictor::new(manifest.clone(), weights, device)?;
     let test = &prepared.dataset.test;
     let evaluation = evaluate(&predictor, test, |done| observer.on_test(done, test.len()))?;

@@ -77,6 +77,7 @@ impl Running {
                 ..TrainingState::default()
             },
         };
+        finish::describe(prepared, &new.dir, &checkpoint.state)?;
         let record = prepared.record(description);
         store.create()?;
         store.save(&checkpoint.records, &checkpoint.state)?;
