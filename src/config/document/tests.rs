@@ -25,6 +25,7 @@ fn refused_path(folder: &Path, path: &Path, sets: &[&str]) -> String {
         (crate::models::ModelConfig::KINDS, "models"),
         (crate::optimizers::OptimizerConfig::KINDS, "optimizers"),
         (crate::schedules::Shape::KINDS, "schedules"),
+        (crate::data::SourceConfig::KINDS, "sources"),
     ] {
         let listed = kinds.iter().map(|kind| format!("\"{kind}\"")).collect::<Vec<_>>().join(", ");
         text = text.replace(&listed, &format!("(all {name})"));

@@ -130,7 +130,7 @@ kind = "Mnist"
       my.toml:5:1: `model.zebra`: unknown key
       my.toml:8:8: `optimizer.kind`: must be one of (all optimizers), got "ranger"
       my.toml:11:8: `schedule.kind`: must be one of (all schedules), got 3 (a whole number)
-      my.toml:14:8: `data.kind`: must be one of "mnist", "idx", "folder", "synthetic", got "Mnist"; did you mean "mnist"?
+      my.toml:14:8: `data.kind`: must be one of (all sources), got "Mnist"; did you mean "mnist"?
     tip: `kiln config keys` lists every key with its type and default
     "#);
 }
