@@ -21,13 +21,13 @@ fn refused_path(folder: &Path, path: &Path, sets: &[&str]) -> String {
     assert_eq!(error.exit_code(), 2);
     let mut text = error.render().replace(&format!("{}/", folder.display()), "");
     // A new kind changes no test.
-    for section in &schema::experiment().fields {
-        if let schema::Type::Table(table) = &section.of
-            && !table.kinds.is_empty()
-        {
-            let listed = table.kinds.iter().map(|kind| format!("\"{}\"", kind.name)).collect::<Vec<_>>().join(", ");
-            text = text.replace(&listed, &format!("(every {}.kind)", section.name));
-        }
+    for (kinds, name) in [
+        (crate::models::ModelConfig::KINDS, "models"),
+        (crate::optimizers::OptimizerConfig::KINDS, "optimizers"),
+        (crate::schedules::Shape::KINDS, "schedules"),
+    ] {
+        let listed = kinds.iter().map(|kind| format!("\"{kind}\"")).collect::<Vec<_>>().join(", ");
+        text = text.replace(&listed, &format!("(all {name})"));
     }
     text
 }

@@ -8,7 +8,7 @@ fn sets_are_read_as_strictly_as_the_file() {
     error: the config has 6 problems
       --set train.epochs=0: `train.epochs`: must be at least 1, got 0
       --set train.epohcs=3: `train.epohcs`: unknown key; did you mean `train.epochs`?
-      --set model.kind=mpl: `model.kind`: must be one of (every model.kind), got "mpl"; did you mean "mlp"?
+      --set model.kind=mpl: `model.kind`: must be one of (all models), got "mpl"; did you mean "mlp"?
       --set optimizer.learning_rate=fast: `optimizer.learning_rate`: must be a number, got "fast" (a string)
       --set epochs=3: `epochs`: unknown key; did you mean `train.epochs`?
       --set train.batch_size=10.5: `train.batch_size`: must be a whole number, got 10.5 (a float)

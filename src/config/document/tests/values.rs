@@ -126,11 +126,11 @@ kind = "Mnist"
 "#;
     insta::assert_snapshot!(refused(text, &[]), @r#"
     error: the config has 5 problems
-      my.toml:2:8: `model.kind`: must be one of (every model.kind), got "resnt"; did you mean "resnet"?
+      my.toml:2:8: `model.kind`: must be one of (all models), got "resnt"; did you mean "resnet"?
       my.toml:5:1: `model.zebra`: unknown key
-      my.toml:8:8: `optimizer.kind`: must be one of (every optimizer.kind), got "ranger"
-      my.toml:11:8: `schedule.kind`: must be one of (every schedule.kind), got 3 (a whole number)
-      my.toml:14:8: `data.kind`: must be one of (every data.kind), got "Mnist"; did you mean "mnist"?
+      my.toml:8:8: `optimizer.kind`: must be one of (all optimizers), got "ranger"
+      my.toml:11:8: `schedule.kind`: must be one of (all schedules), got 3 (a whole number)
+      my.toml:14:8: `data.kind`: must be one of "mnist", "idx", "folder", "synthetic", got "Mnist"; did you mean "mnist"?
     tip: `kiln config keys` lists every key with its type and default
     "#);
 }
@@ -143,7 +143,7 @@ hidden = [64]
 [data]
 validation = 1000
 ";
-    insta::assert_snapshot!(refused(text, &[]), @r#"error: my.toml:1:2: `model.kind`: is missing, and `hidden` depends on it; allowed: (every model.kind)"#);
+    insta::assert_snapshot!(refused(text, &[]), @r#"error: my.toml:1:2: `model.kind`: is missing, and `hidden` depends on it; allowed: (all models)"#);
 }
 
 #[test]
