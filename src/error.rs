@@ -11,6 +11,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Kind {
     /// Something went wrong while running, or a demanded result was missed: exit code 1.
     Failed,
+    /// Training left the numbers that a computer can hold, and would again: exit code 1.
+    Diverged,
     /// The command line, the config or the data cannot be used as given: exit code 2.
     Usage,
     /// The user stopped it: exit code 130.
@@ -36,6 +38,11 @@ impl Error {
     /// The run went wrong or a gate was missed: exit code 1.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)
+    }
+
+    /// A NaN or an infinity ended training: exit code 1.
+    pub fn diverged(message: impl Into<String>) -> Self {
+        Self::new(Kind::Diverged, message)
     }
 
     /// The command line, config or data is unusable: exit code 2.
@@ -75,7 +82,7 @@ impl Error {
     /// The process exit code: 1 failed, 2 usage, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self.kind {
-            Kind::Failed => 1,
+            Kind::Failed | Kind::Diverged => 1,
             Kind::Usage => 2,
             Kind::Interrupted => 130,
         }

@@ -55,6 +55,21 @@ fn every_config_is_valid_and_opens_with_what_to_expect() {
 }
 
 #[test]
+fn no_page_has_a_gap_that_was_to_be_filled() {
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name));
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut seen = 0;
+    for page in pages.into_iter().chain(docs).filter(|page| page.extension().is_some_and(|it| it == "md")) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for gap in ["TODO", "FIXME", "TBD", "LINE_", "PLACEHOLDER", "XXX"] {
+            assert!(!text.contains(gap), "{}: {gap}", page.display());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 8, "{seen}");
+}
+
+#[test]
 fn the_reference_of_all_keys_is_what_the_program_prints() {
     let printed = Folder::new().kiln(&["config", "keys", "--markdown"]).stdout;
     let file = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();

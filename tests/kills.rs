@@ -50,10 +50,12 @@ fn words(command: &[String]) -> Vec<&str> {
     command.iter().map(String::as_str).collect()
 }
 
-/// The weights after every epoch of both runs.
+/// The weights after every epoch of both runs, and those of both model files.
 fn weights(folder: &Folder, name: &str) -> Vec<Value> {
     let runs = [format!("runs/{name}-0001"), format!("runs/{name}-fork-0001")];
-    runs.iter().flat_map(|run| folder.metrics(run)).map(|line| line["weights_sha256"].clone()).collect()
+    let epochs = runs.iter().flat_map(|run| folder.metrics(run)).map(|line| line["weights_sha256"].clone());
+    let models = runs.iter().map(|run| folder.json(&["verify", run])["weights_sha256"].clone());
+    epochs.chain(models).collect()
 }
 
 /// Random numbers enough for moments (Steele, Lea and Flood, 2014: SplitMix64).
@@ -91,10 +93,16 @@ fn killed_leg(folder: &Folder, (command, run): &(Vec<String>, String), moments: 
         match child.wait().unwrap().code() {
             None => {}
             Some(0) => return,
-            // Complete: it was killed between its last write and its end.
-            Some(2) if begun => return,
-            // Between the extension's checkpoint and its config.toml, only a resume knows that it was begun.
-            Some(2) if extends => begun = true,
+            Some(2) => {
+                let again = folder.kiln(&words(next)).stderr;
+                if begun && again.contains("is complete") {
+                    // It was killed between its last write and its end.
+                    return;
+                }
+                // Between the extension's checkpoint and its config.toml, only a resume knows that it was begun.
+                assert!(extends && again.contains("must be more than the run's"), "{next:?}: {again}");
+                begun = true;
+            }
             code => panic!("{next:?} ended with {code:?}, and again: {}", folder.kiln(&words(next)).stderr),
         }
     }

@@ -110,7 +110,11 @@ fn a_run_of_an_older_kiln_without_a_checkpoint_is_never_begun_anew() {
     // As a fork that was killed before its first save left it.
     fs::remove_dir_all(folder.path().join("runs/old/checkpoints")).unwrap();
     folder.edit_json("runs/old/run.json", |record| record["parent"] = "runs/parent-0001".into());
-    refused(&folder, &["resume", "runs/old"], &["no checkpoint to go on from", "kiln train runs/old/config.toml"]);
+    refused(
+        &folder,
+        &["resume", "runs/old"],
+        &["no checkpoint to go on from", "runs/parent-0001: fork that run again"],
+    );
     fs::create_dir(folder.path().join("runs/old/checkpoints")).unwrap();
     refused(&folder, &["extend", "runs/old", "--epochs", "9"], &["no checkpoint to go on from"]);
 }
@@ -306,7 +310,8 @@ fn nan_in_validation_is_never_the_best_and_never_saved() {
     let ran = folder.kiln(&small(&["train"], &sets));
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("became NaN") || ran.stderr.contains("became inf"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("learning_rate"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("learning_rate") && ran.stderr.contains("kiln fork"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("kiln resume"), "it would meet the NaN again: {}", ran.stderr);
     for metrics in folder.metrics(RUN) {
         assert!(metrics["validation_loss"].as_f64().is_some_and(f64::is_finite), "{metrics}");
     }
@@ -328,11 +333,16 @@ fn a_run_goes_on_where_it_computed_and_says_so_when_it_does_not() {
     let ran = folder.kiln_with(&[("KILN_STOCK_OPS", other)], &["resume", RUN]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
     assert!(ran.stderr.contains("KILN_STOCK_OPS"), "{}", ran.stderr);
-    folder.edit_json(&format!("{RUN}/run.json"), |record| record["device"] = "cuda:0".into());
+    // Also without its record: the checkpoint knows.
+    fs::remove_file(folder.path().join(RUN).join("run.json")).unwrap();
+    let ran = folder.kiln_with(&[("KILN_STOCK_OPS", other)], &["resume", RUN]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    let newest = checkpoints(&folder, RUN).pop().unwrap();
+    edit_state(&folder, RUN, &newest, |state| state["device"] = "cuda:0".into());
     refused(&folder, &["resume", RUN], &["cuda"]);
     let ran = folder.kiln(&["resume", RUN, "--device", "flex"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("was trained on cuda:0 and goes on on flex"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("was trained on cuda:0 and continues on flex"), "{}", ran.stderr);
     assert_eq!(folder.metrics(RUN), whole);
     let history = folder.read_json(&format!("{RUN}/run.json"))["history"].clone();
     assert!(history[0].as_str().unwrap().contains("flex"), "{history}");
@@ -361,7 +371,17 @@ fn output_that_is_lost_is_an_error() {
             std::process::Command::new("bash").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    for command in ["plan smoke", "plan smoke --json", "config show", "config keys", "devices --json"] {
+    folder.train(&["train.epochs=1"]);
+    image::GrayImage::from_pixel(20, 20, image::Luma([200])).save(folder.path().join("a.png")).unwrap();
+    for command in [
+        "plan smoke",
+        "plan smoke --json",
+        "config show",
+        "config keys",
+        "devices --json",
+        "verify runs/smoke-0001",
+        "predict runs/smoke-0001 a.png --json",
+    ] {
         let (code, stderr) = run(command);
         assert_eq!(code, Some(1), "{command}: {stderr}");
         assert!(stderr.contains("cannot write the output"), "{command}: {stderr}");
@@ -435,4 +455,141 @@ fn verify_resume_takes_its_temporary_folder_with_it_when_it_is_stopped() {
     std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}
+
+#[test]
+fn a_nan_before_the_first_epoch_does_not_send_anybody_back_to_it() {
+    let folder = Folder::new();
+    let sets = [
+        "model.kind=mlp",
+        "model.hidden=[64,64,64,64]",
+        "optimizer.kind=sgd",
+        "optimizer.learning_rate=1",
+        "train.batch_size=2",
+    ];
+    let ran = folder.kiln(&small(&["train"], &sets));
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(folder.metrics(RUN).len(), 0, "the test needs a NaN in the first epoch: {}", ran.stderr);
+    assert!(ran.stderr.contains("kiln train runs/smoke-0001/config.toml --set"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("kiln resume"), "{}", ran.stderr);
+}
+
+#[test]
+fn two_extensions_that_die_between_checkpoint_and_config_lock_nobody_out() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=2"]);
+    let written = |config: &str, epochs: usize| config.contains(&format!("epochs = {epochs}\n"));
+    // As the death of an extension to 3, then of one to 4, leaves it: the file is two configs behind.
+    let original = folder.read(&format!("{RUN}/config.toml"));
+    folder.json(&["extend", RUN, "--epochs", "3"]);
+    folder.write(&format!("{RUN}/config.toml"), &original);
+    let newest = checkpoints(&folder, RUN).pop().unwrap();
+    edit_state(&folder, RUN, &newest, |state| state["replaced_config"] = original.clone().into());
+    let log = folder.path().join("operations");
+    folder.copy(&folder.path().join(RUN), "copy");
+    let arguments = ["extend", "copy", "--epochs", "4"];
+    folder.kiln_with(&[("KILN_FAULT_LOG", log.to_str().unwrap())], &arguments);
+    let operations = folder.read("operations");
+    let commit = operations.lines().position(|line| line == "commit a checkpoint").unwrap();
+    // Dead right after the second extension's checkpoint has its name.
+    let fault = format!("kill:{}", commit + 2);
+    let died = folder.kiln_with(&[("KILN_FAULT", &fault)], &["extend", RUN, "--epochs", "4"]);
+    assert_eq!(died.code, 137, "{}", died.stderr);
+    assert!(
+        written(&folder.read(&format!("{RUN}/config.toml")), 3),
+        "the first extension was written before the second"
+    );
+    let resumed = folder.kiln(&["resume", RUN]);
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    assert!(written(&folder.read(&format!("{RUN}/config.toml")), 4));
+    assert_eq!(folder.metrics(RUN).len(), 4);
+}
+
+#[test]
+fn a_done_run_whose_model_file_is_lost_or_damaged_is_finished_again() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=2"]);
+    let model = folder.path().join(RUN).join("model.bpk");
+    let weights = folder.json(&["verify", RUN])["weights_sha256"].clone();
+    for harm in ["delete", "damage"] {
+        match harm {
+            "delete" => fs::remove_file(&model).unwrap(),
+            _ => fs::write(&model, b"half").unwrap(),
+        }
+        let ran = folder.kiln(&["resume", RUN]);
+        assert_eq!(ran.code, 0, "{harm}: {}", ran.stderr);
+        assert_eq!(folder.json(&["verify", RUN])["weights_sha256"], weights);
+        assert_eq!(folder.metrics(RUN).len(), 2);
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_of_even_when_the_run_is_refused() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=2", "checkpoint.keep_last=9"]);
+    folder.json(&["extend", RUN, "--epochs", "3"]);
+    for name in checkpoints(&folder, RUN).into_iter().filter(|name| name.as_str() > "000000020") {
+        damage(&folder, RUN, &name);
+    }
+    // The one before the extension does not know of it, and config.toml does.
+    refused(&folder, &["resume", RUN], &["is not the one this run was started with", "000000030", "is damaged"]);
+    fs::remove_file(folder.path().join(RUN).join("config.toml")).unwrap();
+    folder.edit_json(&format!("{RUN}/run.json"), |record| record["status"] = "running".into());
+    assert_eq!(folder.kiln(&["resume", RUN]).code, 0, "the run as it was before the extension");
+    assert_eq!(folder.metrics(RUN).len(), 2);
+}
+
+#[test]
+fn a_fork_says_in_its_model_file_whose_weights_it_began_with() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=1"]);
+    folder.json(&["fork", RUN, "--set", "name=child"]);
+    let model = folder.path().join("runs/child-0001/model.bpk");
+    let predictor = kiln::Predictor::open(model).unwrap();
+    let provenance = &predictor.manifest().provenance;
+    assert!(provenance.parent.as_ref().unwrap().contains("smoke-0001"), "{provenance:?}");
+    assert_eq!(provenance.kernels.as_deref(), Some(if crate::fixture::is_stock() { "stock" } else { "kiln" }));
+}
+
+#[test]
+fn a_fork_of_a_run_whose_data_were_replaced_says_so() {
+    let folder = Folder::new();
+    let image = |shade: u8| image::GrayImage::from_pixel(8, 8, image::Luma([shade]));
+    let write = |step: u8| {
+        for (class, base) in [("dark", 10_u8), ("light", 200)] {
+            for split in ["train", "test"] {
+                let path = folder.path().join(format!("set/{split}/{class}"));
+                fs::create_dir_all(&path).unwrap();
+                for index in 0..12_u8 {
+                    image(base + index * step).save(path.join(format!("{index}.png"))).unwrap();
+                }
+            }
+        }
+    };
+    write(1);
+    let sets =
+        ["data.kind=folder", "data.path=set", "data.height=8", "data.width=8", "data.channels=1", "data.validation=4"];
+    let mut arguments =
+        vec!["train", "smoke", "--device", "flex", "--quiet", "--set", "train.epochs=1", "--set", "train.batch_size=4"];
+    arguments.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let ran = folder.kiln(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    write(2);
+    let ran = folder.kiln(&["fork", RUN]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the data is not what the parent was trained on"), "{}", ran.stderr);
+    refused(&folder, &["extend", RUN, "--epochs", "2"], &["the data is not what this run was started on"]);
+}
+
+#[cfg(target_arch = "x86_64")]
+/// The weights of the smoke config, which the README shows too: whoever changes a bit of training learns of it here.
+#[test]
+fn the_smoke_config_gives_the_weights_it_always_gave() {
+    if !std::arch::is_x86_feature_detected!("avx512f") || crate::fixture::is_stock() {
+        return;
+    }
+    let folder = Folder::new();
+    folder.json(&["train", "smoke", "--device", "flex"]);
+    let last = folder.metrics(RUN).pop().unwrap();
+    assert_eq!(last["weights_sha256"], "6e02e8dcf5e02d39d32197d6c8a73d234b8e36671d05f8d2bca0d21740c35d70");
 }

@@ -71,7 +71,7 @@ fn data_that_were_replaced_after_training_are_not_measured_in_silence() {
     picture(&folder.path().join("pictures/test/a/0.png"), 200);
     let ran = folder.kiln(&["eval", &run]);
     assert_eq!(ran.code, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("the data have changed since the model was trained on them"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the data is not what the model was trained on"), "{}", ran.stderr);
     assert!(ran.stderr.contains("--data CONFIG"), "{}", ran.stderr);
     assert_eq!(folder.json(&["eval", &run, "--data", "pictures.toml"])["images"], 8);
 }

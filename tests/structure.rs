@@ -117,7 +117,11 @@ fn imports_point_one_way() {
             // A name that is no room is one that `lib.rs` passes on, of a room below all others or of the caller's own.
             let to = match to.as_str() {
                 "Error" | "Result" => "error".to_owned(),
-                "Run" => "lifecycle".to_owned(),
+                "Experiment" => "config".to_owned(),
+                "Predictor" => "predict".to_owned(),
+                "EpochMetrics" | "RunRecord" | "Status" => "run".to_owned(),
+                "Observer" | "Progress" | "StopHandle" => "train".to_owned(),
+                name if name.starts_with(char::is_uppercase) => "lifecycle".to_owned(),
                 _ => to,
             };
             let Some(other) = floor(&to) else { continue };

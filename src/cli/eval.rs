@@ -60,7 +60,7 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     };
     let dataset = data::open(&data, seed)?;
     if arguments.data.is_none() {
-        require_training_data(&predictor.manifest().provenance, &dataset.fingerprint)?;
+        require_training_data(&predictor.manifest().provenance, &dataset)?;
     }
     for notice in &dataset.notices {
         ui.warn(notice);
@@ -87,15 +87,14 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
 }
 
 /// Refuses data that are not those of the training: a figure measured on them would pass for the model's own.
-fn require_training_data(provenance: &Provenance, found: &str) -> Result<()> {
+fn require_training_data(provenance: &Provenance, dataset: &data::Dataset) -> Result<()> {
     let expected = &provenance.data_fingerprint;
-    if expected.is_empty() || expected == found {
+    if expected.is_empty() || dataset.has_fingerprint(expected) {
         return Ok(());
     }
-    Err(Error::usage(format!(
-        "the data have changed since the model was trained on them: their SHA-256 must be {expected}, got {found}"
-    ))
-    .tip("to measure on other data on purpose, name a config that has them: --data CONFIG"))
+    Err(Error::usage("the data is not what the model was trained on")
+        .caused_by(format!("its SHA-256 was {expected}, now it is {}", dataset.fingerprint))
+        .tip("to measure on other data on purpose, name a config that has them: --data CONFIG"))
 }
 
 /// Measures with a progress bar.

@@ -42,13 +42,13 @@ pub fn run(arguments: VerifyResumeArguments, ui: &mut Ui) -> Result<()> {
             Ok(())
         }
         ResumeProof::Different { stopped_after, epoch, tensor } => {
-            let epoch = epoch.map_or_else(|| "no epoch's metrics".to_owned(), |epoch| format!("epoch {epoch}"));
-            let tensor = tensor.unwrap_or_else(|| "no tensor".to_owned());
             if ui.mode() == Mode::Json {
                 ui.json(&json!({
                     "identical": false, "stopped_after": stopped_after, "first_epoch": epoch, "first_tensor": tensor
                 }));
             }
+            let epoch = epoch.map_or_else(|| "the number of epochs".to_owned(), |epoch| format!("epoch {epoch}"));
+            let tensor = tensor.unwrap_or_else(|| "no tensor".to_owned());
             Err(Error::failed(format!(
                 "the resumed run differs on {device}: first in {epoch}, and in the final weights first in {tensor}"
             )))

@@ -44,7 +44,7 @@ impl Run {
     /// # Errors
     /// When `run.json` is missing, damaged or of a newer kiln.
     pub fn record(&self) -> Result<RunRecord> {
-        RunRecord::load(&self.dir)
+        Ok(RunRecord::load(&self.dir)?)
     }
 
     /// The resolved experiment.

@@ -1,11 +1,13 @@
 //! A run while it trains: from its directory to its end.
 
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use super::finish::{self, Summary};
 use super::prepared::Prepared;
 use super::run::Run;
 use super::stopped::StoppedRun;
+use crate::error::{Kind, panic_text};
 use crate::eval::Evaluation;
 use crate::models::Weights;
 use crate::run::checkpoints::{Checkpoint, CheckpointStore};
@@ -15,10 +17,12 @@ use crate::run::state::TrainingState;
 use crate::run::{NewRun, RunDir, RunRecord, Status, file};
 use crate::train::epoch_loop::Termination;
 use crate::train::session::{Controls, Session, Trained};
-use crate::{Error, Result};
+use crate::{Error, Result, ops};
 
 /// The run that a fork begins from.
 pub(super) struct Parent {
+    /// Its directory.
+    pub(super) path: PathBuf,
     /// Its directory and the digest of its weights, for the record.
     pub(super) description: String,
     /// Its best weights.
@@ -60,19 +64,24 @@ impl Running {
     pub(super) fn create(prepared: &Prepared, parent: Option<Parent>, runs: &Path) -> Result<Self> {
         let new = NewRun::begin(runs)?;
         let store = CheckpointStore::at(new.dir.checkpoints());
-        let (description, weights) =
-            parent.map_or((None, None), |parent| (Some(parent.description), Some(parent.weights)));
-        let records = prepared.session().initial_records(weights.as_ref()).map_err(|error| match &description {
-            Some(parent) => Error::usage("the parent's weights do not fit this run's network")
-                .caused_by(error)
-                .tip(format!("keep model.* as it is in {parent}, or begin without its weights: kiln train")),
-            None => error,
+        let weights = parent.as_ref().map(|parent| &parent.weights);
+        let records = prepared.session().initial_records(weights).map_err(|error| match &parent {
+            Some(parent) if error.kind() == Kind::Usage => {
+                Error::usage("the parent's weights do not fit this run's network").caused_by(error).tip(format!(
+                    "keep model.* as it is in {}, or begin without its weights: kiln train",
+                    parent.path.display()
+                ))
+            }
+            _ => error,
         })?;
+        let description = parent.map(|parent| parent.description);
         let checkpoint = Checkpoint {
             records,
             state: TrainingState {
                 config: prepared.experiment.to_toml(),
                 parent: description.clone(),
+                device: Some(prepared.device.name.clone()),
+                kernels: Some(ops::in_use().into()),
                 data_fingerprint: prepared.dataset.fingerprint.clone(),
                 ..TrainingState::default()
             },
@@ -95,21 +104,24 @@ impl Running {
         dir.sweep(&lock);
         store.sweep(&lock);
         let at = checkpoint.state.iteration;
-        let restore_config = match &change {
+        if restore_config {
+            // Before another change: the checkpoint knows one earlier config, not two.
+            file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
+        }
+        match &change {
             // The one step in which config and checkpoint change together.
             Some(change) => {
                 checkpoint.state = change.state.clone();
                 store.save(&checkpoint.records, &checkpoint.state)?;
-                true
+                file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
             }
-            None => restore_config,
-        };
+            None => {}
+        }
         let best_iteration = checkpoint.state.best.map(|best| best.iteration);
         store.prune(prepared.experiment.checkpoint.keep_last, best_iteration)?;
-        if restore_config {
-            file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
-        }
         checkpoint.state.config = prepared.experiment.to_toml();
+        checkpoint.state.device = Some(prepared.device.name.clone());
+        checkpoint.state.kernels = Some(ops::in_use().into());
         file::write_atomic(&dir.metrics(), lines(&checkpoint.state).as_bytes())?;
         let fresh = prepared.record(checkpoint.state.parent.clone());
         let mut record = record.unwrap_or_else(|| fresh.clone());
@@ -123,27 +135,38 @@ impl Running {
         Ok(Self { dir, store, record, checkpoint, best, _lock: lock })
     }
 
-    fn run(&self) -> Run {
-        Run::at(self.dir.clone())
+    /// Trains what is left to train and finishes what is trained. A panic, wherever it comes from, is an error of the run.
+    pub(super) fn train(&mut self, prepared: &Prepared, controls: Controls) -> Result<Outcome> {
+        let panicked = |panic: Box<dyn std::any::Any + Send>| {
+            Error::failed("the run was stopped by a panic").caused_by(panic_text(&*panic))
+        };
+        let trained = catch_unwind(AssertUnwindSafe(|| self.train_on(prepared, controls)));
+        let trained = trained.unwrap_or_else(|panic| Err(panicked(panic)));
+        let trained = trained.map_err(|error| self.salvage(prepared, error))?;
+        let finished = catch_unwind(AssertUnwindSafe(|| self.finish(prepared, trained)));
+        finished.unwrap_or_else(|panic| Err(panicked(panic))).map_err(|error| {
+            error.tip(format!("what was trained is saved; finish it: kiln resume {}", self.dir.path().display()))
+        })
     }
 
-    /// Trains what is left to train and finishes what is trained.
-    pub(super) fn train(&mut self, prepared: &Prepared, controls: Controls) -> Result<Outcome> {
+    fn train_on(&self, prepared: &Prepared, controls: Controls) -> Result<Trained> {
         let session = prepared.session();
         let checkpoint = self.checkpoint.clone();
-        let trained = if checkpoint.state.is_trained(prepared.experiment.train.epochs) {
-            Ok(Trained {
-                termination: Termination::Complete,
-                weights: session.weights_of(&checkpoint.records)?,
-                state: checkpoint.state,
-                observer: controls.observer,
-            })
-        } else {
-            session.train(checkpoint, &self.dir, &self.store, controls)
-        };
-        let Trained { termination, state, weights, mut observer } =
-            trained.map_err(|error| self.salvage(prepared, error))?;
-        let best = self.best_weights(&session, &state, &weights)?;
+        if !checkpoint.state.is_trained(prepared.experiment.train.epochs) {
+            return session.train(checkpoint, &self.dir, &self.store, controls);
+        }
+        Ok(Trained {
+            termination: Termination::Complete,
+            weights: session.weights_of(&checkpoint.records)?,
+            state: checkpoint.state,
+            observer: controls.observer,
+        })
+    }
+
+    /// The model of the best epoch, and how the run ended.
+    fn finish(&self, prepared: &Prepared, trained: Trained) -> Result<Outcome> {
+        let Trained { termination, state, weights, mut observer } = trained;
+        let best = self.best_weights(&prepared.session(), &state, &weights)?;
         let evaluation = match &best {
             Some(best) => Some(finish::export(prepared, &self.dir, &state, best, &mut *observer)?),
             None => None,
@@ -160,17 +183,9 @@ impl Running {
                 Status::Done
             }
         };
-        let total_iterations = prepared.plan.total_iterations;
-        Ok(Outcome {
-            run: self.run(),
-            status,
-            iterations: state.iteration,
-            total_iterations,
-            summary,
-            evaluation,
-            state,
-            weights,
-        })
+        let (run, total_iterations) = (Run::at(self.dir.clone()), prepared.plan.total_iterations);
+        let iterations = state.iteration;
+        Ok(Outcome { run, status, iterations, total_iterations, summary, evaluation, state, weights })
     }
 
     /// The weights of the best epoch so far; none when no epoch is finished.
@@ -196,11 +211,17 @@ impl Running {
             let Some(best) = self.best_weights(&session, &newest.state, &last)? else { return Ok(false) };
             finish::export(prepared, &self.dir, &newest.state, &best, &mut ()).map(|_| true)
         };
+        let exported = catch_unwind(AssertUnwindSafe(exported)).is_ok_and(|exported| exported.unwrap_or(false));
         // A NaN would be met again; everything else may have passed.
-        if exported().unwrap_or(false) && !error.tips().is_empty() {
-            return error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE"));
+        match (error.kind(), exported) {
+            (Kind::Diverged, true) => {
+                error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE"))
+            }
+            (Kind::Diverged, false) => {
+                error.tip(format!("begin a new run with the change: kiln train {path}/config.toml --set KEY=VALUE"))
+            }
+            _ => error.tip(format!("go on from the last checkpoint: kiln resume {path}")),
         }
-        error.tip(format!("go on from the last checkpoint: kiln resume {path}"))
     }
 
     /// Writes into `run.json` how it ended.

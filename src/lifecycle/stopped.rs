@@ -1,14 +1,12 @@
 //! An earlier run, locked and checked: what it takes to go on with it as the run it was. Changes nothing on disk.
 
-use std::path::Path;
-
 use similar::TextDiff;
 
 use super::prepared::Prepared;
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::models::Weights;
-use crate::run::checkpoints::{Checkpoint, CheckpointStore, OPTIMIZER};
+use crate::run::checkpoints::{Checkpoint, CheckpointStore, OPTIMIZER, Unusable};
 use crate::run::lock::RunLock;
 use crate::run::state::{Best, TrainingState};
 use crate::run::{EpochMetrics, MetricSums, RunDir, RunRecord, Status, file};
@@ -64,21 +62,22 @@ impl StoppedRun {
         if let Some(process) = lock.taken_over_from {
             notices.push(format!("took over the lock of process {process}, which is gone"));
         }
-        let store = CheckpointStore::at(dir.checkpoints());
-        let (checkpoint, damaged) = store.newest_intact().map_err(|error| cannot_go_on(dir, error))?;
-        notices.extend(damaged);
         let record = match RunRecord::load(dir) {
             Ok(record) => Some(record),
-            Err(error) if dir.record().exists() && error.tips().iter().any(|tip| tip.contains("update kiln")) => {
-                return Err(error);
-            }
-            Err(error) => {
-                notices.push(format!("{error}; a new one is begun"));
+            Err(Unusable::Foreign(error)) => return Err(error),
+            Err(Unusable::Damaged(error)) => {
+                notices.push(format!("{error}; a new `run.json` is written"));
                 None
             }
         };
-        refuse_other_kernels(record.as_ref())?;
-        let restore_config = config_differs(dir, &checkpoint.state)?;
+        let store = CheckpointStore::at(dir.checkpoints());
+        let (checkpoint, damaged) = store.newest_intact().map_err(|error| cannot_go_on(dir, record.as_ref(), error))?;
+        notices.extend(damaged);
+        // What was found on the way may be the reason of what is refused.
+        let with_notices = |error: Error, notices: &[String]| {
+            notices.iter().fold(error, |error, found| error.tip(format!("know that {found}")))
+        };
+        let restore_config = config_differs(dir, &checkpoint.state).map_err(|error| with_notices(error, &notices))?;
         let mut stopped = Self {
             dir: dir.clone(),
             lock,
@@ -90,7 +89,7 @@ impl StoppedRun {
             best: None,
             notices,
         };
-        stopped.find_best(options)?;
+        stopped.find_best(options).map_err(|error| with_notices(error, &stopped.notices))?;
         Ok(stopped)
     }
 
@@ -99,31 +98,64 @@ impl StoppedRun {
         parse(&self.checkpoint.state.config, &format!("the config in a checkpoint of {}", self.dir.path().display()))
     }
 
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do: a run whose model file is lost or damaged is finished again.
     pub(super) fn is_complete(&self, experiment: &Experiment) -> bool {
         self.checkpoint.state.is_trained(experiment.train.epochs)
             && self.record.as_ref().is_some_and(|record| record.status == Status::Done)
+            && artifact::read(&self.dir.model()).is_ok()
     }
 
-    /// The device it was trained on; the experiment's where the record does not say.
-    pub(super) fn device(&mut self, experiment: &Experiment, options: &ResumeOptions) -> String {
-        let trained_on = self.record.as_ref().map(|record| record.device.clone());
-        match (&options.device, trained_on) {
-            (Some(asked), Some(before)) if *asked != before => {
-                self.notices.push(format!(
-                    "the run was trained on {before} and goes on on {asked}: its weights will differ from those of a run that stays on {before}"
-                ));
-                asked.clone()
-            }
-            (Some(asked), _) => asked.clone(),
-            (None, Some(before)) => before,
-            (None, None) => experiment.device.clone(),
-        }
+    /// Where it was trained, if that is known.
+    fn trained_on(&self) -> Option<&str> {
+        let recorded = self.record.as_ref().map(|record| record.device.as_str());
+        self.checkpoint.state.device.as_deref().or(recorded)
+    }
+
+    /// The device to open: the one that is asked for, else the one it was trained on, else the experiment's.
+    pub(super) fn device(&self, experiment: &Experiment, options: &ResumeOptions) -> String {
+        let asked = options.device.as_deref().or(self.trained_on());
+        asked.unwrap_or(&experiment.device).to_owned()
+    }
+
+    /// Compares what was opened with what the run was trained with.
+    ///
+    /// # Errors
+    /// When the run would go on as another one: on other images, under other update rules, with other kernels.
+    pub(super) fn compare(&mut self, prepared: &Prepared) -> Result<()> {
+        self.refuse_other_data(prepared)?;
+        self.refuse_other_rules(prepared)?;
+        self.refuse_other_kernels(prepared)?;
+        let now = &prepared.device.name;
+        let notice = match self.trained_on() {
+            Some(before) if before == now => return Ok(()),
+            Some(before) => format!(
+                "the run was trained on {before} and continues on {now}: its weights will differ from those of a run that stays on {before}"
+            ),
+            None => format!("it is not known where the run was trained; it continues on {now}"),
+        };
+        self.notices.push(notice);
+        Ok(())
+    }
+
+    fn refuse_other_kernels(&self, prepared: &Prepared) -> Result<()> {
+        let recorded = self.record.as_ref().and_then(|record| record.kernels.as_deref());
+        let before = self.checkpoint.state.kernels.as_deref().or(recorded);
+        let now = ops::in_use();
+        // On a GPU neither of them computes.
+        let Some(before) = before.filter(|before| *before != now && prepared.device.backend.is_cpu()) else {
+            return Ok(());
+        };
+        let tip = if now == "stock" { "unset KILN_STOCK_OPS" } else { "set KILN_STOCK_OPS=1" };
+        Err(Error::usage(format!(
+            "the run was trained with {before} operations, this process computes with {now} ones"
+        ))
+        .caused_by("their results differ in the last bits, so the run would not be the one that was never stopped")
+        .tip(tip))
     }
 
     /// # Errors
     /// When the images are not those that the run was trained on.
-    pub(super) fn refuse_other_data(&self, prepared: &Prepared) -> Result<()> {
+    fn refuse_other_data(&self, prepared: &Prepared) -> Result<()> {
         let (before, now) = (&self.checkpoint.state.data_fingerprint, &prepared.dataset.fingerprint);
         if prepared.dataset.has_fingerprint(before) {
             return Ok(());
@@ -135,7 +167,7 @@ impl StoppedRun {
 
     /// # Errors
     /// When the optimizer's state is of other rules than this kiln's, which would begin it anew.
-    pub(super) fn refuse_other_rules(&self, prepared: &Prepared) -> Result<()> {
+    fn refuse_other_rules(&self, prepared: &Prepared) -> Result<()> {
         let record = self.checkpoint.records.get(OPTIMIZER).map(Vec::as_slice).unwrap_or_default();
         prepared.experiment.optimizer.check_record(&prepared.plan.layers, record)
     }
@@ -230,33 +262,20 @@ fn parse(text: &str, name: &str) -> Result<Experiment> {
     Experiment::load(&Origin::Text(name.to_owned(), text.to_owned()), &[])
 }
 
-fn refuse_other_kernels(record: Option<&RunRecord>) -> Result<()> {
-    let Some(before) = record.and_then(|record| record.kernels.as_deref()) else { return Ok(()) };
-    let now = ops::in_use();
-    if before == now {
-        return Ok(());
-    }
-    let tip = if now == "stock" { "unset KILN_STOCK_OPS" } else { "set KILN_STOCK_OPS=1" };
-    Err(Error::usage(format!("the run was trained with {before} operations, this process computes with {now} ones"))
-        .caused_by("their results differ in the last bits, so the run would not be the one that was never stopped")
-        .tip(tip))
-}
-
 /// Adds the ways on for a run without a usable checkpoint. It is never begun anew in its place.
-fn cannot_go_on(dir: &RunDir, error: Error) -> Error {
+fn cannot_go_on(dir: &RunDir, record: Option<&RunRecord>, error: Error) -> Error {
     let path = dir.path().display();
     let error = if dir.model().is_file() {
         error.tip(format!("begin a new run from its best weights so far: kiln fork {path}"))
     } else {
         error
     };
-    match again(dir.path()) {
-        Some(command) => error.tip(command),
+    match record.and_then(|record| record.parent.as_deref()) {
+        // Its config alone would begin it from other weights.
+        Some(parent) => error.tip(format!("it began with the weights of {parent}: fork that run again")),
+        None if dir.config().is_file() => {
+            error.tip(format!("begin it again, in a new directory: kiln train {}", dir.config().display()))
+        }
         None => error,
     }
-}
-
-fn again(path: &Path) -> Option<String> {
-    let config = path.join("config.toml");
-    config.is_file().then(|| format!("begin it again, in a new directory: kiln train {}", config.display()))
 }

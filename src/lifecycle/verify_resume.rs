@@ -39,6 +39,10 @@ impl Trainer {
     pub fn verify_resume(self, stop_after: Option<usize>, stop: &StopHandle) -> Result<ResumeProof> {
         let total = self.plan().total_iterations;
         let stop_after = stop_after.unwrap_or(total / 2);
+        if total < 2 {
+            return Err(Error::usage("a run of a single iteration cannot be stopped in between")
+                .tip("train for more: --set train.epochs=2"));
+        }
         if !(1..total).contains(&stop_after) {
             return Err(Error::usage(format!(
                 "the run can be stopped after iteration 1 to {}, got {stop_after}",

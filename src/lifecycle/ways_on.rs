@@ -43,8 +43,7 @@ impl Run {
         }
         let device = stopped.device(&experiment, options);
         let prepared = Prepared::new(experiment, &device)?;
-        stopped.refuse_other_data(&prepared)?;
-        stopped.refuse_other_rules(&prepared)?;
+        stopped.compare(&prepared)?;
         Ok(Trainer::resuming(prepared, stopped))
     }
 
@@ -84,13 +83,17 @@ impl Run {
         };
         let device = stopped.device(&experiment, options);
         let prepared = Prepared::new(experiment, &device)?;
-        stopped.refuse_other_data(&prepared)?;
-        stopped.refuse_other_rules(&prepared)?;
+        stopped.compare(&prepared)?;
         let mut state = stopped.checkpoint.state.clone();
         state.replaced_config = Some(std::mem::replace(&mut state.config, prepared.experiment.to_toml()));
-        // Who asks for more epochs gives the run its patience anew.
+        // Who asks for more epochs gives the run its patience anew; a goal that is reached ends it again.
         if state.stopped.take().is_some() {
             state.epochs_without_improvement = 0;
+            if let Some(goal) = prepared.experiment.stop_at.validation_accuracy {
+                stopped.notices.push(format!(
+                    "stop_at.validation_accuracy = {goal} stops the run again after the first epoch that reaches it"
+                ));
+            }
         }
         stopped.change = Some(Change { state, description });
         Ok(Trainer::resuming(prepared, stopped))
@@ -109,8 +112,9 @@ impl Run {
         let device = experiment.device.clone();
         let prepared = Prepared::new(experiment, &device)?;
         let notices = other_data(&manifest, &of_parent, &prepared).into_iter().collect();
-        let description = format!("{} (weights SHA-256 {})", self.path().display(), manifest.weights_sha256);
-        Ok(Trainer::forking(prepared, Parent { description, weights }, notices))
+        let path = self.path().to_owned();
+        let description = format!("{} (weights SHA-256 {})", path.display(), manifest.weights_sha256);
+        Ok(Trainer::forking(prepared, Parent { path, description, weights }, notices))
     }
 }
 

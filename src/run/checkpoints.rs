@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -145,20 +145,16 @@ impl CheckpointStore {
         let unfinished = self.folder.join(format!("{UNFINISHED}{name}"));
         let cannot = |error| file::cannot_write(&path, error);
         let _ = fs::remove_dir_all(&unfinished);
-        fault::point("create a checkpoint").and_then(|()| fs::create_dir(&unfinished)).map_err(cannot)?;
-        let state = serde_json::to_vec_pretty(state)
-            .map_err(|error| Error::failed("cannot encode the checkpoint's state").caused_by(error))?;
-        let mut sha256 = BTreeMap::new();
-        for (name, bytes) in records.iter().map(|(name, bytes)| (*name, bytes)).chain([(STATE, &state)]) {
-            file::write_new(&unfinished.join(name), bytes)?;
-            sha256.insert(name.to_owned(), digest(bytes));
+        let committed = fill(&unfinished, records, state)
+            .and_then(|()| {
+                fault::point("commit a checkpoint").and_then(|()| fs::rename(&unfinished, &path)).map_err(cannot)
+            })
+            .and_then(|()| file::sync_folder(&self.folder).map_err(cannot));
+        if committed.is_err() {
+            // Half a checkpoint must not keep the room that a full disk lacks.
+            let _ = fs::remove_dir_all(&unfinished);
         }
-        let commit = serde_json::to_vec_pretty(&Commit { schema_version: SCHEMA_VERSION, sha256 })
-            .map_err(|error| Error::failed("cannot encode the commit marker").caused_by(error))?;
-        file::write_new(&unfinished.join(COMMIT), &commit)?;
-        file::sync_folder(&unfinished).map_err(cannot)?;
-        fault::point("commit a checkpoint").and_then(|()| fs::rename(&unfinished, &path)).map_err(cannot)?;
-        file::sync_folder(&self.folder).map_err(cannot)?;
+        committed?;
         self.known_intact().insert(name);
         Ok(name)
     }
@@ -323,6 +319,23 @@ impl CheckpointStore {
     fn path(&self, name: Name) -> PathBuf {
         self.folder.join(name.to_string())
     }
+}
+
+/// Writes all files of a checkpoint into the new folder `unfinished`, the commit marker last.
+fn fill(unfinished: &Path, records: &Records, state: &TrainingState) -> Result<()> {
+    let cannot = |error| file::cannot_write(unfinished, error);
+    fault::point("create a checkpoint").and_then(|()| fs::create_dir(unfinished)).map_err(cannot)?;
+    let state = serde_json::to_vec_pretty(state)
+        .map_err(|error| Error::failed("cannot encode the checkpoint's state").caused_by(error))?;
+    let mut sha256 = BTreeMap::new();
+    for (name, bytes) in records.iter().map(|(name, bytes)| (*name, bytes)).chain([(STATE, &state)]) {
+        file::write_new(&unfinished.join(name), bytes)?;
+        sha256.insert(name.to_owned(), digest(bytes));
+    }
+    let commit = serde_json::to_vec_pretty(&Commit { schema_version: SCHEMA_VERSION, sha256 })
+        .map_err(|error| Error::failed("cannot encode the commit marker").caused_by(error))?;
+    file::write_new(&unfinished.join(COMMIT), &commit)?;
+    file::sync_folder(unfinished).map_err(cannot)
 }
 
 /// SHA-256 in lower-case hexadecimal.

@@ -1,7 +1,7 @@
 //! Writing files so that a reader never sees half of one, and reading them with errors that name them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::fault;
@@ -121,9 +121,9 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Adds one line to the end of `path`.
 pub(crate) fn append_line(path: &Path, line: &str) -> Result<()> {
     let append = || -> io::Result<()> {
-        fault::point(&format!("append to {}", name_of(path)))?;
         // Never made anew: without the file, the run's folder is not what it was.
-        OpenOptions::new().append(true).open(path)?.write_all(format!("{line}\n").as_bytes())
+        let mut file = OpenOptions::new().append(true).open(path)?;
+        fault::write(&mut file, format!("{line}\n").as_bytes(), &name_of(path))
     };
     append().map_err(|error| cannot_write(path, error))
 }

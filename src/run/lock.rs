@@ -26,19 +26,24 @@ impl RunLock {
             |error: std::io::Error| Error::failed(format!("cannot lock `{}`", path.display())).caused_by(error);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(cannot)?;
-        let mut text = Vec::new();
-        // Whatever else the file holds, nobody can be named; the operating system's lock decides.
-        (&file).take(64).read_to_end(&mut text).map_err(cannot)?;
-        let holder = String::from_utf8_lossy(&text).trim().parse::<u32>().ok();
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
-                return Err(Error::usage(format!("{holder} is training in `{}`", run.path().display()))
-                    .tip("wait until it has finished, or stop it with Ctrl-C"));
+        let mut attempts = 0;
+        while let Err(error) = file.try_lock() {
+            match error {
+                // Who looks whether it is held holds it for a moment.
+                TryLockError::WouldBlock if attempts < 5 => {
+                    attempts += 1;
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                TryLockError::WouldBlock => {
+                    let holder = holder(&file).map_err(cannot)?;
+                    let holder = holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                    return Err(Error::usage(format!("{holder} is training in `{}`", run.path().display()))
+                        .tip("wait until it has finished, or stop it with Ctrl-C"));
+                }
+                TryLockError::Error(error) => return Err(cannot(error)),
             }
-            Err(TryLockError::Error(error)) => return Err(cannot(error)),
         }
+        let holder = holder(&file).map_err(cannot)?;
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
@@ -47,10 +52,18 @@ impl RunLock {
     }
 }
 
+/// The process that the lock file names. Whatever else it holds, nobody can be named; the operating system's lock decides.
+fn holder(mut file: &File) -> std::io::Result<Option<u32>> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.take(64).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).trim().parse().ok())
+}
+
 impl RunLock {
     /// Whether a living process holds the lock of `run`. Touches nothing.
     pub(crate) fn is_held(run: &RunDir) -> bool {
-        File::open(run.lock()).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        File::open(run.lock()).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{Error, Result};
 use lock::RunLock;
 
 /// How the folders begin in which runs are made before they get their names.
-const UNNAMED: &str = ".new-";
+const UNNAMED: &str = ".kiln-new-";
 
 /// The paths of one run's directory.
 #[derive(Clone, Debug)]
@@ -57,11 +57,11 @@ impl RunDir {
     /// When `path` is no run directory: it must hold `run.json` or `config.toml`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let run = Self::at(path.to_owned());
-        if run.config().is_file() || run.record().is_file() {
+        if run.config().is_file() || run.record().is_file() || run.checkpoints().is_dir() {
             return Ok(run);
         }
         let found = if path.is_dir() {
-            "a folder with neither `run.json` nor `config.toml`"
+            "a folder with neither `run.json`, `config.toml` nor `checkpoints`"
         } else if path.exists() {
             "a file"
         } else {
@@ -124,12 +124,20 @@ impl NewRun {
             let made = tempfile::Builder::new().prefix(UNNAMED).make_in(root, |path| fs::create_dir(path))?;
             Ok(made.into_temp_path().keep()?)
         };
-        let path = make().map_err(|error| cannot_create(root, error))?;
-        let dir = RunDir::at(path);
-        let lock = RunLock::acquire(&dir)?;
-        let new = Self { dir, lock: Some(lock) };
-        new.sweep_abandoned(root);
-        Ok(new)
+        loop {
+            let dir = RunDir::at(make().map_err(|error| cannot_create(root, error))?);
+            fault::point("lock the run directory").map_err(|error| cannot_create(root, error))?;
+            // Until it is locked, another process may take it for one that was left, and delete it.
+            match RunLock::acquire(&dir) {
+                Ok(lock) if dir.lock().is_file() => {
+                    let new = Self { dir, lock: Some(lock) };
+                    new.sweep_abandoned(root);
+                    return Ok(new);
+                }
+                Err(error) if dir.path().is_dir() => return Err(error),
+                _ => {}
+            }
+        }
     }
 
     /// Gives it its name in one step: `ROOT/NAME-0001`, or the next number that is free. It is a run from here on.
@@ -139,7 +147,7 @@ impl NewRun {
     pub(crate) fn finish(mut self, root: &Path, name: &str) -> Result<(RunDir, RunLock)> {
         let cannot = |path: &Path, error: io::Error| cannot_create(path, error);
         file::sync_folder(self.dir.path()).map_err(|error| cannot(self.dir.path(), error))?;
-        let mut number = highest_number(root, name) + 1;
+        let mut number = highest_number(root, name).saturating_add(1);
         loop {
             let path = root.join(format!("{name}-{number:04}"));
             fault::point("name the run directory").map_err(|error| cannot(&path, error))?;
@@ -147,8 +155,9 @@ impl NewRun {
             let taken = path.symlink_metadata().is_ok();
             match if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { fs::rename(self.dir.path(), &path) } {
                 Ok(()) => {
-                    file::sync_folder(root).map_err(|error| cannot(root, error))?;
+                    // From here on the directory that goes when anything fails is this one.
                     self.dir = RunDir::at(path);
+                    file::sync_folder(root).map_err(|error| cannot(root, error))?;
                     return match self.lock.take() {
                         Some(lock) => Ok((self.dir.clone(), lock)),
                         None => Err(Error::failed("a new run has lost its lock")),
@@ -157,7 +166,7 @@ impl NewRun {
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) =>
                 {
-                    number += 1;
+                    number = number.saturating_add(1);
                 }
                 Err(error) => return Err(cannot(&path, error)),
             }
@@ -167,13 +176,13 @@ impl NewRun {
     /// Deletes the unnamed directories in `root` whose makers are gone: a living one holds its lock.
     fn sweep_abandoned(&self, root: &Path) {
         let Ok(entries) = fs::read_dir(root) else { return };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let unnamed = entry.file_name().to_string_lossy().starts_with(UNNAMED);
-            // One whose lock file is missing or empty may be a moment old and about to be locked.
-            let locked_once = fs::metadata(path.join("lock")).is_ok_and(|lock| lock.len() > 0);
-            if unnamed && locked_once && path != self.dir.path() && RunLock::acquire(&RunDir::at(path.clone())).is_ok()
-            {
+        let unnamed = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(UNNAMED));
+        for path in unnamed.map(|entry| entry.path()).filter(|path| path != self.dir.path()) {
+            // The lock is held until the directory is gone, so that nobody begins to use it.
+            if RunLock::is_held(&RunDir::at(path.clone())) {
+                continue;
+            }
+            if let Ok(_lock) = RunLock::acquire(&RunDir::at(path.clone())) {
                 let _ = fs::remove_dir_all(path);
             }
         }
@@ -232,11 +241,13 @@ mod tests {
     #[test]
     fn what_a_killed_maker_left_goes_and_what_a_living_one_makes_stays() {
         let root = tempfile::tempdir().unwrap();
-        let dead = root.path().join(".new-dead");
-        fs::create_dir(&dead).unwrap();
+        let (dead, unlocked) = (root.path().join(".kiln-new-dead"), root.path().join(".kiln-new-unlocked"));
+        for path in [&dead, &unlocked] {
+            fs::create_dir(path).unwrap();
+        }
         fs::write(dead.join("lock"), "4000000000\n").unwrap();
         let living = NewRun::begin(root.path()).unwrap();
-        assert!(!dead.exists());
+        assert!(!dead.exists() && !unlocked.exists());
         let _second = NewRun::begin(root.path()).unwrap();
         assert!(living.dir.path().exists());
     }

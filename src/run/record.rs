@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoints::Unusable;
 use super::{RunDir, file};
 use crate::{Error, Result};
 
@@ -84,22 +85,28 @@ impl RunRecord {
     ///
     /// # Errors
     /// When it is missing or no longer what kiln wrote.
-    pub(crate) fn load(run: &RunDir) -> Result<Self> {
-        let path = run.record();
-        let text = file::read_text(&path)?;
-        let record: Self = serde_json::from_str(&text).map_err(|error| {
-            Error::usage(format!("`{}` is damaged or was written by another version of kiln", path.display()))
-                .caused_by(error)
-        })?;
-        if record.schema_version > SCHEMA_VERSION {
-            return Err(Error::usage(format!(
-                "`{}` is of version {}, and this kiln knows versions up to {SCHEMA_VERSION}",
-                path.display(),
-                record.schema_version
-            ))
-            .tip(format!("it was written by kiln {}: update kiln", record.kiln_version)));
+    pub(crate) fn load(run: &RunDir) -> Result<Self, Unusable> {
+        #[derive(Deserialize)]
+        struct Version {
+            schema_version: u32,
         }
-        Ok(record)
+        let path = run.record();
+        let text = file::read_text(&path).map_err(Unusable::Damaged)?;
+        let damaged = |error: serde_json::Error| {
+            Unusable::Damaged(Error::usage(format!("`{}` is damaged", path.display())).caused_by(error))
+        };
+        // The version first: the rest of a newer file may have another form.
+        let Version { schema_version } = serde_json::from_str(&text).map_err(damaged)?;
+        if schema_version > SCHEMA_VERSION {
+            return Err(Unusable::Foreign(
+                Error::usage(format!(
+                    "`{}` is of version {schema_version}, and this kiln knows versions up to {SCHEMA_VERSION}",
+                    path.display()
+                ))
+                .tip("update kiln"),
+            ));
+        }
+        serde_json::from_str(&text).map_err(damaged)
     }
 }
 

@@ -91,6 +91,12 @@ pub(crate) struct TrainingState {
     /// The run whose weights this one began with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<String>,
+    /// Where it is trained, for example `flex`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+    /// Which operations compute it on the CPU: `kiln` or `stock`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernels: Option<String>,
     /// SHA-256 of the data set's source.
     pub(crate) data_fingerprint: String,
     /// The epoch under way, from 1; one more than the last when the run is complete.
@@ -132,6 +138,8 @@ impl Default for TrainingState {
             config: String::new(),
             replaced_config: None,
             parent: None,
+            device: None,
+            kernels: None,
             data_fingerprint: String::new(),
             epoch: 1,
             iteration_in_epoch: 0,

@@ -100,6 +100,7 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
         if let Some(mut context) = context {
             let mut steps = Steps {
                 images_per_second: 0.0,
+                saving_seconds: 0.0,
                 last_saved_iteration: context.state.iteration,
                 context: &mut context,
                 learner: &mut learner,
@@ -131,6 +132,8 @@ struct Steps<'a> {
     pending: Vec<StepMetrics>,
     /// Training images per second of the epoch under way.
     images_per_second: f64,
+    /// Seconds spent on checkpoints since the epoch under way, or the rest of it, was begun.
+    saving_seconds: f64,
     last_save: Instant,
     last_saved_iteration: usize,
 }
@@ -157,6 +160,7 @@ impl Steps<'_> {
     /// The rest of the epoch under way.
     fn train_epoch(&mut self, loader: &TrainLoader<Classifier>) -> Result<Termination> {
         let started = Instant::now();
+        self.saving_seconds = 0.0;
         let (seconds_before, images_before) = (self.context.state.train_seconds, self.context.state.train_images);
         let accumulation = self.context.experiment.train.accumulation;
         let mut accumulator = GradientsAccumulator::new();
@@ -208,6 +212,8 @@ impl Steps<'_> {
                 }
                 if self.save_is_due() {
                     self.read_back()?;
+                    self.clock(started, seconds_before, images_before);
+                    self.report();
                     self.save()?;
                 }
             }
@@ -254,7 +260,8 @@ impl Steps<'_> {
     }
 
     fn clock(&mut self, started: Instant, seconds_before: f64, images_before: u64) {
-        let (state, seconds) = (&mut self.context.state, started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64() - self.saving_seconds;
+        let state = &mut self.context.state;
         state.train_seconds = seconds_before + seconds;
         self.images_per_second = (state.train_images - images_before) as f64 / seconds.max(1e-9);
     }
@@ -368,7 +375,10 @@ impl Steps<'_> {
         // `valid` publishes the running statistics of the norms, which the records must hold.
         let weights = self.learner.model().valid().network.weights()?;
         self.refuse_nan(&weights)?;
-        self.commit()
+        let begun = Instant::now();
+        self.commit()?;
+        self.saving_seconds += begun.elapsed().as_secs_f64();
+        Ok(())
     }
 
     /// A checkpoint of weights that are known to be finite.
@@ -416,5 +426,5 @@ impl Steps<'_> {
 
 /// Training has left the numbers that a computer can hold; going on from the last checkpoint would meet them again.
 fn diverged(message: &str) -> Error {
-    Error::failed(message).tip("lower optimizer.learning_rate, or set train.clip_norm to 1.0")
+    Error::diverged(message).tip("lower optimizer.learning_rate, or set train.clip_norm to 1.0")
 }
