@@ -99,8 +99,8 @@ fn every_option_of_training_takes_part() {
         folder.train(sets);
     }
     let last = |n: usize| folder.metrics(&format!("runs/smoke-000{n}")).pop().unwrap()["weights_sha256"].clone();
-    let receipts: std::collections::HashSet<String> = (1..=8).map(|n| last(n).to_string()).collect();
-    assert_eq!(receipts.len(), 8, "every option changes the weights");
+    let digests: std::collections::HashSet<String> = (1..=8).map(|n| last(n).to_string()).collect();
+    assert_eq!(digests.len(), 8, "every option changes the weights");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn without_validation_images_the_last_epoch_is_kept() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_fails_the_run_and_names_the_iteration() {
+fn a_nan_loss_fails_the_run_and_names_the_iteration() {
     let folder = Folder::new();
     // Updates this large overflow within a few iterations.
     let sets = ["model.kind=mlp", "model.hidden=[64,64,64,64]", "optimizer.kind=sgd", "optimizer.learning_rate=1"];

@@ -1,24 +1,24 @@
 //! The command line: one file per command, each with its arguments and its `run`. All printing goes through [`ui`].
 
-pub mod bench;
-pub mod completions;
-pub mod config;
-pub mod devices;
-pub mod eval;
-pub mod explain;
-pub mod export;
-pub mod extend;
-pub mod fork;
-pub mod import;
-pub mod plan;
-pub mod predict;
-pub mod resume;
-pub mod serve;
+mod bench;
+mod completions;
+mod config;
+mod devices;
+mod eval;
+mod explain;
+mod export;
+mod extend;
+mod fork;
+mod import;
+mod plan;
+mod predict;
+mod resume;
+mod serve;
 mod summary;
-pub mod train;
-pub mod ui;
-pub mod verify;
-pub mod verify_resume;
+mod train;
+mod ui;
+mod verify;
+mod verify_resume;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -145,9 +145,9 @@ pub fn main() -> u8 {
     let mut ui = Ui::new(mode);
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(arguments.command, &mut ui)))
         .unwrap_or_else(|panic| {
-            Err(Error::failed("kiln met a condition that it does not handle")
-                .caused_by(crate::error::panic_text(&*panic))
-                .tip("this is a mistake in kiln or in a library it uses; please report it with the command and the config"))
+            Err(Error::failed("kiln panicked").caused_by(crate::error::panic_text(&*panic)).tip(
+                "this is a mistake in kiln or in a library it uses; please report it with the command and the config",
+            ))
         });
     let result = result.and_then(|()| ui::output_was_written());
     if let Err(error) = &result {

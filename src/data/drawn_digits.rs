@@ -239,7 +239,7 @@ fn transparent_pictures_are_laid_over_what_shows_their_ink() {
 /// numbers, so that they are the same everywhere.
 fn enlarged(image: &[u8], index: u32) -> RgbImage {
     let (larger, left, top) = (index % 9 + 1, index * 7 % 50, index * 11 % 40);
-    let (dark, tint, grain) = (index % 2 == 0, index * 37 % 90, [0, 0, 6][index as usize % 3]);
+    let (dark, tint, grain) = (index.is_multiple_of(2), index * 37 % 90, [0, 0, 6][index as usize % 3]);
     let size = (28 * larger + 60, 28 * larger + 50);
     RgbImage::from_fn(size.0, size.1, |x, y| {
         let place = |at: u32, start: u32| at.checked_sub(start).map(|at| at / larger).filter(|at| *at < 28);

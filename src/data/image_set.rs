@@ -97,7 +97,7 @@ pub(super) fn fingerprint(train: &ImageSet, test: &ImageSet) -> Fingerprint {
     let mut hash = Sha256::new();
     hash.update(train_digest);
     hash.update(test_digest);
-    let unnamed = hex::encode(&hash.clone().finalize());
+    let unnamed = hex::encode(hash.clone().finalize());
     let numbered = train.classes.iter().enumerate().all(|(label, name)| *name == label.to_string());
     if numbered {
         return Fingerprint { named: unnamed.clone(), unnamed };
@@ -107,7 +107,7 @@ pub(super) fn fingerprint(train: &ImageSet, test: &ImageSet) -> Fingerprint {
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name.as_bytes());
     }
-    Fingerprint { named: hex::encode(&hash.finalize()), unnamed }
+    Fingerprint { named: hex::encode(hash.finalize()), unnamed }
 }
 
 fn digest(set: &ImageSet) -> [u8; 32] {

@@ -111,7 +111,7 @@ impl FromIterator<(String, WeightTensor)> for Weights {
 pub(super) fn collect(network: &Network) -> Result<Weights> {
     // Batch norms publish their last update of the running statistics only when they leave training.
     let network = network.valid();
-    let mut collector = Collector::default();
+    let mut collector = WeightReader::default();
     network.visit(&mut collector);
     match collector.failure {
         None => Ok(collector.weights),
@@ -120,13 +120,13 @@ pub(super) fn collect(network: &Network) -> Result<Weights> {
 }
 
 #[derive(Default)]
-struct Collector {
+struct WeightReader {
     path: ParameterPath,
     weights: Weights,
     failure: Option<Error>,
 }
 
-impl ModuleVisitor for Collector {
+impl ModuleVisitor for WeightReader {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.enter(name);
     }

@@ -30,7 +30,7 @@ impl Refusal {
     pub fn from_error(error: &Error, code: &'static str) -> Self {
         let (status, code) = match error.kind() {
             Kind::Usage => (StatusCode::UNPROCESSABLE_ENTITY, code),
-            Kind::Failed | Kind::Interrupted => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+            Kind::Failed | Kind::Diverged | Kind::Interrupted => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         };
         let mut message = error.to_string();
         let mut cause = std::error::Error::source(error);

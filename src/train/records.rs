@@ -109,7 +109,9 @@ impl RecordSink {
         let records = std::mem::take(&mut gathered.records);
         match gathered.problem.take() {
             Some(problem) => Err(problem),
-            None if timeout.timed_out() => Err(Error::failed("a checkpoint was not encoded within ten minutes")),
+            None if timeout.timed_out() => {
+                Err(Error::failed("no checkpoint could be written: its records did not come within ten minutes"))
+            }
             None => Ok(records),
         }
     }

@@ -1,5 +1,5 @@
-//! Where images come from. A data set of a new kind is one new file here and one line in the list below, as in the worked
-//! example in `tests/contributing/`. The tests that walk the list then cover it.
+//! Where images come from. A data set of a new kind is one new file here and one line in the list below; `CONTRIBUTING.md`
+//! shows one. The tests that walk the list then cover it.
 //!
 //! A source reads and checks; it knows nothing of validation or batches.
 

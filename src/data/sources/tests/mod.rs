@@ -5,7 +5,6 @@ use std::path::Path;
 use super::*;
 use crate::data::{self, DataConfig, Dataset, Preprocess};
 
-mod contributing;
 pub(in crate::data::sources) mod damaged;
 mod fuzz;
 
