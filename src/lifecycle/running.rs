@@ -108,14 +108,11 @@ impl Running {
             // Before another change: the checkpoint knows one earlier config, not two.
             file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
         }
-        match &change {
+        if let Some(change) = &change {
             // The one step in which config and checkpoint change together.
-            Some(change) => {
-                checkpoint.state = change.state.clone();
-                store.save(&checkpoint.records, &checkpoint.state)?;
-                file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
-            }
-            None => {}
+            checkpoint.state = change.state.clone();
+            store.save(&checkpoint.records, &checkpoint.state)?;
+            file::write_atomic(&dir.config(), checkpoint.state.config.as_bytes())?;
         }
         let best_iteration = checkpoint.state.best.map(|best| best.iteration);
         store.prune(prepared.experiment.checkpoint.keep_last, best_iteration)?;
