@@ -12,7 +12,7 @@ use kernels::pool::Epilogue;
 
 /// The kernels know nothing of the rest of kiln, and are no part of its API: they are compiled into the benchmark.
 #[path = "../src/ops/kernels/mod.rs"]
-#[allow(dead_code, reason = "not every kernel is measured")]
+#[allow(dead_code, unused_imports, reason = "not every kernel is measured, and no test of theirs is run")]
 mod kernels;
 
 #[global_allocator]
