@@ -134,7 +134,6 @@ fn random_kills_lose_nothing() {
         }
         assert_eq!(weights(&folder, &name), weights(&whole, optimizer), "journey {number}, {optimizer}");
         if done >= kills() {
-            println!("{done} kills in {} journeys", number + 1);
             return;
         }
     }
