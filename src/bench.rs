@@ -169,7 +169,7 @@ fn timed(mut work: impl FnMut() -> Result<usize>) -> impl FnMut() -> Result<(usi
 }
 
 /// The process's peak resident memory in bytes, from Linux's `/proc`.
-pub fn peak_memory() -> Option<u64> {
+pub(crate) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)

@@ -50,7 +50,7 @@
 //! | [`predict`] | pictures to ranked labels: the one inference path |
 //! | [`eval`] | a model measured on labelled images, as plain data |
 //! | [`serve`] | the same over HTTP, and the page to draw on |
-//! | [`bench`] | how fast an experiment computes here |
+//! | [`mod@bench`] | how fast an experiment computes here |
 //! | [`device`] | backends: what is compiled in, what is there, opening it |
 //! | [`error`] | the one error type and its exit codes |
 #![recursion_limit = "256"]

@@ -1,4 +1,4 @@
-//! The command line: one file per command, each with its arguments and its `run`. All printing goes through [`ui`].
+//! The command line: one file per command, each with its arguments and its `run`. All printing goes through `ui.rs`.
 
 mod bench;
 mod completions;

@@ -73,6 +73,7 @@ impl ImageBatcher {
     }
 
     /// The network inputs of the images at `indices`, undistorted, `[indices, channels, height, width]`.
+    #[cfg(test)]
     pub fn inputs(&self, indices: &[usize], device: &Device) -> Tensor<4> {
         let mut values = vec![0.0; indices.len() * self.set.shape.len()];
         self.images_mut(&mut values).zip(indices).for_each(|(out, &index)| {

@@ -153,11 +153,6 @@ impl EpochLoader {
         (self.position.epoch.load(Ordering::SeqCst), self.position.iteration.load(Ordering::SeqCst))
     }
 
-    /// How epochs are cut into batches.
-    pub fn shape(&self) -> EpochShape {
-        self.shape
-    }
-
     /// The images of batch `iteration` (from 0) of `epoch` (from 1), without making the batch.
     pub fn samples(&self, epoch: usize, iteration: usize) -> Vec<SampleRef> {
         let mut epoch = Epoch::new(self, epoch, iteration);

@@ -1,12 +1,12 @@
 //! Image sets and how batches are made from them. The only module that sees `burn_dataset`; no network is ever used.
 //!
 //! [`open`] reads a data set: one of the [`sources`] delivers training and test images, validation is split off, and the
-//! training images are measured for [`Preprocess`]. A [`loader`] then puts the images into an order, [`augment`] distorts
-//! them, and a [`batch`] is made of them. Pixels stay `u8` in memory until a batch is made, in one pass through a look-up
+//! training images are measured for [`Preprocess`]. A `loader` then puts the images into an order, `augment` distorts
+//! them, and a `batch` is made of them. Pixels stay `u8` in memory until a batch is made, in one pass through a look-up
 //! table.
 
-pub mod augment;
-pub mod batch;
+pub(crate) mod augment;
+pub(crate) mod batch;
 #[cfg(test)]
 mod broken_pictures;
 mod classes;
@@ -15,8 +15,8 @@ mod digit;
 #[cfg(test)]
 mod drawn_digits;
 mod image_set;
-pub mod loader;
-pub mod memory;
+pub(crate) mod loader;
+pub(crate) mod memory;
 mod paper;
 mod path;
 pub mod picture;
@@ -27,6 +27,7 @@ pub mod sources;
 mod split;
 mod strokes;
 
+pub use augment::AugmentConfig;
 pub(crate) use classes::check_class_names;
 pub use config::DataConfig;
 pub use image_set::ImageSet;

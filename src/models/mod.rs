@@ -127,8 +127,8 @@ impl ModelConfig {
     }
 
     /// Adds what is wrong with this model for images of this size and this many classes. The values themselves are
-    /// checked by [`Check::check`](crate::check::Check::check), which must have found nothing.
-    pub fn check_for(&self, input: ImageShape, classes: usize, problems: &mut Problems) {
+    /// checked by `Check::check`, which must have found nothing.
+    pub(crate) fn check_for(&self, input: ImageShape, classes: usize, problems: &mut Problems) {
         problems.require(!input.is_empty(), "kind", || format!("needs images with pixels, got {input}"));
         problems.require(classes >= 2, "kind", || format!("needs at least 2 classes to tell apart, got {classes}"));
         match self.infer(input, classes) {
@@ -168,7 +168,7 @@ impl ModelConfig {
     }
 
     /// The network with its structure and nothing learned: weights and biases 0, norms the identity. Follow with
-    /// [`Network::initialise`] or [`Network::load`].
+    /// `Network::initialise` or [`Network::load`].
     ///
     /// # Errors
     /// A usage error when the model's values are out of range or it does not fit the images.
@@ -179,12 +179,12 @@ impl ModelConfig {
 }
 
 /// The learned values of all layers together.
-pub fn total_parameters(layers: &[LayerSummary]) -> usize {
+pub(crate) fn total_parameters(layers: &[LayerSummary]) -> usize {
     layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.parameters))
 }
 
 /// The forward work of all layers together for one image, in floating-point operations.
-pub fn total_forward_flops(layers: &[LayerSummary]) -> u64 {
+pub(crate) fn total_forward_flops(layers: &[LayerSummary]) -> u64 {
     layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.forward_flops))
 }
 
@@ -196,13 +196,13 @@ impl Network {
     }
 
     /// The same computation within a [`ForwardContext`]: with dropout in training, or with a hook.
-    pub fn forward_in(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+    pub(crate) fn forward_in(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         self.as_forward().forward(images, context)
     }
 
     /// Draws all weights from `seed`: the same values on every device. See the rule in `initial.rs`.
     #[must_use]
-    pub fn initialise(self, seed: u64) -> Self {
+    pub(crate) fn initialise(self, seed: u64) -> Self {
         initial::initialise(self, seed)
     }
 

@@ -80,7 +80,7 @@ impl OptimizerConfig {
     }
 
     /// The rules, each with the learned tensors that it updates: of the rules that take one, the last.
-    pub fn assign<'a>(&self, layers: &'a [LayerSummary]) -> Vec<(UpdateRule, Vec<&'a TensorSummary>)> {
+    pub(crate) fn assign<'a>(&self, layers: &'a [LayerSummary]) -> Vec<(UpdateRule, Vec<&'a TensorSummary>)> {
         let mut assigned = self.as_kind().rules().into_iter().map(|rule| (rule, Vec::new())).collect::<Vec<_>>();
         for tensor in tensors(layers).filter(|tensor| tensor.role.is_learned()) {
             if let Some((_, own)) = assigned.iter_mut().rev().find(|(rule, _)| (rule.takes)(tensor.role)) {
@@ -92,7 +92,7 @@ impl OptimizerConfig {
 
     /// Adds what is wrong with this optimizer for the model of the kind `model` with these layers: a rule that would have
     /// nothing to update.
-    pub fn check_for(&self, model: &str, layers: &[LayerSummary], problems: &mut Problems) {
+    pub(crate) fn check_for(&self, model: &str, layers: &[LayerSummary], problems: &mut Problems) {
         let kind = self.kind();
         for (rule, _) in self.assign(layers).iter().filter(|(_, own)| own.is_empty()) {
             problems.add(
@@ -107,12 +107,12 @@ impl OptimizerConfig {
     }
 
     /// Burn's optimizer for a network with these layers.
-    pub fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer {
+    pub(crate) fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer {
         self.as_kind().build(layers)
     }
 
     /// Burn's scheduler that gives each tensor the rate of its rule along `planned`.
-    pub fn schedule(&self, layers: &[LayerSummary], planned: &PlannedRate) -> ModuleLrScheduler {
+    pub(crate) fn schedule(&self, layers: &[LayerSummary], planned: &PlannedRate) -> ModuleLrScheduler {
         let scaled = |rule: &UpdateRule| PlannedRate { peak: planned.peak * rule.rate_ratio, ..planned.clone() };
         let mut rules = self.as_kind().rules().into_iter();
         let base = rules.next().map_or_else(|| planned.clone(), |rule| scaled(&rule));
@@ -126,7 +126,7 @@ impl OptimizerConfig {
     ///
     /// # Errors
     /// A usage error when a part of the record cannot be used, or when it is no record at all.
-    pub fn check_record(&self, layers: &[LayerSummary], record: &[u8]) -> Result<()> {
+    pub(crate) fn check_record(&self, layers: &[LayerSummary], record: &[u8]) -> Result<()> {
         let record = OptimizerRecord::from_bytes(Bytes::from_bytes_vec(record.to_vec()))
             .map_err(|error| Error::failed("the optimizer's record is unreadable").caused_by(error))?;
         let saved = record.len();
