@@ -7,6 +7,7 @@ use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
 use serde::Serialize;
 
+use crate::artifact::{Description, Manifest};
 use crate::lifecycle::Trainer;
 use crate::models::ForwardContext;
 use crate::predict::Predictor;
@@ -48,12 +49,22 @@ pub struct Effort {
     pub images: usize,
 }
 
-/// Measures what `trainer` would train, and `predictor`, which must be of the same model.
+/// Measures what `trainer` would train, and the model that it would export.
 ///
 /// # Errors
 /// When the device fails.
-pub fn measure(trainer: &Trainer, predictor: &Predictor, effort: Effort) -> Result<Speeds> {
+pub fn measure(trainer: &Trainer, effort: Effort) -> Result<Speeds> {
     let (session, test) = (trainer.session(), &trainer.dataset().test);
+    let manifest = Manifest::describe(Description {
+        experiment: trainer.experiment(),
+        preprocess: &trainer.dataset().preprocess,
+        classes: &trainer.dataset().train.classes,
+        fingerprint: &trainer.dataset().fingerprint,
+        run: "bench".into(),
+        device: &trainer.device().name,
+        parent: None,
+    })?;
+    let predictor = Predictor::new(manifest, &session.initial_weights()?, &trainer.device().device)?;
     let batch_size = session.experiment.train.batch_size;
     let batches = effort.images.div_ceil(batch_size).min(session.plan.iterations_per_epoch);
     let (mut learner, loader) = session.learner()?;

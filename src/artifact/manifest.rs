@@ -21,7 +21,7 @@ pub const SCHEMA_VERSION: u64 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of this layout: [`SCHEMA_VERSION`].
+    /// The version of this layout: `SCHEMA_VERSION`.
     pub schema_version: u64,
     /// The architecture.
     pub model: ModelConfig,
@@ -101,7 +101,7 @@ pub struct GoldenSample {
 
 /// What a manifest is made from when a run ends.
 #[derive(Debug)]
-pub struct Description<'a> {
+pub(crate) struct Description<'a> {
     /// The resolved experiment.
     pub experiment: &'a Experiment,
     /// The preprocessing of the training data.
@@ -124,7 +124,7 @@ impl Manifest {
     /// # Errors
     /// When the experiment cannot be told as JSON, or no model file can hold what is described, as [`Manifest::check`]
     /// says. So a run that describes its model before it trains learns of that in time.
-    pub fn describe(description: Description) -> Result<Self> {
+    pub(crate) fn describe(description: Description) -> Result<Self> {
         let experiment = serde_json::to_value(description.experiment)
             .map_err(|error| Error::failed("the experiment cannot be written as JSON").caused_by(error))?;
         let provenance = Provenance {
@@ -145,7 +145,7 @@ impl Manifest {
     }
 
     /// A manifest for weights that were trained elsewhere; `source` names them.
-    pub fn imported(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, source: &str) -> Self {
+    pub(crate) fn imported(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, source: &str) -> Self {
         Self::new(model, preprocess, classes, Provenance { parent: Some(printable(source)), ..Provenance::now() })
     }
 
@@ -168,7 +168,7 @@ impl Manifest {
     ///
     /// # Errors
     /// A usage error when the manifest does not tell them, or tells of some that no config may ask for.
-    pub fn training_data(&self) -> Result<DataConfig> {
+    pub(crate) fn training_data(&self) -> Result<DataConfig> {
         let unusable = || {
             Error::usage("the model file does not say what data it was trained on")
                 .tip("name the data with --data CONFIG")

@@ -24,9 +24,14 @@ use clap::builder::PossibleValue;
 use sha2::{Digest as _, Sha256};
 
 pub use dtype::Dtype;
-pub use import::{import, import_pytorch};
+pub(crate) use import::import;
+#[cfg(test)]
+pub(crate) use import::import_pytorch;
 pub(crate) use limits::GOLDEN_SAMPLES;
-pub use manifest::{Description, GoldenSample, Manifest, Provenance, SCHEMA_VERSION};
+pub(crate) use manifest::Description;
+#[cfg(test)]
+pub(crate) use manifest::SCHEMA_VERSION;
+pub use manifest::{GoldenSample, Manifest, Provenance};
 
 use crate::models::Weights;
 use crate::run::file;
@@ -40,7 +45,7 @@ formats! {
 }
 
 /// The version of Burn that this kiln is built on.
-pub const BURN_VERSION: &str = "0.22.1";
+pub(crate) const BURN_VERSION: &str = "0.22.1";
 
 /// The keys of a file's metadata.
 const MANIFEST_KEY: &str = "kiln_manifest";
@@ -68,12 +73,12 @@ impl Format {
     }
 
     /// The format whose files have this extension.
-    pub fn of_extension(extension: &str) -> Option<Self> {
+    pub(crate) fn of_extension(extension: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|format| format.extension().eq_ignore_ascii_case(extension))
     }
 
     /// All names, for a message: "a, b or c".
-    pub fn names() -> String {
+    pub(crate) fn names() -> String {
         let names = Self::ALL.iter().map(|format| format.name()).collect::<Vec<_>>();
         match &names[..] {
             [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
@@ -199,7 +204,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// The commit that the working directory is at, if it is in a Git repository and `git` is there.
-pub fn git_commit() -> Option<String> {
+pub(crate) fn git_commit() -> Option<String> {
     let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
     let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
     (output.status.success() && !commit.is_empty()).then_some(commit)

@@ -2,10 +2,8 @@
 
 use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use crate::artifact::{Description, Manifest};
 use crate::bench::{Effort, measure};
 use crate::lifecycle::Trainer;
-use crate::predict::Predictor;
 use crate::report::thousands;
 use crate::{Error, Result};
 
@@ -33,20 +31,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
-    let session = trainer.session();
-    let manifest = Manifest::describe(Description {
-        experiment: trainer.experiment(),
-        preprocess: &trainer.dataset().preprocess,
-        classes: &trainer.dataset().train.classes,
-        fingerprint: &trainer.dataset().fingerprint,
-        run: "bench".into(),
-        device: &trainer.device().name,
-        parent: None,
-    })?;
-    let weights = session.initial_weights()?;
-    let predictor = Predictor::new(manifest, &weights, &trainer.device().device)?;
-    let effort = Effort { rounds: arguments.rounds, images: arguments.images };
-    let speeds = measure(&trainer, &predictor, effort)?;
+    let speeds = measure(&trainer, Effort { rounds: arguments.rounds, images: arguments.images })?;
     if ui.mode() == Mode::Json {
         let value = serde_json::to_value(&speeds)
             .map_err(|error| Error::failed("cannot encode the speeds").caused_by(error))?;

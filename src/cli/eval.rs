@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
 use super::{model_file, open_device};
-use crate::artifact::Provenance;
 use crate::config::Experiment;
 use crate::config::document::Origin;
-use crate::eval::{Evaluation, evaluate};
+use crate::eval::{Evaluation, evaluate, training_data};
 use crate::predict::Predictor;
 use crate::{Error, Result, data, report};
 
@@ -51,17 +50,15 @@ enum Part {
 pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
-    let (data, seed) = match &arguments.data {
+    let dataset = match &arguments.data {
         Some(config) => {
             let experiment = Experiment::load(&Origin::find(config)?, &[])?;
-            (experiment.data, experiment.seed)
+            data::open(&experiment.data, experiment.seed)?
         }
-        None => (predictor.manifest().training_data()?, predictor.manifest().provenance.seed),
+        None => training_data(predictor.manifest()).map_err(|error| {
+            error.tip("to measure on other data on purpose, name a config that has them: --data CONFIG")
+        })?,
     };
-    let dataset = data::open(&data, seed)?;
-    if arguments.data.is_none() {
-        require_training_data(&predictor.manifest().provenance, &dataset)?;
-    }
     for notice in &dataset.notices {
         ui.warn(notice);
     }
@@ -84,17 +81,6 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// Refuses data that are not those of the training: a figure measured on them would pass for the model's own.
-fn require_training_data(provenance: &Provenance, dataset: &data::Dataset) -> Result<()> {
-    let expected = &provenance.data_fingerprint;
-    if expected.is_empty() || dataset.has_fingerprint(expected) {
-        return Ok(());
-    }
-    Err(Error::usage("the data is not what the model was trained on")
-        .caused_by(format!("its SHA-256 was {expected}, now it is {}", dataset.fingerprint))
-        .tip("to measure on other data on purpose, name a config that has them: --data CONFIG"))
 }
 
 /// Measures with a progress bar.

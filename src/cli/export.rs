@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::model_file;
 use super::ui::{Mode, Ui};
-use crate::artifact::{self, Dtype, Format};
+use crate::artifact::{Dtype, Format};
 use crate::{Error, Result, predict};
 
 /// The arguments of `kiln export`.
@@ -46,18 +46,8 @@ pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
     if arguments.out.exists() && !arguments.force {
         return Err(Error::usage(format!("`{}` exists", arguments.out.display())).tip("replace it with --force"));
     }
-    let (manifest, weights) = artifact::read(&model_file(&arguments.model))?;
-    let (manifest, weights) = predict::convert(&manifest, &weights, arguments.dtype)?;
-    artifact::write(&arguments.out, format, arguments.dtype, &manifest, &weights)?;
-    let (manifest, weights) = artifact::read(&arguments.out)?;
-    let device = crate::device::open(crate::device::Request::Named(crate::device::Backend::Flex, None))?;
-    let verification = predict::verify(&manifest, &weights, &device.device)?;
-    if verification.labels_agree != verification.samples {
-        return Err(Error::failed(format!(
-            "the written file gives other labels: {} of {} golden samples agree",
-            verification.labels_agree, verification.samples
-        )));
-    }
+    let model = model_file(&arguments.model);
+    let (manifest, verification) = predict::export(&model, &arguments.out, format, arguments.dtype)?;
     let bytes = std::fs::metadata(&arguments.out).map(|data| data.len()).unwrap_or_default();
     if ui.mode() == Mode::Json {
         ui.json(&json!({

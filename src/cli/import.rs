@@ -4,12 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, eval};
-use crate::artifact::{self, Dtype, Format, Manifest};
-use crate::device::{self, Backend, Request};
-use crate::predict::Predictor;
-use crate::{Error, Result, data, report};
+use crate::{Error, Result, eval, report};
 
 /// The arguments of `kiln import`.
 #[derive(Debug, clap::Args)]
@@ -42,22 +39,14 @@ pub fn run(arguments: ImportArguments, ui: &mut Ui) -> Result<()> {
     }
     let config = ExperimentArguments { config: Some(arguments.model), sets: arguments.sets, device: None, seed: None };
     let experiment = config.load(ui)?;
-    let dataset = data::open(&experiment.data, experiment.seed)?;
-    let (shape, classes) = (dataset.train.shape, &dataset.train.classes);
-    let preprocess = dataset.preprocess.clone();
-    let weights = artifact::import(&arguments.weights, &experiment.model, shape, classes.len())?;
-    let source = arguments.weights.display().to_string();
-    let mut manifest = Manifest::imported(experiment.model.clone(), preprocess, classes.to_vec(), &source);
-    manifest.provenance.data_fingerprint.clone_from(&dataset.fingerprint);
-    manifest.provenance.seed = experiment.seed;
-    manifest.provenance.experiment = serde_json::to_value(&experiment)
-        .map_err(|error| Error::failed("cannot encode the experiment").caused_by(error))?;
-    let device = device::open(Request::Named(Backend::Flex, None))?;
-    let predictor = Predictor::new(manifest.clone(), &weights, &device.device)?;
-    let evaluation = eval::measure(ui, &predictor, &dataset.test)?;
-    manifest.metrics.insert("test_accuracy".into(), json!(evaluation.accuracy));
-    manifest.add_golden_samples(&predictor, &dataset.test)?;
-    artifact::write(&arguments.out, Format::Burnpack, Dtype::F32, &manifest, &weights)?;
+    let mut bar = None;
+    let evaluation = eval::import(&arguments.weights, &experiment, &arguments.out, |done, total| {
+        bar.get_or_insert_with(|| ui.bar("measuring", total)).set_position(done as u64);
+    });
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    let evaluation = evaluation?;
     if ui.mode() == Mode::Json {
         ui.json(&json!({ "model": arguments.out, "test_accuracy": evaluation.accuracy }));
     } else {

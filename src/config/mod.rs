@@ -1,15 +1,15 @@
 //! The experiment: what a config file says, as types. Loading, patching and checking live in the files beside this one;
 //! each section's type lives beside the code that it configures.
 
-pub mod contradictions;
-pub mod document;
-pub mod keys;
-pub mod presets;
+pub(crate) mod contradictions;
+pub(crate) mod document;
+pub(crate) mod keys;
+pub(crate) mod presets;
 mod renames;
 mod schema;
 mod sets;
 mod suggest;
-pub mod training;
+mod training;
 mod tree;
 mod walk;
 mod write;
@@ -22,6 +22,7 @@ use crate::models::ModelConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
 
+pub use document::Origin;
 pub use training::{CheckpointConfig, EarlyStoppingConfig, LossConfig, StopAtConfig, TrainConfig};
 
 /// One experiment: everything that decides a run's result.

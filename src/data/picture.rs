@@ -55,7 +55,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded> {
 ///
 /// # Errors
 /// As [`decode`], as far as the head tells.
-pub fn memory(bytes: &[u8]) -> Result<u64> {
+pub(crate) fn memory(bytes: &[u8]) -> Result<u64> {
     let format = format(bytes)?;
     let mut decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
@@ -265,7 +265,7 @@ fn flatten(picture: &DynamicImage) -> Cow<'_, RgbImage> {
 const WIDEST_SHADED: usize = 40;
 
 /// Draws an image `[c, h, w]` for the terminal: shades, or for wide images half blocks.
-pub fn ascii(pixels: &[u8], shape: ImageShape) -> String {
+pub(crate) fn ascii(pixels: &[u8], shape: ImageShape) -> String {
     let plane = shape.height * shape.width;
     let value = |row: usize, column: usize| {
         let sum: usize = (0..shape.channels).map(|c| usize::from(pixels[c * plane + row * shape.width + column])).sum();

@@ -1,11 +1,32 @@
 //! A finished model measured on labelled images, as plain data. Nothing here prints, and nothing here sees a tensor.
 
+mod import;
+
 use serde::{Deserialize, Serialize};
 
-use crate::data::ImageSet;
+pub use import::import;
+
+use crate::artifact::Manifest;
+use crate::data::{self, Dataset, ImageSet};
 use crate::logits::{argmax, log_sum_exp};
 use crate::predict::Predictor;
 use crate::{Error, Result};
+
+/// The data that a model was trained on, opened anew.
+///
+/// # Errors
+/// When the model file does not tell them, they cannot be read, or are no longer what they were: an accuracy measured on
+/// those would pass for the model's own.
+pub fn training_data(manifest: &Manifest) -> Result<Dataset> {
+    let provenance = &manifest.provenance;
+    let dataset = data::open(&manifest.training_data()?, provenance.seed)?;
+    let expected = &provenance.data_fingerprint;
+    if expected.is_empty() || dataset.has_fingerprint(expected) {
+        return Ok(dataset);
+    }
+    Err(Error::usage("the data is not what the model was trained on")
+        .caused_by(format!("its SHA-256 was {expected}, now it is {}", dataset.fingerprint)))
+}
 
 /// Everything measured in one pass over a set of images.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,7 +174,7 @@ fn class_figures(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassFigur
 }
 
 /// The 95 % Wilson score interval of `correct` successes in `images` trials.
-pub fn wilson(correct: usize, images: usize) -> [f64; 2] {
+pub(crate) fn wilson(correct: usize, images: usize) -> [f64; 2] {
     const Z: f64 = 1.959_963_984_540_054;
     if images == 0 {
         return [0.0, 1.0];

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::artifact::{self, Dtype, Format};
+use crate::artifact::{Dtype, Format};
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::predict::Predictor;
 use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
-use crate::{Error, Result};
+use crate::{Error, Result, predict};
 
 /// A run directory, for example `runs/mnist-0001`. Reading one takes no lock and changes nothing; a run in training can be
 /// read at any time.
@@ -77,13 +77,12 @@ impl Run {
         Predictor::open(self.existing_model()?)
     }
 
-    /// Writes the best epoch's model to `path` in another format.
+    /// Writes the best epoch's model to `path` in another format, replacing what is there, and verifies the file.
     ///
     /// # Errors
-    /// When there is no model yet, or the file cannot be written.
+    /// As [`predict::export`], and when there is no model yet.
     pub fn export(&self, path: impl AsRef<Path>, format: Format) -> Result<()> {
-        let (manifest, weights) = artifact::read(&self.existing_model()?)?;
-        artifact::write(path.as_ref(), format, Dtype::F32, &manifest, &weights)
+        predict::export(&self.existing_model()?, path.as_ref(), format, Dtype::F32).map(|_| ())
     }
 
     /// The model file.

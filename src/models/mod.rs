@@ -18,12 +18,14 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 pub use convnet::BlockConfig;
-pub use forward::{Activation, ForwardContext};
-pub use layers::{ConvBlock, Norm, Padding};
+pub(crate) use forward::{Activation, ForwardContext};
+pub use layers::{Norm, Padding};
+pub(crate) use parameter::ParameterPath;
+pub use parameter::Role;
 pub(crate) use parameter::id as parameter_id;
-pub use parameter::{ParameterPath, Role};
 pub use resnet::Residual;
-pub use shapes::{LayerSummary, Misfit, TensorSummary};
+pub(crate) use shapes::Misfit;
+pub use shapes::{LayerSummary, TensorSummary};
 pub use weights::{WeightTensor, Weights};
 
 use crate::check::{Check as _, Problems};
@@ -80,7 +82,7 @@ macro_rules! models {
 
         $(pub use $module::$network;)*
 
-        /// Any of the networks, as one Burn module. Its tensors are named by [`ParameterPath`].
+        /// Any of the networks, as one Burn module. Its tensors are named by `ParameterPath`.
         // A process holds a handful of networks, so a box would save nothing.
         #[allow(clippy::large_enum_variant)]
         #[allow(missing_docs, reason = "the configuration of a kind says what it is")]

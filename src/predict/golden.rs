@@ -1,21 +1,23 @@
 //! Golden samples: a few real inputs that a model file carries with the logits they gave. Made from a predictor, made anew
 //! when the weights are rounded, replayed to see whether a model computes here what it computed there.
 
+use std::path::Path;
+
 use burn::tensor::Device;
 
 use super::Predictor;
-use crate::Result;
-use crate::artifact::{Dtype, GOLDEN_SAMPLES, GoldenSample, Manifest};
+use crate::artifact::{self, Dtype, Format, GOLDEN_SAMPLES, GoldenSample, Manifest};
 use crate::data::ImageSet;
 use crate::logits::argmax;
 use crate::models::Weights;
+use crate::{Error, Result};
 
 impl Manifest {
     /// Takes 16 images, spread evenly over `set`, with the logits that `predictor` gives, as golden samples.
     ///
     /// # Errors
     /// A usage error when the set's images have another size; when the device fails or a logit is NaN or infinite.
-    pub fn add_golden_samples(&mut self, predictor: &Predictor, set: &ImageSet) -> Result<()> {
+    pub(crate) fn add_golden_samples(&mut self, predictor: &Predictor, set: &ImageSet) -> Result<()> {
         let count = GOLDEN_SAMPLES.min(set.len());
         let images = (0..count).map(|sample| set.image(sample * set.len() / count).to_vec()).collect::<Vec<_>>();
         self.golden = samples(predictor, &images)?;
@@ -63,6 +65,26 @@ impl Verification {
     pub fn passed(&self, tolerance: f32) -> bool {
         self.samples > 0 && self.labels_agree == self.samples && self.largest_difference <= tolerance
     }
+}
+
+/// Writes the model file `model` to `out` in another format or type, replacing what is there, reads it back, and replays its
+/// golden samples on the CPU.
+///
+/// # Errors
+/// When one of the files cannot be read or written, or what was written predicts other labels.
+pub fn export(model: &Path, out: &Path, format: Format, dtype: Dtype) -> Result<(Manifest, Verification)> {
+    let (manifest, weights) = artifact::read(model)?;
+    let (manifest, weights) = convert(&manifest, &weights, dtype)?;
+    artifact::write(out, format, dtype, &manifest, &weights)?;
+    let (manifest, weights) = artifact::read(out)?;
+    let verification = verify(&manifest, &weights, &Device::flex())?;
+    if verification.labels_agree != verification.samples {
+        return Err(Error::failed(format!(
+            "the written file gives other labels: {} of {} golden samples agree",
+            verification.labels_agree, verification.samples
+        )));
+    }
+    Ok((manifest, verification))
 }
 
 /// Replays the golden samples on `device`.

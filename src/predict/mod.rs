@@ -19,7 +19,7 @@ use crate::logits::probabilities;
 use crate::models::{LayerSummary, Network, Weights};
 use crate::{Error, Result};
 
-pub use golden::{Verification, convert, verify};
+pub use golden::{Verification, convert, export, verify};
 
 /// The most images that go through the network together, which bounds the memory of a call.
 const BATCH: usize = 256;

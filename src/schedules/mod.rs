@@ -111,7 +111,7 @@ impl Default for ScheduleConfig {
 impl ScheduleConfig {
     /// Updates of the warm-up: the nearest whole number, and at least one if there is a warm-up at all; none where the kind
     /// has its own.
-    pub fn warmup_updates(&self, updates_per_epoch: f64) -> usize {
+    pub(crate) fn warmup_updates(&self, updates_per_epoch: f64) -> usize {
         if self.warmup_epochs > 0.0 && self.own_warmup().is_none() {
             ((self.warmup_epochs * updates_per_epoch).round() as usize).max(1)
         } else {
@@ -120,7 +120,7 @@ impl ScheduleConfig {
     }
 
     /// Updates that the schedule spans in a run of `total_updates`.
-    pub fn span(&self, total_updates: usize, updates_per_epoch: f64) -> usize {
+    pub(crate) fn span(&self, total_updates: usize, updates_per_epoch: f64) -> usize {
         self.epochs.map_or(total_updates, |epochs| (epochs as f64 * updates_per_epoch).round() as usize)
     }
 
@@ -139,7 +139,7 @@ impl ScheduleConfig {
     }
 
     /// The update with the highest rate in a run of `total_updates`, counted from 0: of several, the first.
-    pub fn highest(&self, peak: f64, total_updates: usize, updates_per_epoch: f64) -> usize {
+    pub(crate) fn highest(&self, peak: f64, total_updates: usize, updates_per_epoch: f64) -> usize {
         let warmup = self.warmup_updates(updates_per_epoch);
         let updates = self.span(total_updates, updates_per_epoch).saturating_sub(warmup);
         let top = warmup + self.shape.as_kind().top(updates);
@@ -149,7 +149,12 @@ impl ScheduleConfig {
     }
 
     /// The updates of a run of `total_updates` after which the rate's course changes, and what happens there.
-    pub fn milestones(&self, peak: f64, total_updates: usize, updates_per_epoch: usize) -> Vec<(usize, &'static str)> {
+    pub(crate) fn milestones(
+        &self,
+        peak: f64,
+        total_updates: usize,
+        updates_per_epoch: usize,
+    ) -> Vec<(usize, &'static str)> {
         let warmup = self.warmup_updates(updates_per_epoch as f64);
         let span = self.span(total_updates, updates_per_epoch as f64);
         let mut found = Vec::new();
@@ -168,18 +173,18 @@ impl ScheduleConfig {
     }
 
     /// The key that sets the kind's own warm-up, if it has one.
-    pub fn own_warmup(&self) -> Option<&'static str> {
+    pub(crate) fn own_warmup(&self) -> Option<&'static str> {
         self.shape.as_kind().own_warmup()
     }
 
     /// A key of the kind that contradicts the schedule's length of so many epochs, which `limit` names: the key, and what
     /// to change.
-    pub fn contradiction(&self, epochs: usize, limit: &str) -> Option<(&'static str, String)> {
+    pub(crate) fn contradiction(&self, epochs: usize, limit: &str) -> Option<(&'static str, String)> {
         self.shape.as_kind().contradiction(self.warmup_epochs, epochs, limit)
     }
 
     /// Whether the rate never changes after the warm-up.
-    pub fn is_constant(&self) -> bool {
+    pub(crate) fn is_constant(&self) -> bool {
         self.shape.as_kind().is_constant()
     }
 }
