@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use indicatif::HumanCount;
+
 use crate::eval::Evaluation;
 
 /// The figures of an evaluation as text: the headline, a row per class, the confusion matrix.
@@ -61,16 +63,8 @@ fn confusion(evaluation: &Evaluation) -> String {
 }
 
 /// `12345678` as `12,345,678`.
-pub fn thousands(number: impl Into<u128>) -> String {
-    let digits = number.into().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+pub fn thousands(number: impl Into<u64>) -> String {
+    HumanCount(number.into()).to_string()
 }
 
 /// Seconds as people say them: `0.8 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
