@@ -6,6 +6,9 @@
 //! 2. Ink is what differs from the paper along the direction in which the strongest differences lie.
 //! 3. Small pieces away from the main ones are specks and dropped.
 //! 4. What is left is cropped, its strokes are brought to a usual width if they are far from it, and it is scaled.
+//!
+//! Threshold (Otsu, 1979) and connected components are written here and beside: the `imageproc` crate has both, for its own
+//! image types, and brings a linear-algebra library, a font renderer and a statistics library along.
 
 use std::borrow::Cow;
 use std::ops::Range;
