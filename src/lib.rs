@@ -33,6 +33,9 @@
 //! [`Run::extend`] trains for longer, [`Run::fork`] begins a new run from a run's best weights, [`Trainer::verify_resume`]
 //! proves that stopping changes nothing.
 //!
+//! A program that is built with a GPU feature sets `BURN_DEVICE=flex` in its environment before any thread starts, as the
+//! `kiln` command does: Burn restores an optimizer's state on its default device, which would be a GPU, there or not.
+//!
 //! # Use a model
 //!
 //! A [`Predictor`] answers with a model file, which holds all that it takes: weights, preprocessing, class names. [`eval`]
