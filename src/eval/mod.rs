@@ -45,7 +45,7 @@ pub struct Evaluation {
     /// Expected calibration error over 15 equally wide bins (Guo et al., 2017): how far confidence is from accuracy.
     pub calibration_error: f64,
     /// One row per class.
-    pub classes: Vec<ClassFigures>,
+    pub classes: Vec<ClassMetrics>,
     /// `confusion[label][prediction]` counts images.
     pub confusion: Vec<Vec<usize>>,
     /// The mistakes, the most confident first.
@@ -54,7 +54,7 @@ pub struct Evaluation {
 
 /// How one class fared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClassFigures {
+pub struct ClassMetrics {
     /// The class.
     pub class: String,
     /// Images with this label.
@@ -146,14 +146,14 @@ impl Evaluation {
             accuracy_interval: wilson(correct, images),
             loss: loss / images as f64,
             calibration_error: calibration.error(),
-            classes: class_figures(&confusion, classes),
+            classes: class_metrics(&confusion, classes),
             confusion,
             mistakes,
         }
     }
 }
 
-fn class_figures(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassFigures> {
+fn class_metrics(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassMetrics> {
     let ratio = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
     classes
         .iter()
@@ -162,7 +162,7 @@ fn class_figures(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassFigur
             let images = confusion[class].iter().sum();
             let predicted = confusion.iter().map(|row| row[class]).sum();
             let hits = confusion[class][class];
-            ClassFigures {
+            ClassMetrics {
                 class: name.clone(),
                 images,
                 recall: ratio(hits, images),

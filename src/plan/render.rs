@@ -185,12 +185,12 @@ impl Plan {
         if rate.curve.iter().all(|value| *value == rate.first) {
             return format!("{line}  {} throughout", decimal(rate.first));
         }
-        let mut course = vec![decimal(rate.first)];
+        let mut rates = vec![decimal(rate.first)];
         if rate.peak > rate.first && rate.peak_update < self.total_updates {
-            course.push(decimal(rate.peak));
+            rates.push(decimal(rate.peak));
         }
-        course.push(decimal(rate.last));
-        format!("{line}  {}", course.join(" -> "))
+        rates.push(decimal(rate.last));
+        format!("{line}  {}", rates.join(" -> "))
     }
 
     /// Which rule updates what, where there are several.

@@ -6,7 +6,7 @@ use indicatif::HumanCount;
 
 use crate::eval::Evaluation;
 
-/// The figures of an evaluation as text: the headline, a row per class, the confusion matrix.
+/// The metrics of an evaluation as text: the headline, a row per class, the confusion matrix.
 pub fn evaluation(evaluation: &Evaluation) -> String {
     let mut text = headline(evaluation);
     let width = evaluation.classes.iter().map(|class| class.class.chars().count()).max().unwrap_or(0).max(5);

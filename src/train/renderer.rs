@@ -44,7 +44,7 @@ impl MetricsRenderer for Silent {
     fn register_metric(&mut self, _definition: MetricDefinition) {}
 }
 
-/// Keeps Burn from writing metric files of its own: `metrics.jsonl` has the figures.
+/// Keeps Burn from writing metric files of its own: `metrics.jsonl` has them.
 pub struct NoMetricFiles;
 
 impl MetricLogger for NoMetricFiles {
