@@ -18,6 +18,7 @@ pub(crate) mod tests;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -203,9 +204,14 @@ fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// The commit that the working directory is at, if it is in a Git repository and `git` is there.
+/// The commit that the working directory was at when this was first asked, if it is in a Git repository and `git` is there.
+/// A run asks several times, and is of one commit.
 pub(crate) fn git_commit() -> Option<String> {
-    let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
-    let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !commit.is_empty()).then_some(commit)
+    static COMMIT: OnceLock<Option<String>> = OnceLock::new();
+    let ask = || {
+        let output = std::process::Command::new("git").args(["rev-parse", "HEAD"]).output().ok()?;
+        let commit = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        (output.status.success() && !commit.is_empty()).then_some(commit)
+    };
+    COMMIT.get_or_init(ask).clone()
 }

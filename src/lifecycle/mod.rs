@@ -16,9 +16,9 @@
 //!
 //! | step | on disk | then the run is |
 //! |---|---|---|
-//! | begin | `runs/.new-…/`, its `lock` | nothing; the next run to be created deletes it |
+//! | begin | `runs/.kiln-new-…/`, its `lock` | nothing; the next run to be created deletes it |
 //! | fill | `config.toml`, `checkpoints/000000000`, `metrics.jsonl`, `run.json` | the same |
-//! | name | `.new-…` becomes `runs/NAME-0001` | running: resumed from checkpoint 0 |
+//! | name | `.kiln-new-…` becomes `runs/NAME-0001` | running: resumed from checkpoint 0 |
 //! | open | `lock` of an earlier run, before anything is read | what it was |
 //! | check | nothing: config, checkpoints, best epoch, data and device are compared with the run's | what it was |
 //! | extend | one checkpoint: the newest, again, with the new config | extended; `config.toml` follows at the next resume |

@@ -113,7 +113,7 @@ impl Session<'_> {
     pub(crate) fn initial_records(&self, weights: Option<&Weights>) -> Result<Records> {
         let network = match weights {
             Some(weights) => self.network()?.load(weights)?,
-            None => self.network()?.initialise(self.experiment.seed),
+            None => self.initial_network()?,
         };
         let (layers, config) = (&self.plan.layers, &self.experiment.optimizer);
         records::initial(self.classifier(network), &config.build(layers), &config.schedule(layers, &self.rate()))
@@ -135,6 +135,11 @@ impl Session<'_> {
         self.experiment.model.init(self.dataset.train.shape, self.dataset.train.classes.len(), &self.device)
     }
 
+    /// The network as the seed draws it.
+    fn initial_network(&self) -> Result<Network> {
+        Ok(self.network()?.initialise(self.experiment.seed))
+    }
+
     fn classifier(&self, network: Network) -> Classifier {
         Classifier::new(network, StepSettings::new(self.experiment))
     }
@@ -144,7 +149,7 @@ impl Session<'_> {
     /// # Errors
     /// When the device fails.
     pub(crate) fn initial_weights(&self) -> Result<Weights> {
-        self.network()?.initialise(self.experiment.seed).weights()
+        self.initial_network()?.weights()
     }
 
     /// The learner that a new run begins with, and its training images.
@@ -152,7 +157,7 @@ impl Session<'_> {
     /// # Errors
     /// When the device fails.
     pub(crate) fn learner(&self) -> Result<(Learner<Classifier>, EpochLoader)> {
-        let network = self.network()?.initialise(self.experiment.seed);
+        let network = self.initial_network()?;
         Ok((self.learner_of(self.classifier(network))?, self.train_loader()?))
     }
 
