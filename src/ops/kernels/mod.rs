@@ -7,10 +7,11 @@
 //! No argument is trusted: a geometry is checked when it is made, and every kernel compares its slices' lengths with it
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
-//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `update` -> `sparse`, `im2col` -> `geometry` -> `pool`
-//! -> `gemm`, `fill`, `reduce`, `simd`, `size`.
+//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `update` -> `sparse`, `im2col`, `direct` -> `padded` ->
+//! `geometry` -> `pool` -> `gemm`, `fill`, `reduce`, `simd`, `size`.
 
 pub mod conv;
+mod direct;
 pub mod dropout;
 mod fill;
 mod gemm;
@@ -19,6 +20,7 @@ mod im2col;
 pub mod linear;
 pub mod loss;
 pub mod norm;
+mod padded;
 pub mod pool;
 mod reduce;
 mod simd;

@@ -136,7 +136,7 @@ fn pool_image(
         let range = c * size..(c + 1) * size;
         max_pool(
             &scaled,
-            geometry.width,
+            [geometry.width; 2],
             offset,
             geometry.epilogue.relu,
             &mut output[range.clone()],

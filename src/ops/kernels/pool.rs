@@ -34,11 +34,11 @@ pub(super) const INACTIVE: PoolIndex = 4;
 
 /// `output[y, x] = max(window of plane at 2y, 2x) + bias`, with ReLU if asked, and where the maximum was: the first of
 /// equals. Without a pool the sign of the output says all that the backward pass needs, and there are no indices.
-/// Planes have at least 2x2 values.
+/// Planes have at least 2x2 values; their rows have `width` values and are `row` apart.
 #[inline(always)]
 pub(super) fn max_pool(
     plane: &[f32],
-    width: usize,
+    [row, width]: [usize; 2],
     bias: f32,
     relu: bool,
     output: &mut [f32],
@@ -46,9 +46,9 @@ pub(super) fn max_pool(
 ) {
     let half = width / 2;
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let windows = plane.chunks_exact(2 * width).zip(output.chunks_exact_mut(half)).zip(indices.chunks_exact_mut(half));
+    let windows = plane.chunks(2 * row).zip(output.chunks_exact_mut(half)).zip(indices.chunks_exact_mut(half));
     for ((rows, output), indices) in windows {
-        let (top, bottom) = rows.split_at(width);
+        let (top, bottom) = (&rows[..width], &rows[row..row + width]);
         let pairs = top.chunks_exact(2).zip(bottom.chunks_exact(2));
         for ((output, index), (top, bottom)) in output.iter_mut().zip(indices).zip(pairs) {
             let (upper, upper_place) = if top[1] > top[0] { (top[1], 1) } else { (top[0], 0) };
@@ -81,6 +81,18 @@ pub(super) fn max_pool_backward(gradient: &[f32], indices: &[PoolIndex], width: 
             top[1] = if *index == 1 { *gradient } else { 0.0 };
             bottom[0] = if *index == 2 { *gradient } else { 0.0 };
             bottom[1] = if *index == 3 { *gradient } else { 0.0 };
+        }
+    }
+}
+
+/// `output = plane + bias`, with ReLU if asked; a NaN stays one. The plane's rows have `width` values and are `row` apart.
+#[inline(always)]
+pub(super) fn copy_with_bias(plane: &[f32], [row, width]: [usize; 2], bias: f32, relu: bool, output: &mut [f32]) {
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    for (values, output) in plane.chunks(row).zip(output.chunks_exact_mut(width)) {
+        for (value, output) in values.iter().zip(output) {
+            let shifted = value + bias;
+            *output = if shifted <= floor { floor } else { shifted };
         }
     }
 }

@@ -60,12 +60,31 @@ fn wide(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn convolution_gradients_are_the_finite_differences() {
-    let cases =
-        [(1, 0, false, false), (2, 1, true, false), (1, 2, true, false), (1, 1, false, true), (1, 2, true, true)];
-    for (stride, padding, relu, pool) in cases {
+    // Input, output channels and kernel; stride, padding, ReLU, pool. Small planes, few channels, many of either, sizes that
+    // a stride does not divide, and taps that see nothing but zeros: every way to compute a convolution.
+    let small = ([2, 2, 5, 4], [3, 3]);
+    let cases = [
+        (small, (1, 0, false, false)),
+        (small, (2, 1, true, false)),
+        (small, (1, 2, true, false)),
+        (small, (1, 1, false, true)),
+        (small, (1, 2, true, true)),
+        (small, (3, 2, true, false)),
+        (([3, 1, 1, 1], [2, 3]), (1, 1, true, false)),
+        (([1, 2, 1, 7], [9, 3]), (1, 1, false, false)),
+        (([2, 1, 9, 6], [11, 5]), (2, 2, true, false)),
+        (([2, 1, 8, 7], [5, 4]), (3, 1, false, false)),
+        (([2, 3, 6, 6], [2, 2]), (2, 0, true, true)),
+        (([1, 2, 4, 4], [40, 3]), (1, 1, true, false)),
+        (([2, 3, 5, 5], [4, 1]), (2, 0, true, false)),
+        (([9, 1, 3, 18], [1, 3]), (1, 1, true, false)),
+    ];
+    for ((shape, [channels_out, kernel]), (stride, padding, relu, pool)) in cases {
         let epilogue = Epilogue { relu, pool };
-        let geometry = ConvGeometry::new([2, 2, 5, 4], [3, 2, 3, 3], stride, padding, epilogue);
-        let (input, weight, bias) = (random(80, 1), random(54, 2), random(3, 3));
+        let weight_shape = [channels_out, shape[1], kernel, kernel];
+        let geometry = ConvGeometry::new(shape, weight_shape, stride, padding, epilogue);
+        let (input, weight) = (random(shape.iter().product(), 1), random(weight_shape.iter().product(), 2));
+        let bias = random(channels_out, 3);
         let conv::Forward { output, indices } = conv::forward(&geometry, &input, &weight, &bias);
         let cotangent = random(output.len(), 4);
         let saved = conv::Saved { input: &input, weight: &weight, output: &output, indices: &indices };

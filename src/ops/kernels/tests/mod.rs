@@ -37,12 +37,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 conv::Saved { input: &input, weight: &weight, output: &forward.output, indices: &forward.indices };
             let needs = conv::NeedsGradient { input: true, parameters: true };
             let gradients = conv::backward(&geometry, saved, &forward.output, needs);
+            let direct = Epilogue { relu: true, pool: false };
+            let geometry = ConvGeometry::new(input_shape, [24, 3, 3, 3], 2, 1, direct);
+            let bare = conv::forward(&geometry, &input, &weight, &bias).output;
+            let saved = conv::Saved { input: &input, weight: &weight, output: &bare, indices: &[] };
+            let direct = conv::backward(&geometry, saved, &bare, needs);
+            let direct = [direct.input, direct.weight, direct.bias].concat();
             let layer = linear::Geometry::new([100, 1500], [1500, 130], false);
             let (x, w) = (random(150_000, 4), random(195_000, 5));
             let y = linear::forward(&layer, &x, &w, &random(130, 6));
             let back = [linear::input_gradient(&layer, &w, &y), linear::weight_gradient(&layer, &x, &y)].concat();
             let dropped = dropout::dropout(&x, 0.5, 9);
-            [forward.output, gradients.input, gradients.weight, gradients.bias, y, back, dropped].concat()
+            [forward.output, gradients.input, gradients.weight, gradients.bias, bare, direct, y, back, dropped].concat()
         })
     };
     let one = on(1);

@@ -1,0 +1,144 @@
+//! Convolution with what follows it: bias, ReLU, 2x2 max-pool; forward and backward.
+//!
+//! `z[o, y, x] = bias[o] + sum over c, ky, kx of weight[o, c, ky, kx] * input[c, y s + ky - p, x s + kx - p]` for each
+//! image, then `max(z, 0)`, then the maximum of each 2x2 window (Goodfellow et al., 2016, section 9.1; "convolution" is
+//! cross-correlation, as everywhere in the field). With the patches that the kernel looks at as the columns of a matrix `C`,
+//! the convolution and both of its gradients are matrix products: `z = W C`, `dW = dz C^T`, `dC = W^T dz`.
+//!
+//! There are three ways to compute them: [`slices`] reads the rows of `C` where they lie in the padded image; [`columns`]
+//! makes the matrix, which pays for small images with many channels; [`maxima`] visits, backwards under a max-pool, only
+//! the values whose gradient is not 0.
+
+mod columns;
+mod maxima;
+mod passes;
+mod slices;
+
+use rayon::prelude::*;
+
+use super::fill::{filled, filled_pair};
+use super::geometry::ConvGeometry;
+use super::pool::Epilogue;
+use super::simd::vectorised;
+use super::size::{assert_length, product};
+use super::sparse;
+pub use passes::{Forward, Gradients, NeedsGradient, Saved};
+
+/// The convolution and what follows it. `bias`: one value per output channel.
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it.
+pub fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
+    assert_length("convolution's input", input, geometry.batch * geometry.image());
+    assert_length("convolution's weight", weight, geometry.weights());
+    assert_length("convolution's bias", bias, geometry.channels_out);
+    match slices::is_worth_it(geometry) {
+        true => slices::forward(geometry, input, weight, bias),
+        false => columns::forward(geometry, input, weight, bias),
+    }
+}
+
+fn assert_saved(geometry: &ConvGeometry, saved: Saved, gradient: &[f32]) {
+    let size = geometry.batch * geometry.channels_out * geometry.output_plane();
+    let Epilogue { relu, pool } = geometry.epilogue;
+    if relu && !pool {
+        assert_length("convolution's output", saved.output, size);
+    }
+    assert_length("convolution's input", saved.input, geometry.batch * geometry.image());
+    assert_length("convolution's weight", saved.weight, geometry.weights());
+    assert_length("convolution's pool indices", saved.indices, if pool { size } else { 0 });
+    assert_length("convolution's gradient", gradient, size);
+}
+/// The most groups of images that sum their weight gradients, and the most values of these sums while there are more
+/// than [`FEWEST_GROUPS`]: enough to keep many threads busy, few enough to add up quickly.
+const MOST_GROUPS: usize = 64;
+const FEWEST_GROUPS: usize = 16;
+const MOST_SUMS: usize = 1 << 20;
+
+/// How a convolution's gradients are computed.
+enum Method {
+    /// By the maxima of the pool that follows.
+    Maxima(Vec<f32>),
+    /// By slices of padded images.
+    Slices(Box<slices::Backward>),
+    /// By a matrix of all patches.
+    Columns,
+}
+
+impl Method {
+    /// For groups of `group` images.
+    fn of(geometry: &ConvGeometry, weight: &[f32], needs: NeedsGradient, group: usize) -> Self {
+        if sparse::is_worth_it(geometry) {
+            return Self::Maxima(if needs.input { sparse::channels_last(geometry, weight) } else { Vec::new() });
+        }
+        match slices::Backward::new(geometry, weight, needs, group) {
+            Some(slices) => Self::Slices(Box::new(slices)),
+            None => Self::Columns,
+        }
+    }
+}
+
+/// The gradients of [`forward`] from the `gradient` of its output.
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it.
+pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: NeedsGradient) -> Gradients {
+    assert_saved(geometry, saved, gradient);
+    let weights = geometry.weights();
+    let parameters = if needs.parameters { weights + geometry.channels_out } else { 0 };
+    let most = (MOST_SUMS / parameters.max(1)).clamp(FEWEST_GROUPS, MOST_GROUPS);
+    let group = geometry.batch.div_ceil(most).max(1);
+    let groups = geometry.batch.div_ceil(group);
+    let method = Method::of(geometry, saved.weight, needs, group);
+    let input = if needs.input { geometry.image() } else { 0 };
+    let partials = product(&[groups, parameters]);
+    let run = |index: usize, input_gradient: &mut [f32], sums: &mut [f32]| {
+        let images = index * group..((index + 1) * group).min(geometry.batch);
+        if let Method::Slices(slices) = &method {
+            return slices.run(geometry, saved, gradient, images, (sums, input_gradient));
+        }
+        let mut inputs = input_gradient.chunks_exact_mut(input.max(1));
+        for image in images {
+            let targets = (&mut *sums, inputs.next());
+            match &method {
+                Method::Maxima(weight) => {
+                    maxima::backward(geometry, Saved { weight, ..saved }, gradient, image, targets);
+                }
+                _ => columns::backward(geometry, saved, gradient, image, targets),
+            }
+        }
+    };
+    let (input, partial) = match (needs.input, needs.parameters) {
+        (true, true) => filled_pair([geometry.batch * input, group * input], [partials, parameters], run),
+        (true, false) => (filled(geometry.batch * input, group * input, |i, part| run(i, part, &mut [])), Vec::new()),
+        (false, true) => (Vec::new(), filled(partials, parameters, |i, part| run(i, &mut [], part))),
+        (false, false) => return Gradients::default(),
+    };
+    let mut weight = sum_groups(&partial, parameters);
+    let bias = weight.split_off(weights.min(weight.len()));
+    if matches!(method, Method::Maxima(_)) {
+        weight = sparse::channels_first(geometry, &weight);
+    }
+    Gradients { input, weight, bias }
+}
+/// Adds up the groups' sums, `[groups, length]`, in their order.
+fn sum_groups(partial: &[f32], length: usize) -> Vec<f32> {
+    const PART: usize = 2048;
+    let mut sums = vec![0.0; length];
+    sums.par_chunks_mut(PART).enumerate().for_each(|(part, sums)| {
+        vectorised(
+            #[inline(always)]
+            || add_groups(partial, length, part * PART, sums),
+        );
+    });
+    sums
+}
+
+#[inline(always)]
+fn add_groups(partial: &[f32], length: usize, offset: usize, sums: &mut [f32]) {
+    for group in partial.chunks_exact(length) {
+        for (sum, value) in sums.iter_mut().zip(&group[offset..]) {
+            *sum += value;
+        }
+    }
+}

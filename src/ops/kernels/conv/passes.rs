@@ -1,0 +1,69 @@
+//! What the passes of a convolution take and give.
+
+use super::super::geometry::ConvGeometry;
+use super::super::pool::{PoolIndex, max_pool_backward, relu_backward};
+
+/// What a forward pass leaves: the output `[batch, channels out, height, width]`, and with a pool the indices of the
+/// maxima, in the same shape.
+pub struct Forward {
+    /// The output.
+    pub output: Vec<f32>,
+    /// Which value of its window each output is; empty without a pool.
+    pub indices: Vec<PoolIndex>,
+}
+/// What the backward pass reads.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// The input.
+    pub input: &'a [f32],
+    /// The weights.
+    pub weight: &'a [f32],
+    /// The output, read after a ReLU without a pool only.
+    pub output: &'a [f32],
+    /// The indices of the maxima, empty without a pool.
+    pub indices: &'a [PoolIndex],
+}
+
+/// Which gradients to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NeedsGradient {
+    /// Of the input.
+    pub input: bool,
+    /// Of weights and bias.
+    pub parameters: bool,
+}
+
+/// The gradients, each in the shape of what it belongs to; empty if it was not needs.
+#[derive(Default)]
+pub struct Gradients {
+    /// Of the input.
+    pub input: Vec<f32>,
+    /// Of the weights.
+    pub weight: Vec<f32>,
+    /// Of the bias.
+    pub bias: Vec<f32>,
+}
+/// Where the gradients of some images go: the sums of weights' and biases', and their inputs'; empty if not needed.
+pub(super) type Sums<'a> = (&'a mut [f32], &'a mut [f32]);
+/// Where one image's gradients go: the sums of weights' and biases' (empty: not needed), and its input's.
+pub(super) type Targets<'a> = (&'a mut [f32], Option<&'a mut [f32]>);
+/// The gradient of the convolution's output of one image, before the epilogue, from that of the output.
+#[inline(always)]
+pub(super) fn epilogue_backward(
+    geometry: &ConvGeometry,
+    saved: Saved,
+    gradient: &[f32],
+    image: usize,
+    planes: &mut [f32],
+) {
+    let size = geometry.output_plane();
+    let range = image * geometry.channels_out * size..(image + 1) * geometry.channels_out * size;
+    if !geometry.epilogue.pool {
+        return relu_backward(&gradient[range.clone()], &saved.output[range], planes);
+    }
+    let [_, width] = geometry.conv_output();
+    let pooled = gradient[range.clone()].chunks_exact(size).zip(saved.indices[range].chunks_exact(size));
+    for (plane, (gradient, indices)) in planes.chunks_exact_mut(geometry.conv_plane()).zip(pooled) {
+        max_pool_backward(gradient, indices, width, plane);
+    }
+}

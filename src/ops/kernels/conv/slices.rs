@@ -1,0 +1,273 @@
+//! A convolution by slices of padded images: no patch is copied.
+
+use std::ops::Range;
+
+use super::super::direct::{self, Convolve, Correlate, PANEL, Panels};
+use super::super::fill::{filled, filled_pair, with_scratch};
+use super::super::geometry::ConvGeometry;
+use super::super::padded::Layout;
+use super::super::pool::{Epilogue, PoolIndex, copy_with_bias, max_pool};
+use super::super::reduce;
+use super::super::simd::vectorised;
+use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
+
+/// Whether slices of padded images are faster than a matrix of all patches.
+pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
+    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
+    if kernel == 1 || stride > kernel || padding >= kernel {
+        return false;
+    }
+    let (layout, size) = (Layout::input(geometry, 1), geometry.conv_output());
+    direct::is_worth_it(geometry.channels_out, size, layout.columns(1, size))
+}
+/// Up to this many images are cut by channels as well, so that there is work for several threads.
+const FEW_IMAGES: usize = 8;
+
+/// See [`super::forward`].
+pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
+    let layout = Layout::input(geometry, 1);
+    let taps = (0..geometry.kernel).collect::<Vec<_>>();
+    let offsets = layout.offsets(&taps, &taps);
+    let depth = geometry.patch();
+    let weights = Panels::new(geometry.channels_out, depth, |row, index| weight[row * depth + index]);
+    let length = layout.columns(1, geometry.conv_output());
+    let shape = [layout.row(), geometry.conv_output()[1]];
+    let Epilogue { relu, pool } = geometry.epilogue;
+    let size = geometry.output_plane();
+    let is_cut = geometry.batch <= FEW_IMAGES && geometry.channels_out.is_multiple_of(PANEL);
+    let channels = if is_cut { PANEL } else { geometry.channels_out };
+    let parts = geometry.channels_out / channels;
+    let run = |part: usize, output: &mut [f32], indices: &mut [PoolIndex]| {
+        let (image, first) = (part / parts, part % parts * channels);
+        with_scratch([layout.size(), direct::results(length)], |[padded, results]| {
+            padded.fill(0.0);
+            vectorised(
+                #[inline(always)]
+                || layout.put(0, &input[image * geometry.image()..][..geometry.image()], padded),
+            );
+            for (panel, output) in output.chunks_mut(PANEL * size).enumerate() {
+                let first = first + panel * PANEL;
+                let (weights, rows) = weights.panel(first / PANEL);
+                direct::convolve(Convolve { weights, rows, offsets: &offsets, image: padded, length, results });
+                let planes = results.chunks_exact(direct::stride(length)).zip(output.chunks_exact_mut(size));
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for (c, (plane, output)) in planes.enumerate() {
+                            let bias = bias[first + c];
+                            if pool {
+                                let indices = &mut indices[(panel * PANEL + c) * size..][..size];
+                                max_pool(plane, shape, bias, relu, output, indices);
+                            } else {
+                                copy_with_bias(plane, shape, bias, relu, output);
+                            }
+                        }
+                    },
+                );
+            }
+        });
+    };
+    let (total, chunk) = (geometry.batch * geometry.channels_out * size, channels * size);
+    if pool {
+        let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
+        return Forward { output, indices };
+    }
+    Forward { output: filled(total, chunk, |part, output| run(part, output, &mut [])), indices: Vec::new() }
+}
+/// What the backward pass by slices of padded images shares between threads.
+pub(super) struct Backward {
+    /// How many images lie side by side.
+    together: usize,
+    input: Layout,
+    /// The gradient of the convolution as the weights' gradients need it, beside the input.
+    beside: Layout,
+    /// The same as the input's gradient needs it.
+    around: Layout,
+    /// Where each row of the patch matrix begins in the padded input.
+    offsets: Vec<usize>,
+    phases: Vec<Phase>,
+}
+
+/// The values of the input's gradient that the same taps of the kernel lead to: those at `first + stride * position`. They
+/// are a convolution of the output's gradient with these taps, flipped.
+struct Phase {
+    first: [usize; 2],
+    size: [usize; 2],
+    /// Where each row of the patch matrix begins in the padded gradient.
+    offsets: Vec<usize>,
+    weights: Panels,
+}
+
+/// Columns that a sum for the weights runs over at least, where there are enough images.
+const LONG_SUM: usize = 1024;
+
+impl Backward {
+    /// None where the patch matrix is faster. Up to `group` images are computed together.
+    pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], needs: NeedsGradient, group: usize) -> Option<Self> {
+        let ConvGeometry { kernel, stride, padding, .. } = *geometry;
+        if !is_worth_it(geometry) {
+            return None;
+        }
+        let columns = Layout::input(geometry, 1).image();
+        let together = (LONG_SUM / columns).clamp(1, group);
+        let input = Layout::input(geometry, together);
+        let beside = Layout::gradient_beside(geometry, together, &input);
+        let reach = if stride == 1 { kernel - 1 - padding } else { (kernel - 1).div_ceil(stride) };
+        let around = Layout::gradient(geometry, together, reach);
+        let corners = (0..stride).flat_map(|a| (0..stride).map(move |b| [a, b]));
+        let phases = match needs.input {
+            true => corners.filter_map(|corner| Phase::new(geometry, weight, corner, reach, &around)).collect(),
+            false => Vec::new(),
+        };
+        let taps = (0..kernel).collect::<Vec<_>>();
+        let offsets = input.offsets(&taps, &taps);
+        Some(Self { together, input, beside, around, offsets, phases })
+    }
+
+    /// Adds the gradients of the weights and biases of some images to `sums`, and writes those of their inputs.
+    pub(super) fn run(
+        &self,
+        geometry: &ConvGeometry,
+        saved: Saved,
+        gradient: &[f32],
+        images: Range<usize>,
+        targets: Sums,
+    ) {
+        let (sums, input_gradient) = targets;
+        let (weight_sums, bias_sums) = sums.split_at_mut(sums.len().saturating_sub(geometry.channels_out));
+        let has_epilogue = geometry.epilogue != Epilogue { relu: false, pool: false };
+        let planes = geometry.channels_out * geometry.conv_plane();
+        // With stride 1, one copy of the gradient serves both.
+        let is_shared = geometry.stride == 1;
+        let size = |layout: &Layout, is_needed: bool| if is_needed { layout.size() } else { 0 };
+        let lengths = [
+            size(&self.input, !weight_sums.is_empty()),
+            size(&self.beside, !weight_sums.is_empty() && !is_shared),
+            size(&self.around, is_shared || !input_gradient.is_empty()),
+            if has_epilogue { planes } else { 0 },
+        ];
+        let mut inputs = input_gradient.chunks_mut(self.together * geometry.image());
+        with_scratch(lengths, |[padded, beside, around, scratch]| {
+            for values in [&mut *padded, beside, around] {
+                values.fill(0.0);
+            }
+            for first in images.clone().step_by(self.together) {
+                let count = self.together.min(images.end - first);
+                for (i, image) in (first..first + count).enumerate() {
+                    let planes = if has_epilogue {
+                        vectorised(
+                            #[inline(always)]
+                            || epilogue_backward(geometry, saved, gradient, image, scratch),
+                        );
+                        &*scratch
+                    } else {
+                        &gradient[image * planes..][..planes]
+                    };
+                    vectorised(
+                        #[inline(always)]
+                        || {
+                            if !around.is_empty() {
+                                self.around.put(i, planes, around);
+                            }
+                            if !beside.is_empty() {
+                                self.beside.put(i, planes, beside);
+                            }
+                            if !padded.is_empty() {
+                                let source = &saved.input[image * geometry.image()..][..geometry.image()];
+                                self.input.put(i, source, padded);
+                            }
+                            for (sum, plane) in bias_sums.iter_mut().zip(planes.chunks_exact(geometry.conv_plane())) {
+                                *sum += reduce::sum(plane);
+                            }
+                        },
+                    );
+                }
+                if !weight_sums.is_empty() {
+                    let (left, layout) = match is_shared {
+                        true => (&*around, &self.around),
+                        false => (&*beside, &self.beside),
+                    };
+                    direct::correlate(Correlate {
+                        left: &left[layout.start()..],
+                        left_row: layout.channel(),
+                        rows: geometry.channels_out,
+                        image: padded,
+                        offsets: &self.offsets,
+                        length: self.input.columns(count, geometry.conv_output()),
+                        sums: weight_sums,
+                    });
+                }
+                if let Some(inputs) = inputs.next() {
+                    for (i, input) in inputs.chunks_exact_mut(geometry.image()).enumerate() {
+                        for phase in &self.phases {
+                            phase.run(geometry, &self.around, &around[i * self.around.image()..], input);
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Phase {
+    /// The phase whose taps are `corner`, `corner + stride`, and so on; none if no tap or no value belongs to it.
+    fn new(geometry: &ConvGeometry, weight: &[f32], corner: [usize; 2], reach: usize, around: &Layout) -> Option<Self> {
+        let ConvGeometry { channels_in, channels_out, height, width, kernel, stride, padding, .. } = *geometry;
+        // The value at i takes tap corner + stride * j of the output at (i + padding - corner) / stride - j.
+        let output = corner.map(|corner| padding.saturating_sub(corner).div_ceil(stride));
+        let first: [usize; 2] = std::array::from_fn(|axis| output[axis] * stride + corner[axis] - padding);
+        let taps = corner.map(|corner| (corner..kernel).step_by(stride).collect::<Vec<_>>());
+        if taps.iter().any(Vec::is_empty) || first[0] >= height || first[1] >= width {
+            return None;
+        }
+        let size = [(height - first[0]).div_ceil(stride), (width - first[1]).div_ceil(stride)];
+        let places: [Vec<usize>; 2] =
+            std::array::from_fn(|axis| (0..taps[axis].len()).map(|j| output[axis] + reach - j).collect());
+        let offsets = around.offsets(&places[0], &places[1]);
+        let [rows, columns] = taps;
+        let area = rows.len() * columns.len();
+        let value = |channel: usize, index: usize| {
+            let (out, tap) = (index / area, index % area);
+            let (ky, kx) = (rows[tap / columns.len()], columns[tap % columns.len()]);
+            weight[((out * channels_in + channel) * kernel + ky) * kernel + kx]
+        };
+        Some(Self { first, size, offsets, weights: Panels::new(channels_in, channels_out * area, value) })
+    }
+
+    /// Writes this phase of the gradient of one input from the padded gradient of the output.
+    fn run(&self, geometry: &ConvGeometry, layout: &Layout, gradient: &[f32], input: &mut [f32]) {
+        let length = layout.columns(1, self.size);
+        let shape = [layout.row(), self.size[1]];
+        let plane = geometry.height * geometry.width;
+        with_scratch([direct::results(length)], |[results]| {
+            for (panel, input) in input.chunks_mut(PANEL * plane).enumerate() {
+                let (weights, rows) = self.weights.panel(panel);
+                direct::convolve(Convolve { weights, rows, offsets: &self.offsets, image: gradient, length, results });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let planes = results.chunks_exact(direct::stride(length));
+                        for (values, input) in planes.zip(input.chunks_exact_mut(plane)) {
+                            self.spread(geometry, values, shape, input);
+                        }
+                    },
+                );
+            }
+        });
+    }
+
+    /// Copies this phase's values of one channel to their places.
+    #[inline(always)]
+    fn spread(&self, geometry: &ConvGeometry, values: &[f32], [row, width]: [usize; 2], plane: &mut [f32]) {
+        if geometry.stride == 1 {
+            return copy_with_bias(values, [row, width], 0.0, false, plane);
+        }
+        let rows = plane.chunks_exact_mut(geometry.width).skip(self.first[0]).step_by(geometry.stride);
+        for (values, plane) in values.chunks(row).zip(rows.take(self.size[0])) {
+            for (value, place) in values[..width].iter().zip(plane[self.first[1]..].iter_mut().step_by(geometry.stride))
+            {
+                *place = *value;
+            }
+        }
+    }
+}
