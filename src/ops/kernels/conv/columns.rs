@@ -43,6 +43,7 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
     });
     Forward { output, indices: Vec::new() }
 }
+
 /// `W C` of one image.
 fn convolve(geometry: &ConvGeometry, image: &[f32], weight: &[f32], planes: &mut [f32]) {
     let weight = Matrix::new(weight, geometry.channels_out, geometry.patch());
@@ -74,6 +75,7 @@ fn pool_planes(geometry: &ConvGeometry, planes: &[f32], bias: &[f32], output: &m
         max_pool(plane, [width; 2], *bias, geometry.epilogue.relu, output, indices);
     }
 }
+
 /// Adds the gradients of one image's weights and biases to `sums` and writes that of its input.
 pub(super) fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], image: usize, (sums, input): Targets) {
     let (plane, patch) = (geometry.conv_plane(), geometry.patch());

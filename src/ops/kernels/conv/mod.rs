@@ -49,6 +49,7 @@ fn assert_saved(geometry: &ConvGeometry, saved: Saved, gradient: &[f32]) {
     assert_length("convolution's pool indices", saved.indices, if pool { size } else { 0 });
     assert_length("convolution's gradient", gradient, size);
 }
+
 /// The most groups of images that sum their weight gradients, and the most values of these sums while there are more
 /// than [`FEWEST_GROUPS`]: enough to keep many threads busy, few enough to add up quickly.
 const MOST_GROUPS: usize = 64;
@@ -121,6 +122,7 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     }
     Gradients { input, weight, bias }
 }
+
 /// Adds up the groups' sums, `[groups, length]`, in their order.
 fn sum_groups(partial: &[f32], length: usize) -> Vec<f32> {
     const PART: usize = 2048;

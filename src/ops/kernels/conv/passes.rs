@@ -11,6 +11,7 @@ pub struct Forward {
     /// Which value of its window each output is; empty without a pool.
     pub indices: Vec<PoolIndex>,
 }
+
 /// What the backward pass reads.
 #[derive(Clone, Copy)]
 pub struct Saved<'a> {
@@ -43,10 +44,13 @@ pub struct Gradients {
     /// Of the bias.
     pub bias: Vec<f32>,
 }
+
 /// Where the gradients of some images go: the sums of weights' and biases', and their inputs'; empty if not needed.
 pub(super) type Sums<'a> = (&'a mut [f32], &'a mut [f32]);
+
 /// Where one image's gradients go: the sums of weights' and biases' (empty: not needed), and its input's.
 pub(super) type Targets<'a> = (&'a mut [f32], Option<&'a mut [f32]>);
+
 /// The gradient of the convolution's output of one image, before the epilogue, from that of the output.
 #[inline(always)]
 pub(super) fn epilogue_backward(

@@ -20,6 +20,7 @@ pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
     let (layout, size) = (Layout::input(geometry, 1), geometry.conv_output());
     direct::is_worth_it(geometry.channels_out, size, layout.columns(1, size))
 }
+
 /// Up to this many images are cut by channels as well, so that there is work for several threads.
 const FEW_IMAGES: usize = 8;
 
@@ -74,6 +75,7 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
     }
     Forward { output: filled(total, chunk, |part, output| run(part, output, &mut [])), indices: Vec::new() }
 }
+
 /// What the backward pass by slices of padded images shares between threads.
 pub(super) struct Backward {
     /// How many images lie side by side.
