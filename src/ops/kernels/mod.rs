@@ -7,7 +7,7 @@
 //! No argument is trusted: a geometry is checked when it is made, and every kernel compares its slices' lengths with it
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
-//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `update` -> `sparse`, `im2col` -> `geometry` -> `pool`
+//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update` -> `sparse`, `im2col` -> `geometry` -> `pool`
 //! -> `gemm`, `fill`, `reduce`, `simd`, `size`.
 
 pub mod conv;
@@ -24,6 +24,7 @@ mod reduce;
 mod simd;
 mod size;
 mod sparse;
+pub mod sum;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod update;
