@@ -161,4 +161,8 @@ impl Forward for Convnet {
         values = context.dropout(values, self.dropout);
         context.flat(|| "output".into(), layers::output(&self.output, values))
     }
+
+    fn fold(&mut self) {
+        self.blocks.iter_mut().for_each(ConvBlock::fold);
+    }
 }

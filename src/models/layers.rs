@@ -1,6 +1,6 @@
 //! The building blocks that the networks share: the modules and the steps between them.
 
-use burn::module::Module;
+use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Initializer, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::module::adaptive_avg_pool2d;
@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Conv2dOptions, NormOptions, batch_norm, conv2d, linear};
+use crate::ops::{Conv2dOptions, NormOptions, batch_norm, batch_norm_sum, conv2d, linear, sum_relu};
 
 /// What stands between convolution and ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,17 +88,43 @@ impl ConvBlock {
 
     /// `[batch, channels_in, height, width]` to `[batch, channels_out, height', width']`.
     pub(super) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
-        let (weight, bias) = (self.conv.weight.val(), self.conv.bias.as_ref().map(|bias| bias.val()));
-        let (relu, pool) = (self.relu, self.pool);
+        let options = NormOptions { relu: self.relu, pool: self.pool };
         match &self.norm {
-            None => {
-                conv2d(images, weight, bias, Conv2dOptions { stride: self.stride, padding: self.padding, relu, pool })
-            }
-            Some(norm) => {
-                let options = Conv2dOptions { stride: self.stride, padding: self.padding, relu: false, pool: false };
-                batch_norm(norm, conv2d(images, weight, bias, options), NormOptions { relu, pool })
-            }
+            None => self.convolve(images, options),
+            Some(norm) => batch_norm(norm, self.convolve(images, NormOptions { relu: false, pool: false }), options),
         }
+    }
+
+    /// The end of a residual block: the block without ReLU and pool, plus `shortcut`, which has the output's shape, then ReLU.
+    pub(super) fn forward_sum(&self, images: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+        let images = self.convolve(images, NormOptions { relu: false, pool: false });
+        match &self.norm {
+            None => sum_relu(images, shortcut),
+            Some(norm) => batch_norm_sum(norm, images, shortcut),
+        }
+    }
+
+    fn convolve(&self, images: Tensor<4>, NormOptions { relu, pool }: NormOptions) -> Tensor<4> {
+        let (weight, bias) = (self.conv.weight.val(), self.conv.bias.as_ref().map(|bias| bias.val()));
+        conv2d(images, weight, bias, Conv2dOptions { stride: self.stride, padding: self.padding, relu, pool })
+    }
+
+    /// Puts the norm's running statistics into the convolution's weights and bias, so that inference computes no norm:
+    /// `gamma (w * x - mean) / sqrt(variance + epsilon) + beta`. Such a block no longer learns.
+    pub(super) fn fold(&mut self) {
+        let Some(norm) = self.norm.take() else { return };
+        let weight = self.conv.weight.val();
+        let (device, channels) = (weight.device(), weight.dims()[0]);
+        let [mean, variance] =
+            [&norm.running_mean, &norm.running_var].map(|running| running.value_sync().to_device(&device));
+        let slope = norm.gamma.val() / variance.add_scalar(norm.epsilon).sqrt();
+        let offset = norm.beta.val() - mean * slope.clone();
+        let offset = match &self.conv.bias {
+            None => offset,
+            Some(bias) => bias.val() * slope.clone() + offset,
+        };
+        self.conv.weight = Param::initialized(ParamId::new(), weight * slope.reshape([channels, 1, 1, 1]));
+        self.conv.bias = Some(Param::initialized(ParamId::new(), offset));
     }
 }
 

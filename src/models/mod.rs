@@ -57,6 +57,9 @@ trait Architecture: crate::check::Check {
 trait Forward {
     /// `[batch, channels, height, width]` to logits, `[batch, classes]`.
     fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2>;
+
+    /// Computes once what inference would compute for every batch: see `ConvBlock::fold`. Without norms there is nothing.
+    fn fold(&mut self) {}
 }
 
 /// The sizes between which a network is built.
@@ -99,6 +102,12 @@ macro_rules! models {
 
         impl Network {
             fn as_forward(&self) -> &dyn Forward {
+                match self {
+                    $(Self::$network(network) => network,)*
+                }
+            }
+
+            fn as_forward_mut(&mut self) -> &mut dyn Forward {
                 match self {
                     $(Self::$network(network) => network,)*
                 }
@@ -200,6 +209,14 @@ impl Network {
     /// The same computation within a [`ForwardContext`]: with dropout in training, or with a hook.
     pub(crate) fn forward_in(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         self.as_forward().forward(images, context)
+    }
+
+    /// The same network for inference alone, its norms' running statistics put into the weights of the convolutions: other
+    /// tensors than the configuration says, and the same logits but for rounding. On a device without autodiff.
+    #[must_use]
+    pub(crate) fn folded(mut self) -> Self {
+        self.as_forward_mut().fold();
+        self
     }
 
     /// Draws all weights from `seed`: the same values on every device. See the rule in `initial.rs`.

@@ -3,7 +3,7 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -134,7 +134,11 @@ impl Residual {
             Some(shortcut) => shortcut.forward(images.clone()),
             None => images.clone(),
         };
-        activation::relu(self.second.forward(self.first.forward(images)) + shortcut)
+        self.second.forward_sum(self.first.forward(images), shortcut)
+    }
+
+    fn blocks(&mut self) -> impl Iterator<Item = &mut ConvBlock> {
+        [&mut self.first, &mut self.second].into_iter().chain(&mut self.shortcut)
     }
 }
 
@@ -146,5 +150,10 @@ impl Forward for Resnet {
         }
         let values = context.flat(|| "pool".into(), global_mean(images)); // [batch, last stage]
         context.flat(|| "output".into(), layers::output(&self.output, values))
+    }
+
+    fn fold(&mut self) {
+        self.stem.fold();
+        self.blocks.iter_mut().flat_map(Residual::blocks).for_each(ConvBlock::fold);
     }
 }

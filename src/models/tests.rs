@@ -165,6 +165,51 @@ fn weights_survive_the_way_to_the_host_and_back() {
 }
 
 #[test]
+fn a_folded_network_computes_the_same_without_norms() {
+    let device = Device::flex();
+    let shape = shape(2, 13);
+    for config in ModelConfig::examples() {
+        let trained = config.init(shape, CLASSES, &device.clone().autodiff()).unwrap().initialise(9);
+        // Moves the running statistics; scales and shifts become any numbers.
+        let _ = trained.forward(images(9, shape, &device.clone().autodiff()).add_scalar(0.3));
+        let mut weights = trained.weights().unwrap();
+        for (name, tensor) in weights.iter_mut() {
+            if name.ends_with("gamma") || name.ends_with("beta") {
+                let shifted = tensor.values.iter().zip(1_u8..).map(|(value, i)| value - 0.3 * f32::from(i));
+                tensor.values = shifted.collect();
+            }
+        }
+        let network = config.init(shape, CLASSES, &device).unwrap().load(&weights).unwrap();
+        let expected = logits(&network, images(4, shape, &device));
+        let folded = network.folded();
+        for (found, expected) in logits(&folded, images(4, shape, &device)).iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() <= 1e-4 * (1.0 + expected.abs()),
+                "{}: {found}, {expected}",
+                config.kind()
+            );
+        }
+        struct Norms(ParameterPath, usize);
+        impl burn::module::ModuleVisitor for Norms {
+            fn enter_module(&mut self, name: &str, _container: &str) {
+                self.0.enter(name);
+            }
+
+            fn exit_module(&mut self, _name: &str, _container: &str) {
+                self.0.exit();
+            }
+
+            fn visit_float<const D: usize>(&mut self, _param: &burn::module::Param<Tensor<D>>) {
+                self.1 += usize::from(self.0.name().contains("norm"));
+            }
+        }
+        let mut norms = Norms(ParameterPath::default(), 0);
+        folded.visit(&mut norms);
+        assert_eq!(norms.1, 0, "{}", config.kind());
+    }
+}
+
+#[test]
 fn loading_names_the_tensor_that_does_not_fit() {
     let device = Device::flex();
     let config = ModelConfig::Linear(LinearConfig {});

@@ -79,9 +79,36 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
                 (prepared.finish(output), state)
             }
         };
-        let channels = state.statistics.0.len();
-        let constant = |values: &[f32]| Self::from_inner(B::tensor(values.to_vec(), &[channels]));
-        (output, constant(&state.statistics.0), constant(&state.statistics.1))
+        let (mean, variance) = state.constants();
+        (output, Self::from_inner(mean), Self::from_inner(variance))
+    }
+
+    fn kiln_batch_norm_sum(
+        input: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let run = || {
+            let [input, shortcut, gamma, beta] =
+                [&input, &shortcut, &gamma, &beta].map(|tensor| tensor.primitive().clone());
+            NormState::<B>::run_sum([input, shortcut, gamma, beta], epsilon, options)
+        };
+        let parents = [input.node(), shortcut.node(), gamma.node(), beta.node()];
+        let (output, state) = match NormSumBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (output, state) = run();
+                (prepared.finish(state.clone(), output), state)
+            }
+            OpsKind::UnTracked(prepared) => {
+                let (output, state) = run();
+                (prepared.finish(output), state)
+            }
+        };
+        let (mean, variance) = state.constants();
+        (output, Self::from_inner(mean), Self::from_inner(variance))
     }
 
     fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self> {
@@ -197,13 +224,15 @@ impl<B: Host> Backward<B, 3> for LinearBackward {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let LinearState { geometry, input, weight, output } = ops.state;
         let output = output.as_ref().map_or(&[][..], B::values);
-        let dz = linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
+        let linear::PreActivation { gradient: dz, bias } =
+            linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
+        let mut bias = Some(bias);
         for (index, parent) in ops.parents.into_iter().enumerate() {
             let Some(parent) = parent else { continue };
             let result = match index {
                 0 => B::tensor(linear::input_gradient(&geometry, B::values(&weight), &dz), &input.shape()),
                 1 => B::tensor(linear::weight_gradient(&geometry, B::values(&input), &dz), &weight.shape()),
-                _ => B::tensor(linear::bias_gradient(&geometry, &dz), &geometry.output()[1..]),
+                _ => B::tensor(bias.take().unwrap_or_default(), &geometry.output()[1..]),
             };
             gradients.register::<B>(parent.id, result);
         }
@@ -216,6 +245,7 @@ struct NormState<B: Host> {
     geometry: norm::Geometry,
     input: FloatTensor<B>,
     gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
     statistics: Arc<(Vec<f32>, Vec<f32>)>,
     output: Option<FloatTensor<B>>,
     indices: Arc<[PoolIndex]>,
@@ -232,9 +262,39 @@ impl<B: Host> NormState<B> {
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
         let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
         let output = B::tensor(forward.output, &geometry.output());
-        let kept = (options.relu && !options.pool).then(|| output.clone());
         let statistics = Arc::new((forward.mean, forward.variance));
-        (output, Self { geometry, input, gamma, statistics, output: kept, indices: forward.indices.into() })
+        (output, Self { geometry, input, gamma, beta, statistics, output: None, indices: forward.indices.into() })
+    }
+
+    /// The same with a shortcut.
+    fn run_sum(tensors: [FloatTensor<B>; 4], epsilon: f64, options: NormOptions) -> (FloatTensor<B>, Self) {
+        let geometry = options.geometry(dims(&tensors[0]), epsilon);
+        let [input, shortcut, gamma, beta] = tensors.map(B::dense);
+        let [values, added, scale, shift] = [&input, &shortcut, &gamma, &beta].map(B::values);
+        let forward = norm::forward_sum(&geometry, values, added, scale, shift);
+        let output = B::tensor(forward.output, &geometry.output());
+        let kept = options.relu.then(|| output.clone());
+        let statistics = Arc::new((forward.mean, forward.variance));
+        (output, Self { geometry, input, gamma, beta, statistics, output: kept, indices: Arc::default() })
+    }
+
+    /// Mean and variance.
+    fn constants(&self) -> (FloatTensor<B>, FloatTensor<B>) {
+        let (mean, variance) = &*self.statistics;
+        let constant = |values: &Vec<f32>| B::tensor(values.clone(), &[values.len()]);
+        (constant(mean), constant(variance))
+    }
+
+    fn saved(&self) -> norm::Saved<'_> {
+        norm::Saved {
+            input: B::values(&self.input),
+            gamma: B::values(&self.gamma),
+            beta: B::values(&self.beta),
+            mean: &self.statistics.0,
+            variance: &self.statistics.1,
+            output: self.output.as_ref().map_or(&[], B::values),
+            indices: &self.indices,
+        }
     }
 }
 
@@ -247,18 +307,31 @@ impl<B: Host> Backward<B, 3> for NormBackward {
 
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
-        let NormState { geometry, input, gamma, statistics, output, indices } = ops.state;
-        let saved = norm::Saved {
-            input: B::values(&input),
-            gamma: B::values(&gamma),
-            mean: &statistics.0,
-            variance: &statistics.1,
-            output: output.as_ref().map_or(&[], B::values),
-            indices: &indices,
-        };
-        let result = norm::backward(&geometry, saved, B::values(&gradient));
-        let shapes = [input.shape(), gamma.shape(), gamma.shape()];
+        let state = ops.state;
+        let result = norm::backward(&state.geometry, state.saved(), B::values(&gradient));
+        let shapes = [state.input.shape(), state.gamma.shape(), state.gamma.shape()];
         let results = [result.input, result.gamma, result.beta].into_iter().zip(shapes);
+        for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                gradients.register::<B>(parent.id, B::tensor(values, &shape));
+            }
+        }
+    }
+}
+
+/// Parents: input, shortcut, scale, shift.
+#[derive(Debug)]
+struct NormSumBackward;
+
+impl<B: Host> Backward<B, 4> for NormSumBackward {
+    type State = NormState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = B::dense(gradients.consume::<B>(&ops.node));
+        let state = ops.state;
+        let (result, shortcut) = norm::backward_sum(&state.geometry, state.saved(), B::values(&gradient));
+        let shapes = [state.input.shape(), state.input.shape(), state.gamma.shape(), state.gamma.shape()];
+        let results = [result.input, shortcut, result.gamma, result.beta].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
             if let Some(parent) = parent {
                 gradients.register::<B>(parent.id, B::tensor(values, &shape));

@@ -7,7 +7,7 @@ use burn::backend::{Backend, TensorMetadata, backend_extension};
 use super::host::Host;
 use super::kernels::geometry::ConvGeometry;
 use super::kernels::pool::Epilogue;
-use super::kernels::{conv, dropout, linear, loss, norm, update};
+use super::kernels::{conv, dropout, linear, loss, norm, sum, update};
 use super::options::{Conv2dOptions, NormOptions};
 
 /// Operations with a kernel; `crate::ops` describes them.
@@ -38,6 +38,16 @@ pub trait Kernels: Backend {
         options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
+    /// Batch norm in training mode of `input`, plus `shortcut`, then ReLU if asked; also the batch's mean and biased variance.
+    fn kiln_batch_norm_sum(
+        input: FloatTensor<Self>,
+        shortcut: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        options: NormOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
     /// Mean cross-entropy.
     fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self>;
 
@@ -45,9 +55,12 @@ pub trait Kernels: Backend {
     fn kiln_dropout(input: FloatTensor<Self>, probability: f64, seed: u64) -> FloatTensor<Self>;
 }
 
-/// Optimizer updates with a kernel, outside of the autodiff graph.
+/// What has a kernel outside of the autodiff graph: optimizer updates, and the sum that ends a residual block.
 #[backend_extension(Flex, NdArray: cfg(feature = "ndarray"))]
 pub trait Updates: Backend {
+    /// The sum of two tensors of one shape, then ReLU.
+    fn kiln_sum_relu(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
+
     /// Parameter and both moments after one Adam update.
     fn kiln_adam(
         gradient: FloatTensor<Self>,
@@ -122,6 +135,23 @@ impl<B: Host> Kernels for B {
         (output, B::tensor(forward.mean, &[channels]), B::tensor(forward.variance, &[channels]))
     }
 
+    fn kiln_batch_norm_sum(
+        input: FloatTensor<B>,
+        shortcut: FloatTensor<B>,
+        gamma: FloatTensor<B>,
+        beta: FloatTensor<B>,
+        epsilon: f64,
+        options: NormOptions,
+    ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+        let geometry = options.geometry(dims(&input), epsilon);
+        let tensors = [input, shortcut, gamma, beta].map(B::dense);
+        let [input, shortcut, gamma, beta] = tensors.each_ref().map(B::values);
+        let forward = norm::forward_sum(&geometry, input, shortcut, gamma, beta);
+        let output = B::tensor(forward.output, &geometry.output());
+        let channels = forward.mean.len();
+        (output, B::tensor(forward.mean, &[channels]), B::tensor(forward.variance, &[channels]))
+    }
+
     fn kiln_cross_entropy(logits: FloatTensor<B>, targets: IntTensor<B>, smoothing: f32) -> FloatTensor<B> {
         let [_, classes] = dims(&logits);
         let loss = loss::cross_entropy(B::values(&B::dense(logits)), classes, &B::indices(targets), smoothing).loss;
@@ -135,6 +165,11 @@ impl<B: Host> Kernels for B {
 }
 
 impl<B: Host> Updates for B {
+    fn kiln_sum_relu(left: FloatTensor<B>, right: FloatTensor<B>) -> FloatTensor<B> {
+        let (left, right) = (B::dense(left), B::dense(right));
+        B::tensor(sum::sum_relu(B::values(&left), B::values(&right)), &left.shape())
+    }
+
     fn kiln_adam(
         gradient: FloatTensor<B>,
         parameter: FloatTensor<B>,

@@ -110,14 +110,64 @@ pub fn batch_norm_train(
     }
 }
 
+/// The same, plus `shortcut`, a tensor like `input`, then ReLU: the end of a residual block.
+pub fn batch_norm_sum_train(
+    input: Tensor<4>,
+    shortcut: Tensor<4>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    epsilon: f64,
+) -> Normalised {
+    match Implementation::of(&input) {
+        Implementation::Stock => stock::batch_norm_sum_train(input, shortcut, gamma, beta, epsilon),
+        Implementation::Kernels => {
+            let tensors =
+                [input.into_dispatch(), shortcut.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];
+            let [input, shortcut, gamma, beta] = tensors;
+            let options = NormOptions { relu: true, pool: false };
+            let (output, mean, variance) =
+                Dispatch::kiln_batch_norm_sum(input, shortcut, gamma, beta, epsilon, options);
+            let (mean, variance) = (Tensor::from_dispatch(mean), Tensor::from_dispatch(variance));
+            Normalised { output: Tensor::from_dispatch(output), mean, variance }
+        }
+    }
+}
+
+/// `left + right`, then ReLU; both of one shape.
+pub fn sum_relu(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
+    let has_kernel = Implementation::of(&left) == Implementation::Kernels && !left.device().is_autodiff();
+    match has_kernel && !right.device().is_autodiff() {
+        false => stock::sum_relu(left, right),
+        true => Tensor::from_dispatch(Dispatch::kiln_sum_relu(left.into_dispatch(), right.into_dispatch())),
+    }
+}
+
 /// [`BatchNorm::forward`], then ReLU and max-pool as asked: by the batch's own statistics, which move the running ones,
 /// on a training device in training mode; else by the running ones.
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
-    let device = input.device();
-    if Implementation::of(&input) == Implementation::Stock || !(device.is_autodiff() && norm.training.is_enabled()) {
+    if !has_training_kernel(norm, &input) {
         return stock::batch_norm(norm, input, options);
     }
     let result = batch_norm_train(input, norm.gamma.val(), norm.beta.val(), norm.epsilon, options);
+    follow(norm, result)
+}
+
+/// [`BatchNorm::forward`] like [`batch_norm`], plus `shortcut`, then ReLU.
+pub fn batch_norm_sum(norm: &BatchNorm, input: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+    if !has_training_kernel(norm, &input) {
+        return sum_relu(stock::batch_norm(norm, input, NormOptions { relu: false, pool: false }), shortcut);
+    }
+    follow(norm, batch_norm_sum_train(input, shortcut, norm.gamma.val(), norm.beta.val(), norm.epsilon))
+}
+
+/// Whether this norm trains, by a kernel.
+fn has_training_kernel(norm: &BatchNorm, input: &Tensor<4>) -> bool {
+    Implementation::of(input) == Implementation::Kernels && input.device().is_autodiff() && norm.training.is_enabled()
+}
+
+/// Moves the running statistics of `norm` towards those of the batch: the output.
+fn follow(norm: &BatchNorm, result: Normalised) -> Tensor<4> {
+    let device = result.output.device();
     let update = |running: &RunningState<Tensor<1>>, batch: Tensor<1>| {
         let value = running.value_sync().to_device(&device).mul_scalar(1.0 - norm.momentum);
         running.update((value + batch.detach().mul_scalar(norm.momentum)).detach());

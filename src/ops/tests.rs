@@ -94,6 +94,32 @@ proptest! {
     }
 
     #[test]
+    fn batch_norm_with_a_shortcut_is_the_stock_one(
+        batch in 2usize..9, channels in 1usize..7, height in 1usize..9, width in 1usize..9,
+    ) {
+        let shape = [batch, channels, height, width];
+        // A channel of two or three values may have next to no variance, which magnifies any difference.
+        prop_assume!(batch * height * width > 3);
+        let image = |x: &Tensor<1>| x.clone().reshape(shape);
+        let size = shape.to_vec();
+        assert_same(
+            &[size.clone(), size, vec![channels], vec![channels]],
+            |x| batch_norm_sum_train(image(&x[0]), image(&x[1]), x[2].clone(), x[3].clone(), 1e-2).output,
+            |x| stock::batch_norm_sum_train(image(&x[0]), image(&x[1]), x[2].clone(), x[3].clone(), 1e-2).output,
+        );
+    }
+
+    #[test]
+    fn the_sum_of_a_residual_block_is_the_stock_one(
+        batch in 1usize..5, channels in 1usize..40, height in 1usize..20, width in 1usize..20,
+    ) {
+        let shape = [batch, channels, height, width];
+        let (left, right) = (tensor(shape, 1).inner(), tensor(shape, 2).inner());
+        let expected = values(stock::sum_relu(left.clone(), right.clone()));
+        prop_assert_eq!(values(sum_relu(left, right)), expected);
+    }
+
+    #[test]
     fn cross_entropy_is_the_stock_one(batch in 1usize..40, classes in 2usize..12, smoothing in 0.0f32..0.3) {
         let targets = (0..batch).map(|i| (i * 7 % classes) as i64).collect::<Vec<_>>();
         let targets = || Tensor::<1, Int>::from_data(TensorData::from(&targets[..]), &Device::flex());

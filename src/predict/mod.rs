@@ -10,6 +10,7 @@ use std::path::Path;
 use burn::module::Module as _;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::DynamicImage;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::artifact::{self, Manifest};
@@ -21,7 +22,8 @@ use crate::{Error, Result};
 
 pub use golden::{Verification, convert, export, verify};
 
-/// The most images that go through the network together, which bounds the memory of a call.
+/// The most images that go through the network together, which bounds the memory of a call; on the CPU, every thread
+/// computes such a batch of its own.
 const BATCH: usize = 256;
 
 /// The same on the CPU: larger batches leave its caches, and inference takes up to twice as long.
@@ -97,7 +99,7 @@ impl Predictor {
         manifest.check()?;
         let device = device.clone().inner();
         let (shape, classes) = (manifest.preprocess.shape, manifest.classes.len());
-        let network = manifest.model.init(shape, classes, &device)?.load(weights)?.valid();
+        let network = manifest.model.init(shape, classes, &device)?.load(weights)?.valid().folded();
         let table = manifest.preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
         Ok(Self { manifest, network, table, device, batch })
@@ -141,12 +143,17 @@ impl Predictor {
                 pixels.len()
             )));
         }
-        let mut logits = Vec::with_capacity(count * self.manifest.classes.len());
-        for batch in pixels.chunks(self.batch * size) {
+        let compute = |batch: &[u8]| {
             let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
-            let failed = |error| Error::failed("the device cannot compute the network").caused_by(error);
-            logits.extend(output.map_err(failed)?);
-        }
+            output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
+        };
+        // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
+        let batches: Result<Vec<_>> = if self.device == Device::flex() {
+            pixels.par_chunks(self.batch * size).map(compute).collect()
+        } else {
+            pixels.chunks(self.batch * size).map(compute).collect()
+        };
+        let logits = batches?.concat();
         match logits.iter().position(|logit| !logit.is_finite()) {
             None => Ok(logits),
             Some(place) => {

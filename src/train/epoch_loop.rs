@@ -283,9 +283,10 @@ impl Steps<'_> {
     /// validation loss or weights are NaN is kept.
     fn finish_epoch(&mut self, loader: &ValidLoader<Classifier>, started: Instant) -> Result<()> {
         // `valid` also publishes the running statistics of the norms, which the records below must hold.
-        let model = self.learner.model().valid();
+        let mut model = self.learner.model().valid();
         let weights = model.network.weights()?;
         self.refuse_nan(&weights)?;
+        model.network = model.network.folded();
         let validation = if self.context.has_validation { Some(self.validate(&model, loader)?) } else { None };
         if let Some(loss) = validation.map(|sums| sums.loss()).filter(|loss| !loss.is_finite()) {
             let epoch = self.context.state.epoch;

@@ -67,7 +67,7 @@ pub(super) fn filled_beside<T: Copy + Default + Send, S: Send>(
 ///
 /// # Panics
 /// If there is no memory for them.
-fn with_capacity<T>(length: usize) -> Vec<T> {
+pub(super) fn with_capacity<T>(length: usize) -> Vec<T> {
     let mut array = Vec::new();
     if let Err(error) = array.try_reserve_exact(length) {
         panic!("no room for {length} values: {error}");

@@ -2,7 +2,10 @@
 #![allow(unsafe_code, reason = "the gemm crate takes raw pointers; sizes are checked here")]
 
 use gemm::Parallelism;
+use rayon::prelude::*;
 
+use super::fill::{with_capacity, with_scratch};
+use super::simd::vectorised;
 use super::size::{assert_length, product};
 
 /// A matrix in a slice: the value at `(row, column)` is `values[row * strides[0] + column * strides[1]]`.
@@ -49,6 +52,7 @@ pub(super) enum Threads {
     /// On this thread.
     This,
     /// On all of them; each value is still one sum in one order.
+    #[allow(dead_code, reason = "for small products, tiles are better; see `multiply_tiled`")]
     All,
 }
 
@@ -99,5 +103,148 @@ pub(super) fn multiply(left: Matrix, right: Matrix, result: &mut [f32], output: 
             false,
             parallelism,
         );
+    }
+}
+
+/// A new array that tiles of a product are written to, each by one thread.
+struct Tiles {
+    start: *mut f32,
+    columns: usize,
+}
+
+// SAFETY: `multiply_tiled` gives every thread other places of the array, and outlives all of them.
+unsafe impl Sync for Tiles {}
+
+/// `left * right`, row-major, cut into tiles of at most `tile` rows and columns that threads compute side by side: each
+/// value is one sum in one order, however many threads there are. `finish(first column, values)` is called for each row of
+/// a tile while it is in the cache.
+///
+/// # Panics
+/// If the matrices do not fit each other.
+#[track_caller]
+pub(super) fn multiply_tiled(
+    left: Matrix,
+    right: Matrix,
+    tile: [usize; 2],
+    finish: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let ([rows, depth], [same_depth, columns]) = (left.shape, right.shape);
+    assert!(depth == same_depth, "matrix product: {rows}x{depth} does not fit {same_depth}x{columns}");
+    let length = product(&[rows, columns]);
+    if length == 0 || depth == 0 {
+        let mut result = vec![0.0; length];
+        result.chunks_exact_mut(columns.max(1)).for_each(|row| finish(0, row));
+        return result;
+    }
+    let [tall, wide] = [tile[0].clamp(1, rows), tile[1].clamp(1, columns)];
+    let across = columns.div_ceil(wide);
+    let mut result = with_capacity(length);
+    let tiles = Tiles { start: result.as_mut_ptr(), columns };
+    let compute = |index: usize| {
+        let (row, column) = (index / across * tall, index % across * wide);
+        tiles.fill([row, column], [tall.min(rows - row), wide.min(columns - column)], [left, right], &finish);
+    };
+    match rows.div_ceil(tall) * across {
+        1 => compute(0),
+        count => (0..count).into_par_iter().for_each(compute),
+    }
+    // SAFETY: the capacity is at least `length`. The tiles cover every row and column, and each wrote all of its values; a
+    // panic does not come here.
+    unsafe { result.set_len(length) };
+    result
+}
+
+/// With fewer rows, a product with a transposed matrix is best computed as dot products with the matrix as it lies.
+const FEW_ROWS: usize = 4;
+
+impl Tiles {
+    /// Writes the tile of these `sizes` whose first value is at `[row, column]`, which must be inside of the product, as
+    /// must the tile's last value. The depth is at least 1.
+    fn fill(
+        &self,
+        [row, column]: [usize; 2],
+        [tall, wide]: [usize; 2],
+        [left, right]: [Matrix; 2],
+        finish: impl Fn(usize, &mut [f32]),
+    ) {
+        let depth = left.shape[1];
+        let is_transposed = right.strides[1] != 1 && tall > FEW_ROWS;
+        let columns = &right.values[column * right.strides[1]..]
+            [..(depth - 1) * right.strides[0] + (wide - 1) * right.strides[1] + 1];
+        with_scratch([if is_transposed { depth * wide } else { 0 }], |[scratch]| {
+            let (columns, strides) = if is_transposed {
+                // The gemm crate would do it value by value.
+                vectorised(
+                    #[inline(always)]
+                    || transpose(columns, depth, scratch),
+                );
+                (&*scratch, [wide, 1])
+            } else {
+                (columns, right.strides)
+            };
+            let rows = &left.values[row * left.strides[0]..];
+            // SAFETY: the tile lies inside of the array and of the factors' rows and columns, so that `Matrix` keeps every
+            // index inside its slice, as does the copy of `depth` x `wide` values; all sizes are at least 1 and at most the
+            // length of a slice, so no cast changes them. The array was just allocated and overlaps neither factor, no
+            // other tile has these places, and `false` says that gemm writes them without having read them: after it, all
+            // `tall` rows of `wide` values are initialised.
+            unsafe {
+                let start = self.start.add(row * self.columns + column);
+                gemm::gemm(
+                    tall,
+                    wide,
+                    depth,
+                    start,
+                    1,
+                    self.columns as isize,
+                    false,
+                    rows.as_ptr(),
+                    left.strides[1] as isize,
+                    left.strides[0] as isize,
+                    columns.as_ptr(),
+                    strides[1] as isize,
+                    strides[0] as isize,
+                    1.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    Parallelism::None,
+                );
+                for row in 0..tall {
+                    finish(column, std::slice::from_raw_parts_mut(start.add(row * self.columns), wide));
+                }
+            }
+        });
+    }
+}
+
+/// Side of the blocks that [`transpose`] moves: one cache line.
+const SIDE: usize = 16;
+
+/// Writes `rows`, each of `length` values, as the columns of `result`.
+#[inline(always)]
+fn transpose(rows: &[f32], length: usize, result: &mut [f32]) {
+    let count = result.len() / length;
+    let (whole_rows, whole_columns) = (count / SIDE * SIDE, length / SIDE * SIDE);
+    for row in (0..whole_rows).step_by(SIDE) {
+        for column in (0..whole_columns).step_by(SIDE) {
+            let mut block = [[0.0; SIDE]; SIDE];
+            for (i, line) in block.iter_mut().enumerate() {
+                line.copy_from_slice(&rows[(row + i) * length + column..][..SIDE]);
+            }
+            for i in 0..SIDE {
+                let line = &mut result[(column + i) * count + row..][..SIDE];
+                for (value, block) in line.iter_mut().zip(&block) {
+                    *value = block[i];
+                }
+            }
+        }
+    }
+    for row in 0..count {
+        let first = if row < whole_rows { whole_columns } else { 0 };
+        for column in first..length {
+            result[column * count + row] = rows[row * length + column];
+        }
     }
 }

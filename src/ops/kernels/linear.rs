@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-
-use super::fill::filled;
-use super::gemm::{Matrix, Output, Threads, multiply};
-use super::pool::relu_backward;
-use super::simd::{BLOCK, vectorised};
+use super::fill::{filled, filled_pair};
+use super::gemm::{Matrix, multiply_tiled};
+use super::pool::{add_biases, relu_backward};
+use super::reduce::add;
+use super::simd::vectorised;
 use super::size::{assert_length, product};
 
 /// The sizes of a layer.
@@ -46,6 +45,24 @@ impl Geometry {
     }
 }
 
+/// Products with fewer multiplications stay on one thread: waking another would take longer.
+const SMALL: usize = 1 << 20;
+
+/// The tile of a product with the weights that one thread computes: few columns, so that their weights stay in its cache and
+/// there is work for many threads, and as many rows as reuse them.
+fn tile(geometry: &Geometry, columns: usize) -> [usize; 2] {
+    match is_small(geometry) {
+        true => [usize::MAX; 2],
+        false if columns <= 64 => [64; 2],
+        false => [512, 64],
+    }
+}
+
+fn is_small(geometry: &Geometry) -> bool {
+    // The product of two of the sizes is that of an array, and does not wrap.
+    (geometry.batch * geometry.inputs).saturating_mul(geometry.outputs) < SMALL
+}
+
 /// The output `[batch, outputs]`; `weight` is `[inputs, outputs]`.
 ///
 /// # Panics
@@ -55,37 +72,60 @@ pub fn forward(geometry: &Geometry, input: &[f32], weight: &[f32], bias: &[f32])
     assert_length("fully connected layer's input", input, batch * inputs);
     assert_length("fully connected layer's weight", weight, inputs * outputs);
     assert_length("fully connected layer's bias", bias, outputs);
-    let mut output = vec![0.0; batch * outputs];
     let (input, weight) = (Matrix::new(input, batch, inputs), Matrix::new(weight, inputs, outputs));
-    multiply(input, weight, &mut output, Output::Overwrite, Threads::All);
-    vectorised(
-        #[inline(always)]
-        || {
-            let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-            for row in output.chunks_exact_mut(outputs) {
-                for (value, bias) in row.iter_mut().zip(bias) {
-                    let shifted = *value + bias;
-                    *value = if shifted <= floor { floor } else { shifted };
-                }
-            }
-        },
-    );
-    output
-}
-
-/// `dz`, the gradient of the pre-activation `x W + b`, from that of the `output`, which is read after a ReLU only.
-pub fn pre_activation_gradient<'a>(geometry: &Geometry, output: &[f32], gradient: &'a [f32]) -> Cow<'a, [f32]> {
-    assert_length("fully connected layer's gradient", gradient, geometry.batch * geometry.outputs);
-    if !geometry.relu {
-        return Cow::Borrowed(gradient);
-    }
-    assert_length("fully connected layer's output", output, gradient.len());
-    Cow::Owned(filled(gradient.len(), BLOCK, |i, part| {
+    multiply_tiled(input, weight, tile(geometry, outputs), |column, row| {
         vectorised(
             #[inline(always)]
-            || relu_backward(&gradient[i * BLOCK..], &output[i * BLOCK..], part),
+            || add_biases(row, &bias[column..], relu),
         );
-    }))
+    })
+}
+
+/// Rows of the batch whose bias gradients are summed before they are added to those of the others.
+const ROWS: usize = 32;
+
+/// The gradient of the pre-activation `x W + b`, and of the bias: the sums of its columns.
+pub struct PreActivation<'a> {
+    /// `dz`, `[batch, outputs]`.
+    pub gradient: Cow<'a, [f32]>,
+    /// `db`, `[outputs]`.
+    pub bias: Vec<f32>,
+}
+
+/// The gradients from that of the `output`, which is read after a ReLU only.
+pub fn pre_activation_gradient<'a>(geometry: &Geometry, output: &[f32], gradient: &'a [f32]) -> PreActivation<'a> {
+    let Geometry { batch, outputs, relu, .. } = *geometry;
+    assert_length("fully connected layer's gradient", gradient, batch * outputs);
+    if relu {
+        assert_length("fully connected layer's output", output, gradient.len());
+    }
+    let chunk = outputs.saturating_mul(ROWS);
+    let add_rows = |rows: &[f32], sums: &mut [f32]| rows.chunks_exact(outputs).for_each(|row| add(sums, row));
+    let of = |values: &'a [f32], i: usize| &values[i * chunk..values.len().min((i + 1) * chunk)];
+    let partials = batch.div_ceil(ROWS) * outputs;
+    let (gradient, partial) = if relu {
+        let masked = filled_pair([gradient.len(), chunk], [partials, outputs], |i, dz, sums: &mut [f32]| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    relu_backward(of(gradient, i), &output[i * chunk..], dz);
+                    add_rows(dz, sums);
+                },
+            );
+        });
+        (Cow::Owned(masked.0), masked.1)
+    } else {
+        let partial = filled(partials, outputs, |i, sums| {
+            vectorised(
+                #[inline(always)]
+                || add_rows(of(gradient, i), sums),
+            );
+        });
+        (Cow::Borrowed(gradient), partial)
+    };
+    let mut bias = vec![0.0; outputs];
+    add_rows(&partial, &mut bias);
+    PreActivation { gradient, bias }
 }
 
 /// `dx = dz W^T`.
@@ -93,10 +133,8 @@ pub fn input_gradient(geometry: &Geometry, weight: &[f32], dz: &[f32]) -> Vec<f3
     let Geometry { batch, inputs, outputs, .. } = *geometry;
     assert_length("fully connected layer's weight", weight, inputs * outputs);
     assert_length("fully connected layer's gradient", dz, batch * outputs);
-    let mut gradient = filled(batch * inputs, BLOCK, |_, _| ());
     let weight = Matrix::new(weight, inputs, outputs).transposed();
-    multiply(Matrix::new(dz, batch, outputs), weight, &mut gradient, Output::Overwrite, Threads::All);
-    gradient
+    multiply_tiled(Matrix::new(dz, batch, outputs), weight, tile(geometry, inputs), |_, _| ())
 }
 
 /// `dW = x^T dz`.
@@ -104,22 +142,7 @@ pub fn weight_gradient(geometry: &Geometry, input: &[f32], dz: &[f32]) -> Vec<f3
     let Geometry { batch, inputs, outputs, .. } = *geometry;
     assert_length("fully connected layer's input", input, batch * inputs);
     assert_length("fully connected layer's gradient", dz, batch * outputs);
-    let mut gradient = filled(inputs * outputs, BLOCK, |_, _| ());
+    let tile = if is_small(geometry) { [usize::MAX; 2] } else { [128; 2] };
     let input = Matrix::new(input, batch, inputs).transposed();
-    multiply(input, Matrix::new(dz, batch, outputs), &mut gradient, Output::Overwrite, Threads::All);
-    gradient
-}
-
-/// `db`: the sums of `dz`'s columns, rows in their order.
-pub fn bias_gradient(geometry: &Geometry, dz: &[f32]) -> Vec<f32> {
-    assert_length("fully connected layer's gradient", dz, geometry.batch * geometry.outputs);
-    let mut sums = vec![0.0; geometry.outputs];
-    sums.par_chunks_mut(256).enumerate().for_each(|(part, sums)| {
-        for row in dz.chunks_exact(geometry.outputs) {
-            for (sum, value) in sums.iter_mut().zip(&row[part * 256..]) {
-                *sum += value;
-            }
-        }
-    });
-    sums
+    multiply_tiled(input, Matrix::new(dz, batch, outputs), tile, |_, _| ())
 }

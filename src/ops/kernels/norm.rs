@@ -1,14 +1,15 @@
-//! Batch norm in training mode with what follows it: ReLU, 2x2 max-pool; forward and backward.
+//! Batch norm in training mode with what follows it: the sum with a shortcut, ReLU, 2x2 max-pool; forward and backward.
 //!
 //! Per channel over batch, height and width (Ioffe and Szegedy, 2015):
 //! `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with the biased variance.
+//!
+//! Both directions read the images twice, in their order: once for the sums over the batch, block of images by block, and
+//! once to compute with them. Blocks depend on the sizes alone, and their sums are added in their order.
 
-use rayon::prelude::*;
-
-use super::fill::{filled, filled_pair};
-use super::pool::{Epilogue, PoolIndex, add_bias, max_pool, max_pool_backward, relu_backward};
-use super::reduce::{centred_dot, sum, sum_of};
-use super::simd::vectorised;
+use super::fill::{filled, filled_pair, with_scratch};
+use super::pool::{Epilogue, PoolIndex, max_pool, max_pool_backward, relu_backward};
+use super::reduce::{centred_dot, centred_dot_where, sum, sum_of};
+use super::simd::{BLOCK, vectorised};
 use super::size::{assert_length, product};
 
 /// The sizes of a batch norm.
@@ -50,6 +51,17 @@ impl Geometry {
         self.output()[2..].iter().product()
     }
 
+    /// Values of one image of the input.
+    fn image(&self) -> usize {
+        self.channels * self.plane()
+    }
+
+    /// Images whose sums are computed together: enough that starting a task does not count, and not so few that the blocks'
+    /// sums would be many.
+    fn block(&self) -> usize {
+        BLOCK.div_ceil(self.image()).max(self.batch.div_ceil(64))
+    }
+
     /// Values of the input.
     fn values(&self) -> usize {
         self.batch * self.channels * self.plane()
@@ -68,10 +80,28 @@ pub struct Forward {
     pub variance: Vec<f32>,
 }
 
-/// `gamma / sqrt(variance + epsilon)` of each channel.
-fn scales(geometry: &Geometry, gamma: &[f32], variance: &[f32]) -> Vec<f32> {
-    let scale = |(gamma, variance): (&f32, &f32)| gamma / (variance + geometry.epsilon as f32).sqrt();
-    gamma.iter().zip(variance).map(scale).collect()
+/// `y = slope x + offset`: what a channel's norm comes to.
+#[derive(Clone, Copy)]
+struct Line {
+    slope: f32,
+    offset: f32,
+}
+
+impl Line {
+    /// The value before what follows. The backward pass computes it again, to the same bits, to see which values ReLU left.
+    #[inline(always)]
+    fn at(self, x: f32) -> f32 {
+        x * self.slope + self.offset
+    }
+}
+
+/// The lines of all channels.
+fn lines(geometry: &Geometry, gamma: &[f32], beta: &[f32], mean: &[f32], variance: &[f32]) -> Vec<Line> {
+    let line = |c: usize| {
+        let slope = gamma[c] / (variance[c] + geometry.epsilon as f32).sqrt();
+        Line { slope, offset: beta[c] - mean[c] * slope }
+    };
+    (0..geometry.channels).map(line).collect()
 }
 
 /// Normalises `input` by its own statistics.
@@ -79,20 +109,37 @@ fn scales(geometry: &Geometry, gamma: &[f32], variance: &[f32]) -> Vec<f32> {
 /// # Panics
 /// If a slice has not the length that `geometry` gives it.
 pub fn forward(geometry: &Geometry, input: &[f32], gamma: &[f32], beta: &[f32]) -> Forward {
+    normalise(geometry, input, None, gamma, beta)
+}
+
+/// [`forward`], with `shortcut`, an array like `input`, added before ReLU: the end of a residual block.
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it, or a pool follows.
+pub fn forward_sum(geometry: &Geometry, input: &[f32], shortcut: &[f32], gamma: &[f32], beta: &[f32]) -> Forward {
+    assert_sum_fits(geometry, shortcut);
+    normalise(geometry, input, Some(shortcut), gamma, beta)
+}
+
+fn assert_sum_fits(geometry: &Geometry, shortcut: &[f32]) {
+    assert!(!geometry.epilogue.pool, "batch norm: a pool does not fit after the sum with a shortcut");
+    assert_length("batch norm's shortcut", shortcut, geometry.values());
+}
+
+fn normalise(geometry: &Geometry, input: &[f32], shortcut: Option<&[f32]>, gamma: &[f32], beta: &[f32]) -> Forward {
     assert_length("batch norm's input", input, geometry.values());
     assert_length("batch norm's gamma", gamma, geometry.channels);
     assert_length("batch norm's beta", beta, geometry.channels);
     let (mean, variance) = statistics(geometry, input);
-    let scales = scales(geometry, gamma, &variance);
-    let (plane, size) = (geometry.plane(), geometry.channels * geometry.output_plane());
+    let lines = lines(geometry, gamma, beta, &mean, &variance);
+    let (image, size) = (geometry.image(), geometry.channels * geometry.output_plane());
     let total = geometry.batch * size;
-    let image = |i: usize| &input[i * geometry.channels * plane..][..geometry.channels * plane];
-    let offset = |c: usize| beta[c] - mean[c] * scales[c];
+    let of = |i: usize| i * image..(i + 1) * image;
     let (output, indices) = if geometry.epilogue.pool {
         filled_pair([total, size], [total, size], |i, output, indices| {
             vectorised(
                 #[inline(always)]
-                || pool_image(geometry, image(i), |c| (scales[c], offset(c)), output, indices),
+                || pool_image(geometry, &input[of(i)], &lines, output, indices),
             );
         })
     } else {
@@ -100,11 +147,8 @@ pub fn forward(geometry: &Geometry, input: &[f32], gamma: &[f32], beta: &[f32]) 
             vectorised(
                 #[inline(always)]
                 || {
-                    let planes = image(i).chunks_exact(plane).zip(output.chunks_exact_mut(plane));
-                    for (c, (plane, output)) in planes.enumerate() {
-                        scale(plane, scales[c], output);
-                        add_bias(output, offset(c), geometry.epilogue.relu);
-                    }
+                    let shortcut = shortcut.map(|shortcut| &shortcut[of(i)]);
+                    normalise_image(geometry, &input[of(i)], shortcut, &lines, output);
                 },
             );
         });
@@ -114,56 +158,96 @@ pub fn forward(geometry: &Geometry, input: &[f32], gamma: &[f32], beta: &[f32]) 
 }
 
 #[inline(always)]
-fn scale(plane: &[f32], scale: f32, output: &mut [f32]) {
-    for (output, value) in output.iter_mut().zip(plane) {
-        *output = value * scale;
+fn normalise_image(geometry: &Geometry, image: &[f32], shortcut: Option<&[f32]>, lines: &[Line], output: &mut [f32]) {
+    let plane = geometry.plane();
+    let floor = if geometry.epilogue.relu { 0.0 } else { f32::NEG_INFINITY };
+    // A NaN passes, so that a broken run shows.
+    let end = |value: f32| if value <= floor { floor } else { value };
+    let planes = output.chunks_exact_mut(plane).zip(image.chunks_exact(plane)).zip(lines);
+    match shortcut {
+        None => {
+            for ((output, plane), line) in planes {
+                for (output, x) in output.iter_mut().zip(plane) {
+                    *output = end(line.at(*x));
+                }
+            }
+        }
+        Some(shortcut) => {
+            for (((output, plane), line), shortcut) in planes.zip(shortcut.chunks_exact(plane)) {
+                for ((output, x), shortcut) in output.iter_mut().zip(plane).zip(shortcut) {
+                    *output = end(line.at(*x) + shortcut);
+                }
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn pool_image(
-    geometry: &Geometry,
-    image: &[f32],
-    line: impl Fn(usize) -> (f32, f32),
-    output: &mut [f32],
-    indices: &mut [PoolIndex],
-) {
+fn pool_image(geometry: &Geometry, image: &[f32], lines: &[Line], output: &mut [f32], indices: &mut [PoolIndex]) {
     let (plane, size) = (geometry.plane(), geometry.output_plane());
-    let mut scaled = vec![0.0; plane];
-    for (c, image) in image.chunks_exact(plane).enumerate() {
-        let (slope, offset) = line(c);
-        scale(image, slope, &mut scaled);
-        let range = c * size..(c + 1) * size;
-        max_pool(
-            &scaled,
-            [geometry.width; 2],
-            offset,
-            geometry.epilogue.relu,
-            &mut output[range.clone()],
-            &mut indices[range],
-        );
+    let results = output.chunks_exact_mut(size).zip(indices.chunks_exact_mut(size));
+    with_scratch([plane], |[scaled]| {
+        for ((image, line), (output, indices)) in image.chunks_exact(plane).zip(lines).zip(results) {
+            for (scaled, x) in scaled.iter_mut().zip(image) {
+                *scaled = x * line.slope;
+            }
+            max_pool(scaled, [geometry.width; 2], line.offset, geometry.epilogue.relu, output, indices);
+        }
+    });
+}
+
+/// Mean and sum of squared deviations from it, of `count` values.
+#[derive(Clone, Copy, Default)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    /// Those of the values of both (Chan, Golub and LeVeque, 1979); one of them must not be empty.
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        let difference = other.mean - self.mean;
+        Self {
+            count,
+            mean: self.mean + difference * (other.count / count),
+            squares: self.squares + other.squares + difference * difference * (self.count * other.count / count),
+        }
+    }
+
+    /// Those of a plane, read twice while it is in the nearest cache.
+    #[inline(always)]
+    fn of(plane: &[f32]) -> Self {
+        let mean = sum(plane) / plane.len() as f32;
+        let squares = sum_of(plane, |x| (x - mean) * (x - mean));
+        Self { count: plane.len() as f64, mean: f64::from(mean), squares: f64::from(squares) }
     }
 }
 
-/// Mean and biased variance of each channel, in two passes: each plane is summed by eight running sums, planes in `f64`.
+/// Mean and biased variance of each channel.
 fn statistics(geometry: &Geometry, input: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (plane, channels) = (geometry.plane(), geometry.channels);
-    let count = (geometry.batch * plane) as f64;
-    (0..channels)
-        .into_par_iter()
-        .map(|c| {
-            let planes = || input.chunks_exact(plane).skip(c).step_by(channels);
-            vectorised(
-                #[inline(always)]
-                || {
-                    let mean = planes().map(|plane| f64::from(sum(plane))).sum::<f64>() / count;
-                    let squares =
-                        planes().map(|plane| f64::from(sum_of(plane, |x| (x - mean as f32) * (x - mean as f32))));
-                    (mean as f32, (squares.sum::<f64>() / count) as f32)
-                },
-            )
-        })
-        .unzip()
+    let (plane, channels, block) = (geometry.plane(), geometry.channels, geometry.block());
+    let blocks = geometry.batch.div_ceil(block);
+    let images = |i: usize| &input[i * block * geometry.image()..input.len().min((i + 1) * block * geometry.image())];
+    let partial = filled(blocks * channels, channels, |i, moments: &mut [Moments]| {
+        vectorised(
+            #[inline(always)]
+            || {
+                for image in images(i).chunks_exact(geometry.image()) {
+                    for (moments, plane) in moments.iter_mut().zip(image.chunks_exact(plane)) {
+                        *moments = moments.and(Moments::of(plane));
+                    }
+                }
+            },
+        );
+    });
+    let mut total = vec![Moments::default(); channels];
+    for moments in partial.chunks_exact(channels) {
+        total.iter_mut().zip(moments).for_each(|(total, moments)| *total = total.and(*moments));
+    }
+    total.iter().map(|total| (total.mean as f32, (total.squares / total.count) as f32)).unzip()
 }
 
 /// What the backward pass reads.
@@ -173,11 +257,13 @@ pub struct Saved<'a> {
     pub input: &'a [f32],
     /// The scale.
     pub gamma: &'a [f32],
+    /// The shift.
+    pub beta: &'a [f32],
     /// The mean of each channel.
     pub mean: &'a [f32],
     /// The biased variance of each channel.
     pub variance: &'a [f32],
-    /// The output, read after a ReLU without a pool only.
+    /// The output, read after a sum with a shortcut and ReLU only; empty otherwise.
     pub output: &'a [f32],
     /// The indices of the maxima, empty without a pool.
     pub indices: &'a [PoolIndex],
@@ -200,79 +286,195 @@ pub struct Gradients {
 /// # Panics
 /// If a slice has not the length that `geometry` gives it.
 pub fn backward(geometry: &Geometry, saved: Saved, gradient: &[f32]) -> Gradients {
-    assert_saved(geometry, saved, gradient);
-    let (plane, channels) = (geometry.plane(), geometry.channels);
-    let inverse = |c: usize| 1.0 / (saved.variance[c] + geometry.epsilon as f32).sqrt();
-    let inputs = |index: usize| &saved.input[index * plane..][..plane];
-    let (beta, gamma): (Vec<f32>, Vec<f32>) = (0..channels)
-        .into_par_iter()
-        .map(|c| {
-            let (dbeta, dgamma) = vectorised(
-                #[inline(always)]
-                || channel_sums(geometry, saved, gradient, c),
-            );
-            (dbeta, dgamma * inverse(c))
-        })
-        .unzip();
-    let n = (geometry.batch * plane) as f32;
-    let input = filled(saved.input.len(), channels * plane, |image, output| {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (c, output) in output.chunks_exact_mut(plane).enumerate() {
-                    let index = image * channels + c;
-                    epilogue_backward(geometry, saved, gradient, index, output);
-                    let (slope, scale) = (gamma[c] * inverse(c) / n, saved.gamma[c] * inverse(c));
-                    let (mean, base) = (saved.mean[c], beta[c] / n);
-                    for (value, x) in output.iter_mut().zip(inputs(index)) {
-                        *value = scale * (*value - base - (x - mean) * slope);
-                    }
-                }
-            },
-        );
-    });
+    assert_saved(geometry, Saved { output: &[], ..saved }, gradient);
+    let pass = Backward::new(geometry, Saved { output: &[], ..saved }, gradient);
+    let (gamma, beta) = pass.sums();
+    let input =
+        filled(geometry.values(), geometry.image(), |image, dx| pass.input_gradient(image, &gamma, &beta, dx, None));
     Gradients { input, gamma, beta }
+}
+
+/// The gradients of [`forward_sum`], and that of the shortcut.
+///
+/// # Panics
+/// If a slice has not the length that `geometry` gives it, or a pool follows.
+pub fn backward_sum(geometry: &Geometry, saved: Saved, gradient: &[f32]) -> (Gradients, Vec<f32>) {
+    assert_saved(geometry, saved, gradient);
+    assert_sum_fits(geometry, gradient);
+    if geometry.epilogue.relu {
+        assert_length("batch norm's output", saved.output, geometry.values());
+    }
+    let pass = Backward::new(geometry, saved, gradient);
+    let (gamma, beta) = pass.sums();
+    let (values, image) = (geometry.values(), geometry.image());
+    let (input, shortcut) = filled_pair([values, image], [values, image], |i, dx, shortcut: &mut [f32]| {
+        pass.input_gradient(i, &gamma, &beta, dx, Some(shortcut));
+    });
+    (Gradients { input, gamma, beta }, shortcut)
 }
 
 fn assert_saved(geometry: &Geometry, saved: Saved, gradient: &[f32]) {
     let size = geometry.batch * geometry.channels * geometry.output_plane();
-    let Epilogue { relu, pool } = geometry.epilogue;
     assert_length("batch norm's input", saved.input, geometry.values());
     assert_length("batch norm's gamma", saved.gamma, geometry.channels);
+    assert_length("batch norm's beta", saved.beta, geometry.channels);
     assert_length("batch norm's mean", saved.mean, geometry.channels);
     assert_length("batch norm's variance", saved.variance, geometry.channels);
-    if relu && !pool {
-        assert_length("batch norm's output", saved.output, size);
-    }
-    assert_length("batch norm's pool indices", saved.indices, if pool { size } else { 0 });
+    assert_length("batch norm's pool indices", saved.indices, if geometry.epilogue.pool { size } else { 0 });
     assert_length("batch norm's gradient", gradient, size);
 }
 
-/// The sums of `dy` and of `dy * (x - mean)` over one channel.
-#[inline(always)]
-fn channel_sums(geometry: &Geometry, saved: Saved, gradient: &[f32], channel: usize) -> (f32, f32) {
-    let plane = geometry.plane();
-    let (mut plain, mut weighted) = (0.0, 0.0);
-    let mut dy = vec![0.0; plane];
-    for image in 0..geometry.batch {
-        let index = image * geometry.channels + channel;
-        epilogue_backward(geometry, saved, gradient, index, &mut dy);
-        plain += f64::from(sum(&dy));
-        weighted += f64::from(centred_dot(&dy, &saved.input[index * plane..][..plane], saved.mean[channel]));
-    }
-    (plain as f32, weighted as f32)
+/// Which values of a plane have a gradient.
+#[derive(Clone, Copy)]
+enum Active<'a> {
+    /// All.
+    All,
+    /// Those that the channel's line brings above 0.
+    Line(Line),
+    /// Those with an output above 0.
+    Output(&'a [f32]),
 }
 
-/// The gradient of the norm's output in one plane, before the epilogue, from that of the output.
-#[inline(always)]
-fn epilogue_backward(geometry: &Geometry, saved: Saved, gradient: &[f32], index: usize, dy: &mut [f32]) {
-    let size = geometry.output_plane();
-    let range = index * size..(index + 1) * size;
-    match geometry.epilogue {
-        Epilogue { pool: true, .. } => {
-            max_pool_backward(&gradient[range.clone()], &saved.indices[range], geometry.width, dy)
+/// A backward pass of which all slices have been checked.
+struct Backward<'a> {
+    geometry: &'a Geometry,
+    saved: Saved<'a>,
+    gradient: &'a [f32],
+    lines: Vec<Line>,
+}
+
+impl<'a> Backward<'a> {
+    fn new(geometry: &'a Geometry, saved: Saved<'a>, gradient: &'a [f32]) -> Self {
+        let lines = lines(geometry, saved.gamma, saved.beta, saved.mean, saved.variance);
+        Self { geometry, saved, gradient, lines }
+    }
+
+    fn inverse(&self, channel: usize) -> f32 {
+        1.0 / (self.saved.variance[channel] + self.geometry.epsilon as f32).sqrt()
+    }
+
+    /// The values of a plane of the input, counted over all images.
+    #[inline(always)]
+    fn input(&self, index: usize) -> &'a [f32] {
+        let plane = self.geometry.plane();
+        &self.saved.input[index * plane..][..plane]
+    }
+
+    /// The gradient of a plane of the output and, with a pool, its indices.
+    #[inline(always)]
+    fn output_gradient(&self, index: usize) -> (&'a [f32], &'a [PoolIndex]) {
+        let size = self.geometry.output_plane();
+        let indices = if self.geometry.epilogue.pool { &self.saved.indices[index * size..][..size] } else { &[] };
+        (&self.gradient[index * size..][..size], indices)
+    }
+
+    /// Without a pool: which values of a plane have the gradient of their output.
+    #[inline(always)]
+    fn active(&self, index: usize) -> Active<'a> {
+        let plane = self.geometry.plane();
+        match self.geometry.epilogue.relu {
+            false => Active::All,
+            true if self.saved.output.is_empty() => Active::Line(self.lines[index % self.geometry.channels]),
+            true => Active::Output(&self.saved.output[index * plane..][..plane]),
         }
-        Epilogue { relu: true, .. } => relu_backward(&gradient[range.clone()], &saved.output[range], dy),
-        _ => dy.copy_from_slice(&gradient[range]),
+    }
+
+    /// The gradients of gamma and beta.
+    fn sums(&self) -> (Vec<f32>, Vec<f32>) {
+        let Geometry { batch, channels, .. } = *self.geometry;
+        let block = self.geometry.block();
+        let partial = filled(batch.div_ceil(block) * channels, channels, |i, sums: &mut [[f64; 2]]| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for image in i * block..batch.min((i + 1) * block) {
+                        for (channel, [plain, weighted]) in sums.iter_mut().enumerate() {
+                            let sums = self.plane_sums(image * channels + channel, self.saved.mean[channel]);
+                            *plain += f64::from(sums[0]);
+                            *weighted += f64::from(sums[1]);
+                        }
+                    }
+                },
+            );
+        });
+        let total = |channel: usize| {
+            let add = |[plain, weighted]: [f64; 2], part: &[[f64; 2]]| {
+                [plain + part[channel][0], weighted + part[channel][1]]
+            };
+            let [plain, weighted] = partial.chunks_exact(channels).fold([0.0; 2], add);
+            (weighted as f32 * self.inverse(channel), plain as f32)
+        };
+        (0..channels).map(total).unzip()
+    }
+
+    /// The sums of `dy` and of `dy * (x - mean)` over a plane.
+    #[inline(always)]
+    fn plane_sums(&self, index: usize, mean: f32) -> [f32; 2] {
+        let (x, (gradient, indices)) = (self.input(index), self.output_gradient(index));
+        if self.geometry.epilogue.pool {
+            return with_scratch([x.len()], |[dy]| {
+                max_pool_backward(gradient, indices, self.geometry.width, dy);
+                [sum(dy), centred_dot(dy, x, mean)]
+            });
+        }
+        match self.active(index) {
+            Active::All => [sum(gradient), centred_dot(gradient, x, mean)],
+            Active::Line(line) => centred_dot_where(gradient, x, x, mean, |x| line.at(x) > 0.0),
+            Active::Output(output) => centred_dot_where(gradient, x, output, mean, |output| output > 0.0),
+        }
+    }
+
+    /// The gradient of an image of the input, `dx`, and of the `shortcut` if there is one.
+    fn input_gradient(&self, image: usize, gamma: &[f32], beta: &[f32], dx: &mut [f32], shortcut: Option<&mut [f32]>) {
+        let Geometry { channels, .. } = *self.geometry;
+        let plane = self.geometry.plane();
+        let n = (self.geometry.batch * plane) as f32;
+        let mut shortcuts = shortcut.map(|shortcut| shortcut.chunks_exact_mut(plane));
+        vectorised(
+            #[inline(always)]
+            || {
+                for (channel, dx) in dx.chunks_exact_mut(plane).enumerate() {
+                    let index = image * channels + channel;
+                    let inverse = self.inverse(channel);
+                    let (slope, scale) = (gamma[channel] * inverse / n, self.saved.gamma[channel] * inverse);
+                    let (mean, base) = (self.saved.mean[channel], beta[channel] / n);
+                    let through = |dy: f32, x: f32| scale * (dy - base - (x - mean) * slope);
+                    let (x, (gradient, indices)) = (self.input(index), self.output_gradient(index));
+                    if let Some(shortcut) = shortcuts.as_mut().and_then(Iterator::next) {
+                        self.masked(index, gradient, x, shortcut);
+                        for ((dx, dy), x) in dx.iter_mut().zip(shortcut.iter()).zip(x) {
+                            *dx = through(*dy, *x);
+                        }
+                    } else if self.geometry.epilogue.pool {
+                        max_pool_backward(gradient, indices, self.geometry.width, dx);
+                        for (dx, x) in dx.iter_mut().zip(x) {
+                            *dx = through(*dx, *x);
+                        }
+                    } else {
+                        let line = match self.active(index) {
+                            Active::Line(line) => line,
+                            _ => Line { slope: 0.0, offset: 1.0 },
+                        };
+                        for ((dx, dy), x) in dx.iter_mut().zip(gradient).zip(x) {
+                            *dx = through(if line.at(*x) > 0.0 { *dy } else { 0.0 }, *x);
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// Writes `dy`, what ReLU leaves of a plane's gradient.
+    #[inline(always)]
+    fn masked(&self, index: usize, gradient: &[f32], x: &[f32], dy: &mut [f32]) {
+        match self.active(index) {
+            Active::All => dy.copy_from_slice(gradient),
+            Active::Line(line) => {
+                for ((dy, gradient), x) in dy.iter_mut().zip(gradient).zip(x) {
+                    *dy = if line.at(*x) > 0.0 { *gradient } else { 0.0 };
+                }
+            }
+            Active::Output(output) => relu_backward(gradient, output, dy),
+        }
     }
 }

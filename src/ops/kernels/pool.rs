@@ -107,6 +107,16 @@ pub(super) fn add_bias(plane: &mut [f32], bias: f32, relu: bool) {
     }
 }
 
+/// Adds one of `biases` to each value, with ReLU if asked; a NaN stays one.
+#[inline(always)]
+pub(super) fn add_biases(values: &mut [f32], biases: &[f32], relu: bool) {
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    for (value, bias) in values.iter_mut().zip(biases) {
+        let shifted = *value + bias;
+        *value = if shifted <= floor { floor } else { shifted };
+    }
+}
+
 /// `input_gradient = gradient` where `output > 0`, else 0: the gradient of ReLU's input.
 #[inline(always)]
 pub(super) fn relu_backward(gradient: &[f32], output: &[f32], input_gradient: &mut [f32]) {

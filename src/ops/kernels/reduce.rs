@@ -34,3 +34,38 @@ pub(super) fn centred_dot(left: &[f32], right: &[f32], mean: f32) -> f32 {
     }
     sums.iter().sum()
 }
+
+/// The sums of `left` and of `left * (right - mean)`, where `is_active` of `mask`.
+#[inline(always)]
+pub(super) fn centred_dot_where(
+    left: &[f32],
+    right: &[f32],
+    mask: &[f32],
+    mean: f32,
+    is_active: impl Fn(f32) -> bool,
+) -> [f32; 2] {
+    let (mut plain, mut weighted) = ([0.0; 32], [0.0; 32]);
+    let parts = left.chunks_exact(32).zip(right.chunks_exact(32)).zip(mask.chunks_exact(32));
+    for ((left, right), mask) in parts {
+        for i in 0..32 {
+            let left = if is_active(mask[i]) { left[i] } else { 0.0 };
+            plain[i] += left;
+            weighted[i] += left * (right[i] - mean);
+        }
+    }
+    let rest = left.len() / 32 * 32..left.len();
+    for (i, j) in rest.enumerate() {
+        let left = if is_active(mask[j]) { left[j] } else { 0.0 };
+        plain[i] += left;
+        weighted[i] += left * (right[j] - mean);
+    }
+    [plain.iter().sum(), weighted.iter().sum()]
+}
+
+/// Adds `values` to `sums`, one to one.
+#[inline(always)]
+pub(super) fn add(sums: &mut [f32], values: &[f32]) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value;
+    }
+}

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use rayon::prelude::*;
 
 use super::super::fill::{filled, filled_beside, filled_pair, with_scratch};
-use super::super::gemm::{Matrix, Output, Threads, multiply};
+use super::super::gemm::{Matrix, Output, Threads, multiply, multiply_tiled};
 use super::super::geometry::ConvGeometry;
 use super::super::pool::Epilogue;
-use super::super::{conv, dropout, linear, loss, norm, update};
+use super::super::{conv, dropout, linear, loss, norm, sum, update};
 use super::{assert_close, random};
 
 /// How the messages of refusals go on after the name of what is wrong.
@@ -146,10 +146,10 @@ proptest! {
         let (x, w) = (random(inputs, 1), random(weights, 2));
         let y = linear::forward(&geometry, &x, &w, &vec![0.0; outputs]);
         let gradient = random(y.len(), 3);
-        let dz = linear::pre_activation_gradient(&geometry, &y, &gradient);
+        let linear::PreActivation { gradient: dz, bias } = linear::pre_activation_gradient(&geometry, &y, &gradient);
         assert_same(dot(&linear::input_gradient(&geometry, &w, &dz), &x), dot(&gradient, &y), "along the input");
         assert_same(dot(&linear::weight_gradient(&geometry, &x, &dz), &w), dot(&gradient, &y), "along the weights");
-        prop_assert_eq!(linear::bias_gradient(&geometry, &dz).len(), outputs);
+        prop_assert_eq!(bias.len(), outputs);
     }
 
     #[test]
@@ -166,7 +166,7 @@ proptest! {
         let gradient = random(forward.output.len(), 3);
         let (mean, variance) = (&forward.mean, &forward.variance);
         let (output, indices) = (&forward.output, &forward.indices);
-        let saved = norm::Saved { input: &input, gamma: &gamma, mean, variance, output, indices };
+        let saved = norm::Saved { input: &input, gamma: &gamma, beta: &beta, mean, variance, output: &[], indices };
         let gradients = norm::backward(&geometry, saved, &gradient);
         prop_assert_eq!(gradients.input.len(), values);
         prop_assert_eq!(gradients.beta.len(), gamma.len());
@@ -191,6 +191,7 @@ proptest! {
     #[test]
     fn a_matrix_product_is_the_sum_of_products(
         rows in 0usize..40, depth in 0usize..40, columns in 0usize..40, transposed: [bool; 2], accumulate: bool, all: bool,
+        tile in prop::array::uniform2(0usize..50),
     ) {
         let (a, b, before) = (random(rows * depth, 1), random(depth * columns, 2), random(rows * columns, 3));
         let matrix = |values, rows, columns, transposed| match transposed {
@@ -215,6 +216,9 @@ proptest! {
         let start = |i: usize| if accumulate { before[i] } else { 0.0 };
         let expected: Vec<f32> = (0..rows * columns).map(|i| start(i) + at(i / columns, i % columns)).collect();
         assert_close(&result, &expected, "product");
+        let added = |column: usize, row: &mut [f32]| row.iter_mut().zip(column..).for_each(|(value, i)| *value += i as f32);
+        let expected: Vec<f32> = (0..rows * columns).map(|i| at(i / columns, i % columns) + (i % columns) as f32).collect();
+        assert_close(&multiply_tiled(left, right, tile, added), &expected, "product in tiles");
     }
 
     #[test]
@@ -311,10 +315,35 @@ fn slices_of_another_length_are_refused() {
             norm::forward(&geometry, input, gamma, beta);
         });
         let norm::Forward { output, indices, mean, variance } = norm::forward(&geometry, &a, &c, &c);
-        assert_lengths_matter([&a, &c, &mean, &variance, &output], |[input, gamma, mean, variance, gradient]| {
-            let saved = norm::Saved { input, gamma, mean, variance, output: &output, indices: &indices };
+        assert_lengths_matter([&a, &c, &c, &mean, &variance, &output], |slices| {
+            let [input, gamma, beta, mean, variance, gradient] = slices;
+            let saved = norm::Saved { input, gamma, beta, mean, variance, output: &[], indices: &indices };
             norm::backward(&geometry, saved, gradient);
         });
+        if pool {
+            let saved = norm::Saved {
+                input: &a,
+                gamma: &c,
+                beta: &c,
+                mean: &mean,
+                variance: &variance,
+                output: &[],
+                indices: &indices[1..],
+            };
+            assert_refused("must have", || norm::backward(&geometry, saved, &output));
+            assert_refused("does not fit", || norm::forward_sum(&geometry, &a, &a, &c, &c));
+            continue;
+        }
+        assert_lengths_matter([&a, &a, &c, &c], |[input, shortcut, gamma, beta]| {
+            norm::forward_sum(&geometry, input, shortcut, gamma, beta);
+        });
+        if relu {
+            assert_lengths_matter([&a, &a, &a], |[input, output, gradient]| {
+                let (mean, variance) = (&mean[..], &variance[..]);
+                let saved = norm::Saved { input, gamma: &c, beta: &c, mean, variance, output, indices: &[] };
+                norm::backward_sum(&geometry, saved, gradient);
+            });
+        }
     }
     let geometry = linear::Geometry::new([20, 12], [12, 4], true);
     assert_lengths_matter([&a, &a[..48], &c], |[input, weight, bias]| {
@@ -329,8 +358,9 @@ fn slices_of_another_length_are_refused() {
     assert_lengths_matter([&a, &a[..80]], |[input, dz]| {
         linear::weight_gradient(&geometry, input, dz);
     });
-    assert_lengths_matter([&a[..80]], |[dz]| {
-        linear::bias_gradient(&geometry, dz);
+    // Of two slices alone, either may be the one that has another length.
+    assert_lengths_matter([&a], |[right]| {
+        sum::sum_relu(&a, right);
     });
     let adam = update::Adam { beta_1: 0.9, beta_2: 0.999, rate: 0.1, epsilon: 1e-8, penalty: 0.0, keep: 1.0 };
     let sgd = update::Sgd { rate: 0.1, momentum: 0.9, nesterov: true, penalty: 0.0 };

@@ -124,11 +124,12 @@ fn fully_connected_gradients_are_the_finite_differences() {
         let geometry = linear::Geometry::new([3, 5], [5, 4], relu);
         let (input, weight, bias, cotangent) = (random(15, 1), random(20, 2), random(4, 3), random(12, 4));
         let output = linear::forward(&geometry, &input, &weight, &bias);
-        let dz = linear::pre_activation_gradient(&geometry, &output, &cotangent);
+        let linear::PreActivation { gradient: dz, bias: bias_gradient } =
+            linear::pre_activation_gradient(&geometry, &output, &cotangent);
         let gradients = [
             linear::input_gradient(&geometry, &weight, &dz),
             linear::weight_gradient(&geometry, &input, &dz),
-            linear::bias_gradient(&geometry, &dz),
+            bias_gradient,
         ];
         let [input, weight, bias, cotangent] = [&input, &weight, &bias, &cotangent].map(|values| wide(values));
         let total = |input: &[f64], weight: &[f64], bias: &[f64]| -> f64 {
@@ -145,6 +146,59 @@ fn fully_connected_gradients_are_the_finite_differences() {
     }
 }
 
+/// Batch norm as its formula says it, in `f64`, before what follows.
+fn norm_by_formula(epsilon: f64, plane: usize, input: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
+    let mut output = input.to_vec();
+    for c in 0..gamma.len() {
+        let of_channel = |i: &usize| i / plane % gamma.len() == c;
+        let x = (0..input.len()).filter(of_channel).map(|i| input[i]).collect::<Vec<_>>();
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        for i in (0..input.len()).filter(of_channel) {
+            output[i] = gamma[c] * (input[i] - mean) / (variance + epsilon).sqrt() + beta[c];
+        }
+    }
+    output
+}
+
+#[test]
+fn gradients_of_a_batch_norm_with_a_shortcut_are_the_finite_differences() {
+    // Planes of one pixel, of an odd size, and larger than the running sums of a plane are many.
+    for (relu, [batch, height, width]) in [(false, [3, 4, 3]), (true, [3, 4, 3]), (true, [7, 1, 1]), (true, [2, 7, 9])]
+    {
+        let (epsilon, values) = (1e-3, batch * 2 * height * width);
+        let geometry = norm::Geometry::new([batch, 2, height, width], epsilon, Epilogue { relu, pool: false });
+        let (input, shortcut, gamma, beta) = (random(values, 6), random(values, 5), random(2, 7), random(2, 8));
+        let forward = norm::forward_sum(&geometry, &input, &shortcut, &gamma, &beta);
+        let cotangent = random(values, 9);
+        let saved = norm::Saved {
+            input: &input,
+            gamma: &gamma,
+            beta: &beta,
+            mean: &forward.mean,
+            variance: &forward.variance,
+            output: &forward.output,
+            indices: &[],
+        };
+        let (gradients, by_shortcut) = norm::backward_sum(&geometry, saved, &cotangent);
+        let [input, shortcut, gamma, beta, cotangent] =
+            [&input, &shortcut, &gamma, &beta, &cotangent].map(|values| wide(values));
+        let total = |input: &[f64], shortcut: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
+            let normalised = norm_by_formula(epsilon, height * width, input, gamma, beta);
+            let sums = normalised.iter().zip(shortcut).map(|(y, shortcut)| y + shortcut);
+            sums.map(|y| if relu { y.max(0.0) } else { y }).zip(&cotangent).map(|(y, dy)| y * dy).sum()
+        };
+        let along_input = finite_differences(&input, |input| total(input, &shortcut, &gamma, &beta));
+        let along_shortcut = finite_differences(&shortcut, |shortcut| total(&input, shortcut, &gamma, &beta));
+        let along_gamma = finite_differences(&gamma, |gamma| total(&input, &shortcut, gamma, &beta));
+        let along_beta = finite_differences(&beta, |beta| total(&input, &shortcut, &gamma, beta));
+        assert_close(&gradients.input, &along_input, "input");
+        assert_close(&by_shortcut, &along_shortcut, "shortcut");
+        assert_close(&gradients.gamma, &along_gamma, "gamma");
+        assert_close(&gradients.beta, &along_beta, "beta");
+    }
+}
+
 #[test]
 fn batch_norm_gradients_are_the_finite_differences() {
     for (relu, pool) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -157,24 +211,16 @@ fn batch_norm_gradients_are_the_finite_differences() {
         let saved = norm::Saved {
             input: &input,
             gamma: &gamma,
+            beta: &beta,
             mean: &forward.mean,
             variance: &forward.variance,
-            output: &forward.output,
+            output: &[],
             indices: &forward.indices,
         };
         let gradients = norm::backward(&geometry, saved, &cotangent);
         let cotangent = wide(&cotangent);
         let total = |input: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
-            let mut output = input.to_vec();
-            for c in 0..2 {
-                let of_channel = |i: &usize| i / 12 % 2 == c;
-                let x = (0..72).filter(of_channel).map(|i| input[i]).collect::<Vec<_>>();
-                let mean = x.iter().sum::<f64>() / 36.0;
-                let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 36.0;
-                for i in (0..72).filter(of_channel) {
-                    output[i] = gamma[c] * (input[i] - mean) / (variance + epsilon).sqrt() + beta[c];
-                }
-            }
+            let output = norm_by_formula(epsilon, 12, input, gamma, beta);
             epilogue_by_formula(epilogue, [4, 3], output).iter().zip(&cotangent).map(|(y, dy)| y * dy).sum()
         };
         let (input, gamma, beta) = (wide(&input), wide(&gamma), wide(&beta));

@@ -7,7 +7,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
-use super::{conv, dropout, linear};
+use super::{conv, dropout, linear, norm};
 
 /// Values in -1..1 that depend on `seed` only.
 pub(crate) fn random(length: usize, seed: u64) -> Vec<f32> {
@@ -47,8 +47,18 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let (x, w) = (random(150_000, 4), random(195_000, 5));
             let y = linear::forward(&layer, &x, &w, &random(130, 6));
             let back = [linear::input_gradient(&layer, &w, &y), linear::weight_gradient(&layer, &x, &y)].concat();
+            let squares = norm::Geometry::new([50, 3, 20, 20], 1e-5, Epilogue { relu: true, pool: false });
+            let images = random(60_000, 7);
+            let normed = norm::forward_sum(&squares, &images, &x[..60_000], &bias[..3], &bias[3..6]);
+            let (mean, variance) = (&normed.mean, &normed.variance);
+            let (gamma, beta, output) = (&bias[..3], &bias[3..6], &normed.output[..]);
+            let saved = norm::Saved { input: &images, gamma, beta, mean, variance, output, indices: &[] };
+            let (by_norm, by_shortcut) = norm::backward_sum(&squares, saved, output);
+            let normed =
+                [normed.mean, normed.variance, normed.output, by_norm.input, by_norm.gamma, by_shortcut].concat();
             let dropped = dropout::dropout(&x, 0.5, 9);
-            [forward.output, gradients.input, gradients.weight, gradients.bias, bare, direct, y, back, dropped].concat()
+            let forward = [forward.output, gradients.input, gradients.weight, gradients.bias, bare, direct].concat();
+            [forward, y, back, normed, dropped].concat()
         })
     };
     let one = on(1);
