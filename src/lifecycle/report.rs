@@ -1,5 +1,7 @@
 //! The report of a run: gathers what [`report`](crate::report) shows, and puts the page into the run.
 
+use std::path::PathBuf;
+
 use burn::tensor::Device;
 
 use super::finish::Exported;
@@ -81,7 +83,7 @@ impl Run {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub(crate) fn keep_report(&self, report: &Report) -> Result<std::path::PathBuf> {
+    pub(crate) fn keep_report(&self, report: &Report) -> Result<PathBuf> {
         file::write_atomic(&self.dir.report(), report::page(report).as_bytes())?;
         file::write_atomic(&self.dir.curves(), report::curves_csv(&report.epochs).as_bytes())?;
         Ok(self.dir.report())

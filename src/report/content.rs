@@ -8,7 +8,7 @@ use super::sheet::{LARGEST_SIDE, Picture, Sheet};
 use super::suspects::{self, Suspect};
 use crate::Result;
 use crate::data::ImageSet;
-use crate::eval::{CalibrationBin, Evaluation, Predictions};
+use crate::eval::{CalibrationBin, Evaluation, Predictions, wilson};
 use crate::models::{LayerSummary, WeightTensor, Weights};
 use crate::predict::LayerOutput;
 use crate::run::{EpochMetrics, RunRecord};
@@ -212,7 +212,7 @@ impl Test {
                 .classes
                 .iter()
                 .enumerate()
-                .map(|(class, metrics)| crate::eval::wilson(right(class), metrics.images))
+                .map(|(class, metrics)| wilson(right(class), metrics.images))
                 .collect(),
             calibration: predictions.calibration(),
             cell_pictures: Sheet::of_images(set, &shown, side)?,
