@@ -105,9 +105,22 @@ impl Walk<'_> {
         if fault.starts_with("kill") {
             assert_eq!(ran.code, 137, "{what}: {}", ran.stderr);
         } else {
-            assert!([1, 2].contains(&ran.code) && ran.stderr.contains("the disk is full"), "{what}: {}", ran.stderr);
+            // Without its page a run is done all the same.
+            let told = ran.code == 0 && ran.stderr.contains("the report could not be written");
+            let refused = [1, 2].contains(&ran.code);
+            assert!((refused || told) && ran.stderr.contains("the disk is full"), "{what}: {}", ran.stderr);
+            assert!(
+                !told
+                    || what.contains("report")
+                    || what.contains("curves")
+                    || what.contains("temporary")
+                    || what.contains("folder"),
+                "{what}"
+            );
         }
-        self.recover(&folder, what, &before);
+        if ran.code != 0 {
+            self.recover(&folder, what, &before);
+        }
         assert_eq!(result(&folder, self.run), *expected, "{what}");
         let runs = folder.path().join("runs");
         let unnamed = std::fs::read_dir(runs)

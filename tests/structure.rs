@@ -30,12 +30,13 @@ const FLOORS: [&str; 22] = [
 ];
 
 /// Libraries that one room deals with for all others.
-const ALONE: [(&str, &[&str]); 5] = [
+const ALONE: [(&str, &[&str]); 6] = [
     ("burn::train", &["train"]),
     ("burn_dataset", &["data"]),
     ("burn_pack", &["artifact"]),
     ("burn_onnx", &["artifact"]),
     ("axum", &["serve"]),
+    ("maud", &["report"]),
 ];
 
 fn source() -> PathBuf {

@@ -8,6 +8,9 @@ mod fixture;
 /// From a config to a model file, and what can be done with it.
 mod training;
 
+/// A run on one page, and its mistakes in the terminal.
+mod reports;
+
 /// Data sets in files: found from every folder, and refused before they fill the memory.
 mod data_sets;
 

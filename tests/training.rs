@@ -12,7 +12,7 @@ fn a_run_ends_with_a_verified_model_and_every_file_it_promises() {
     assert_eq!(summary["test_total"], 60);
     let share = summary["test_correct"].as_f64().unwrap() / 60.0;
     assert!((summary["test_accuracy"].as_f64().unwrap() - share).abs() < 1e-12);
-    for file in ["config.toml", "run.json", "metrics.jsonl", "model.bpk"] {
+    for file in ["config.toml", "run.json", "metrics.jsonl", "model.bpk", "report.html", "curves.csv"] {
         assert!(folder.path().join("runs/smoke-0001").join(file).is_file(), "{file}");
     }
     let record: serde_json::Value = serde_json::from_str(&folder.read("runs/smoke-0001/run.json")).unwrap();

@@ -6,8 +6,9 @@ use super::ui::{Mode, Ui};
 use super::{model_file, open_device};
 use crate::config::Experiment;
 use crate::config::document::Origin;
-use crate::eval::{Evaluation, evaluate, training_data};
+use crate::eval::{Predictions, training_data};
 use crate::predict::Predictor;
+use crate::run::file;
 use crate::{Error, Result, data, report};
 
 /// The arguments of `kiln eval`.
@@ -29,6 +30,14 @@ pub struct EvalArguments {
     /// Compute here
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+
+    /// Write every answer to this file, one JSON object per line: index, label, answer, probabilities, loss
+    #[arg(long, value_name = "FILE.jsonl")]
+    save: Option<PathBuf>,
+
+    /// Draw the worst mistakes, 8 or as many as given
+    #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "8", require_equals = true)]
+    errors: Option<usize>,
 
     /// Exit with 1 when the accuracy is below this, 0 to 1
     #[arg(long, value_name = "ACCURACY", value_parser = super::accuracy)]
@@ -67,13 +76,20 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
         Part::Validation => &dataset.validation,
         Part::Train => &dataset.train,
     };
-    let evaluation = measure(ui, &predictor, set)?;
+    let predictions = answers(ui, &predictor, set)?;
+    let evaluation = predictions.evaluation();
+    if let Some(path) = &arguments.save {
+        file::write_atomic(path, predictions.to_jsonl()?.as_bytes())?;
+    }
     if ui.mode() == Mode::Json {
         let value = serde_json::to_value(&evaluation)
             .map_err(|error| Error::failed("cannot encode the evaluation").caused_by(error))?;
         ui.json(&value);
     } else {
         ui.out(&report::evaluation(&evaluation));
+    }
+    if let Some(most) = arguments.errors {
+        ui.say(&format!("\n{}", report::mistakes(&predictions, set, most, ui.has_colour())));
     }
     match arguments.require_accuracy {
         Some(required) if evaluation.accuracy < required => {
@@ -83,10 +99,10 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     }
 }
 
-/// Measures with a progress bar.
-pub fn measure(ui: &Ui, predictor: &Predictor, set: &data::ImageSet) -> Result<Evaluation> {
+/// Asks about every image, with a progress bar.
+fn answers(ui: &Ui, predictor: &Predictor, set: &data::ImageSet) -> Result<Predictions> {
     let bar = ui.bar("measuring", set.len());
-    let evaluation = evaluate(predictor, set, |done| bar.set_position(done as u64));
+    let predictions = Predictions::of(predictor, set, |done| bar.set_position(done as u64));
     bar.finish_and_clear();
-    evaluation
+    predictions
 }

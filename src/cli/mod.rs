@@ -12,6 +12,7 @@ mod fork;
 mod import;
 mod plan;
 mod predict;
+mod report;
 mod resume;
 mod serve;
 mod summary;
@@ -63,6 +64,8 @@ enum Command {
     Fork(fork::ForkArguments),
     /// Measure a model file on labelled images
     Eval(eval::EvalArguments),
+    /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
+    Report(report::ReportArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
     /// Answer over HTTP what is in a picture, with a page to draw on
@@ -171,6 +174,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Extend(arguments) => extend::run(arguments, ui),
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
+        Command::Report(arguments) => report::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),

@@ -31,6 +31,12 @@ pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
         ));
     }
     ui.say(&format!("model          {model} (verified)"));
+    if let Some(report) = &outcome.report {
+        ui.say(&format!("report         {} (open it in a browser)", report.display()));
+    }
+    if let Some(problem) = &outcome.report_problem {
+        ui.warn(&format!("the report could not be written: {}", problem.render().trim_start_matches("error: ")));
+    }
     ui.aside(&format!(
         "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {} --out model.safetensors",
         summary.run_dir.display()

@@ -95,6 +95,15 @@ impl Ui {
         bar
     }
 
+    /// Whether what people read comes out in colour.
+    pub fn has_colour(&self) -> bool {
+        let choice = match self.mode {
+            Mode::Json => anstream::AutoStream::choice(&io::stderr()),
+            _ => anstream::AutoStream::choice(&io::stdout()),
+        };
+        choice != anstream::ColorChoice::Never
+    }
+
     /// Who is told of training.
     pub fn training(&self) -> TrainingLines {
         let live = self.mode != Mode::Quiet && io::stderr().is_terminal();

@@ -1,10 +1,12 @@
 //! A finished model measured on labelled images, as plain data. Nothing here prints, and nothing here sees a tensor.
 
 mod import;
+mod predictions;
 
 use serde::{Deserialize, Serialize};
 
 pub use import::import;
+pub use predictions::Predictions;
 
 use crate::artifact::Manifest;
 use crate::data::{self, Dataset, ImageSet};
@@ -80,40 +82,12 @@ pub struct Mistake {
     pub confidence: f64,
 }
 
-/// Images that go through the network at a time.
-const BATCH: usize = 500;
-
 /// Measures `predictor` on `set`; `progress` is told the images done after every batch.
 ///
 /// # Errors
 /// When the set's size or classes are not the model's.
-pub fn evaluate(predictor: &Predictor, set: &ImageSet, mut progress: impl FnMut(usize)) -> Result<Evaluation> {
-    let manifest = predictor.manifest();
-    let expected = manifest.preprocess.shape;
-    if set.shape != expected {
-        return Err(Error::usage(format!(
-            "the model takes images of {expected} (channels x height x width), the data has {}",
-            set.shape
-        )));
-    }
-    if set.classes[..] != manifest.classes[..] {
-        return Err(Error::usage(format!(
-            "the model knows the classes {}, the data has {}",
-            manifest.classes.join(", "),
-            set.classes.join(", ")
-        )));
-    }
-    if set.is_empty() {
-        return Err(Error::usage("there is no image to measure on"));
-    }
-    let size = set.shape.len();
-    let mut logits = Vec::with_capacity(set.len() * set.classes.len());
-    for start in (0..set.len()).step_by(BATCH) {
-        let end = (start + BATCH).min(set.len());
-        logits.extend(predictor.logits(&set.pixels[start * size..end * size], end - start)?);
-        progress(end);
-    }
-    Ok(Evaluation::from_logits(&logits, &set.labels, &set.classes))
+pub fn evaluate(predictor: &Predictor, set: &ImageSet, progress: impl FnMut(usize)) -> Result<Evaluation> {
+    Ok(Predictions::of(predictor, set, progress)?.evaluation())
 }
 
 impl Evaluation {
@@ -188,6 +162,21 @@ pub(crate) fn wilson(correct: usize, images: usize) -> [f64; 2] {
 
 const BINS: usize = 15;
 
+/// The images whose answer had about the same confidence: confidence is the probability of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CalibrationBin {
+    /// The bin holds confidences from here, and below `to` (1 is in the last bin).
+    pub from: f64,
+    /// The end of the bin.
+    pub to: f64,
+    /// Images in it.
+    pub images: usize,
+    /// Their mean confidence; 0 without images.
+    pub confidence: f64,
+    /// The share of them that was answered correctly; 0 without images.
+    pub accuracy: f64,
+}
+
 #[derive(Default)]
 struct Calibration {
     bins: [(usize, f64, usize); BINS],
@@ -199,6 +188,18 @@ impl Calibration {
         bin.0 += 1;
         bin.1 += confidence;
         bin.2 += usize::from(correct);
+    }
+
+    fn bins(&self) -> Vec<CalibrationBin> {
+        let edge = |bin: usize| bin as f64 / BINS as f64;
+        let bin = |(place, &(images, confidence, correct)): (usize, &(usize, f64, usize))| CalibrationBin {
+            from: edge(place),
+            to: edge(place + 1),
+            images,
+            confidence: confidence / images.max(1) as f64,
+            accuracy: correct as f64 / images.max(1) as f64,
+        };
+        self.bins.iter().enumerate().map(bin).collect()
     }
 
     fn error(&self) -> f64 {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::prepared::Prepared;
 use crate::artifact::{self, Dtype, Format, Manifest};
-use crate::eval::{Evaluation, evaluate};
+use crate::eval::{Evaluation, Predictions};
 use crate::models::Weights;
 use crate::predict::Predictor;
 use crate::run::RunDir;
@@ -94,6 +94,19 @@ pub(super) fn describe(prepared: &Prepared, run: &RunDir, state: &TrainingState)
     Ok(manifest)
 }
 
+/// A model file that was written, and what it answered.
+#[derive(Debug)]
+pub(super) struct Exported {
+    /// What was measured on the test images.
+    pub(super) evaluation: Evaluation,
+    /// The answers it was counted from.
+    pub(super) predictions: Predictions,
+    /// Who gave them.
+    pub(super) predictor: Predictor,
+    /// The weights as they were read back.
+    pub(super) weights: Weights,
+}
+
 /// Writes the artifact of `weights`, reads it back, and measures it on the test images.
 ///
 /// # Errors
@@ -104,12 +117,13 @@ pub(super) fn export(
     state: &TrainingState,
     weights: &Weights,
     observer: &mut dyn Observer,
-) -> Result<Evaluation> {
+) -> Result<Exported> {
     let device = &prepared.device.device;
     let mut manifest = describe(prepared, run, state)?;
     let predictor = Predictor::new(manifest.clone(), weights, device)?;
     let test = &prepared.dataset.test;
-    let evaluation = evaluate(&predictor, test, |done| observer.on_test(done, test.len()))?;
+    let predictions = Predictions::of(&predictor, test, |done| observer.on_test(done, test.len()))?;
+    let evaluation = predictions.evaluation();
     if let Some(best) = state.best {
         manifest.metrics.insert("best_epoch".into(), json!(best.epoch));
         if !prepared.dataset.validation.is_empty() {
@@ -132,5 +146,5 @@ pub(super) fn export(
     if verification.labels_agree != verification.samples {
         return Err(Error::failed("the exported model does not compute what the trained one does"));
     }
-    Ok(evaluation)
+    Ok(Exported { evaluation, predictions, predictor, weights })
 }

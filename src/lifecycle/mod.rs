@@ -24,7 +24,7 @@
 //! | extend | one checkpoint: the newest, again, with the new config | extended; `config.toml` follows at the next resume |
 //! | go on | leftovers of killed processes; `config.toml`, `metrics.jsonl`, `run.json` | running |
 //! | train | a checkpoint per epoch, then a line of `metrics.jsonl`, then older checkpoints | running: resumed from the newest |
-//! | finish | `model.bpk`, `metrics.jsonl`, then `run.json` | done once `run.json` says so; before, resume finishes it |
+//! | finish | `model.bpk`, `metrics.jsonl`, `report.html`, `curves.csv`, then `run.json` | done once `run.json` says so; before, resume finishes it |
 //!
 //! A checkpoint holds the whole truth about the run at its moment: config, lineage, every epoch's metrics. `config.toml` and
 //! `metrics.jsonl` are copies for people and programs to read. So a single rename moves a run from one state to the next,
@@ -32,6 +32,7 @@
 
 mod finish;
 mod prepared;
+mod report;
 mod run;
 mod running;
 mod stopped;

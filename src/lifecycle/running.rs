@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::finish::{self, Summary};
 use super::prepared::Prepared;
+use super::report;
 use super::run::Run;
 use super::stopped::StoppedRun;
 use crate::error::{Kind, panic_text};
@@ -44,6 +45,10 @@ pub struct Outcome {
     pub summary: Option<Summary>,
     /// The best epoch's model measured on the test images; absent when no epoch was finished.
     pub evaluation: Option<Evaluation>,
+    /// The page that shows the finished run; absent when the run is not finished, or the page could not be written.
+    pub report: Option<PathBuf>,
+    /// Why there is no page of a finished run.
+    pub(crate) report_problem: Option<Error>,
     pub(super) state: TrainingState,
     pub(super) weights: Weights,
 }
@@ -164,10 +169,11 @@ impl Running {
     fn finish(&self, prepared: &Prepared, trained: Trained) -> Result<Outcome> {
         let Trained { termination, state, weights, mut observer } = trained;
         let best = self.best_weights(&prepared.session(), &state, &weights)?;
-        let evaluation = match &best {
+        let exported = match &best {
             Some(best) => Some(finish::export(prepared, &self.dir, &state, best, &mut *observer)?),
             None => None,
         };
+        let evaluation = exported.as_ref().map(|exported| exported.evaluation.clone());
         let summary = evaluation.as_ref().map(|evaluation| Summary::new(prepared, &self.dir, &state, evaluation));
         let status = match termination {
             Termination::Interrupted => Status::Interrupted,
@@ -180,9 +186,44 @@ impl Running {
                 Status::Done
             }
         };
+        let (report, report_problem) = match exported.filter(|_| status == Status::Done) {
+            Some(exported) => match self.write_report(prepared, &state, &exported) {
+                Ok(()) => (Some(self.dir.report()), None),
+                Err(error) => (None, Some(error)),
+            },
+            None => (None, None),
+        };
         let (run, total_iterations) = (Run::at(self.dir.clone()), prepared.plan.total_iterations);
         let iterations = state.iteration;
-        Ok(Outcome { run, status, iterations, total_iterations, summary, evaluation, state, weights })
+        Ok(Outcome {
+            run,
+            status,
+            iterations,
+            total_iterations,
+            summary,
+            evaluation,
+            report,
+            report_problem,
+            state,
+            weights,
+        })
+    }
+
+    /// The page of the run, which is done but for the word in `run.json`. Whatever goes wrong, the run stays done.
+    fn write_report(&self, prepared: &Prepared, state: &TrainingState, exported: &finish::Exported) -> Result<()> {
+        let record = RunRecord {
+            status: Status::Done,
+            ended: Some(now()),
+            message: state.stopped.clone(),
+            ..self.record.clone()
+        };
+        let write = || {
+            let epochs = state.metrics.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
+            let epochs = epochs.map_err(|error| Error::failed("a line of the metrics is damaged").caused_by(error))?;
+            report::write(prepared, &self.dir, &record, epochs, state.best.map(|best| best.epoch), exported)
+        };
+        catch_unwind(AssertUnwindSafe(write))
+            .unwrap_or_else(|panic| Err(Error::failed("a panic").caused_by(panic_text(&*panic))))
     }
 
     /// The weights of the best epoch so far; none when no epoch is finished.
@@ -226,6 +267,8 @@ impl Running {
         self.record.ended = Some(now());
         match &ended {
             Ok(outcome) => {
+                let problem = outcome.report_problem.as_ref();
+                self.record.warnings.extend(problem.map(|error| format!("the report could not be written: {error}")));
                 self.record.status = outcome.status;
                 self.record.message = match outcome.status {
                     Status::Interrupted => {

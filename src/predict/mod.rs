@@ -17,7 +17,7 @@ use crate::artifact::{self, Manifest};
 use crate::data::picture;
 use crate::data::preprocess::Table;
 use crate::logits::probabilities;
-use crate::models::{LayerSummary, Network, Weights};
+use crate::models::{Activation, ForwardContext, LayerSummary, Network, Weights};
 use crate::{Error, Result};
 
 pub use golden::{Verification, convert, export, verify};
@@ -60,6 +60,18 @@ pub struct Prediction {
     pub ranked: Vec<Ranked>,
     /// What the network saw: pixels, `[channels, height, width]`.
     pub input: Vec<u8>,
+}
+
+/// What one layer put out for one image.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct LayerOutput {
+    /// The layer's name in the network.
+    pub(crate) name: String,
+    /// `[channels, height, width]` or `[features]`.
+    pub(crate) shape: Vec<usize>,
+    /// Its values in row-major order.
+    #[serde(skip)]
+    pub(crate) values: Vec<f32>,
 }
 
 /// One class of an answer.
@@ -164,6 +176,27 @@ impl Predictor {
                 .tip("the weights are too large to compute with: train the model anew, with a lower learning rate"))
             }
         }
+    }
+
+    /// What every layer puts out for one image, `[channels, height, width]`, from the first layer to the last.
+    ///
+    /// # Errors
+    /// A usage error when `pixels` is not one image; when the device fails.
+    pub(crate) fn layer_outputs(&self, pixels: &[u8]) -> Result<Vec<LayerOutput>> {
+        let size = self.manifest.preprocess.shape.len();
+        if pixels.len() != size {
+            return Err(Error::usage(format!("an image must have {size} pixels, got {}", pixels.len())));
+        }
+        let mut outputs = Vec::new();
+        let mut failure = None;
+        let mut hook = |name: &str, activation: Activation| match activation.values() {
+            Ok(values) => {
+                outputs.push(LayerOutput { name: name.to_owned(), shape: activation.shape[1..].to_vec(), values });
+            }
+            Err(error) => failure = Some(error),
+        };
+        self.network.forward_in(self.images(pixels), &mut ForwardContext::inference().with_hook(&mut hook));
+        failure.map_or(Ok(outputs), Err)
     }
 
     /// Network inputs, `[batch, channels, height, width]`, from their pixels.

@@ -1,4 +1,15 @@
-//! Numbers to text. Nothing here computes, and nothing here sees a tensor.
+//! What was measured, for people: as text here, as one page in `html`, from the data in `content`. Nothing here sees a
+//! tensor, and nothing prints.
+
+mod content;
+mod html;
+mod sheet;
+mod suspects;
+mod terminal;
+
+pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
+pub use html::page;
+pub use terminal::mistakes;
 
 use std::fmt::Write as _;
 

@@ -9,6 +9,8 @@
 //!   checkpoints/     what a run is resumed from; each holds the whole truth about the run at that moment
 //!   metrics.jsonl    one object per epoch
 //!   model.bpk        the artifact of the best epoch
+//!   report.html      the finished run on one page
+//!   curves.csv       the metrics once more, as a table
 //! ```
 
 pub(crate) mod checkpoints;
@@ -94,6 +96,16 @@ impl RunDir {
     /// The artifact of the best epoch.
     pub(crate) fn model(&self) -> PathBuf {
         self.path.join("model.bpk")
+    }
+
+    /// The run on one page.
+    pub(crate) fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// The metrics as comma-separated values.
+    pub(crate) fn curves(&self) -> PathBuf {
+        self.path.join("curves.csv")
     }
 
     /// The checkpoints.

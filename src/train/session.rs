@@ -17,7 +17,7 @@ use super::records::{self, RecordSink, SaveAlways};
 use super::renderer::{NoMetricFiles, Silent};
 use crate::config::Experiment;
 use crate::data::Dataset;
-use crate::data::batch::ImageBatcher;
+use crate::data::batch::{ImageBatcher, SampleRef};
 use crate::data::loader::{EpochLoader, EpochShape};
 use crate::error::panic_text;
 use crate::models::{Network, Weights};
@@ -203,6 +203,14 @@ impl Session<'_> {
             updates_per_epoch: self.plan.updates_per_epoch as f64,
             update: 0,
         }
+    }
+
+    /// The images of the run's first batch, in their order.
+    ///
+    /// # Errors
+    /// When there is no batch.
+    pub(crate) fn first_batch(&self) -> Result<Vec<SampleRef>> {
+        Ok(self.train_loader()?.samples(1, 0))
     }
 
     fn train_loader(&self) -> Result<EpochLoader> {

@@ -1,0 +1,144 @@
+//! Pictures in the terminal: two pixels in each character, by half blocks.
+
+use super::sheet::Picture;
+use crate::data::ImageSet;
+use crate::eval::Predictions;
+
+/// The widest picture that is drawn, in columns; larger ones are shrunk.
+const WIDEST: usize = 32;
+
+/// Columns that a line may have.
+const COLUMNS: usize = 80;
+
+/// The `most` wrong answers for the images of `set` with the highest loss, each with its picture, side by side as far as
+/// they fit. With `colour`, pixels are in colour by ANSI codes; without, they are there or not.
+pub fn mistakes(predictions: &Predictions, set: &ImageSet, most: usize, colour: bool) -> String {
+    let worst = predictions.worst();
+    if worst.is_empty() {
+        return "every answer is right".to_owned();
+    }
+    let shown = worst.len().min(most);
+    let blocks: Vec<Vec<String>> = worst[..shown].iter().map(|&index| block(predictions, set, index, colour)).collect();
+    let width = set.shape.width.clamp(20, WIDEST);
+    let beside = ((COLUMNS + 2) / (width + 2)).max(1);
+    let mut text = format!("the {shown} worst of {} mistakes, the highest loss first\n", worst.len());
+    for row in blocks.chunks(beside) {
+        text.push('\n');
+        for line in 0..row.iter().map(Vec::len).max().unwrap_or(0) {
+            let parts: Vec<String> =
+                row.iter().map(|block| padded(block.get(line).map_or("", String::as_str), width)).collect();
+            text += parts.join("  ").trim_end();
+            text.push('\n');
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// A picture and the lines below it.
+fn block(predictions: &Predictions, set: &ImageSet, index: usize, colour: bool) -> Vec<String> {
+    let picture = Picture::of_image(set.image(index), set.shape).shrunk(WIDEST);
+    let width = set.shape.width.clamp(20, WIDEST);
+    let classes = predictions.classes();
+    let (label, answer) = (predictions.label(index), predictions.answer(index));
+    let probabilities = predictions.probabilities(index);
+    let mut lines = half_blocks(&picture, colour);
+    lines.push(format!("image {index}, loss {:.2}", predictions.loss(index)));
+    for (what, class) in [("label ", label), ("answer", answer)] {
+        let share = format!(" {:.1} %", probabilities[class] * 100.0);
+        let room = width.saturating_sub(what.len() + 1 + share.len());
+        lines.push(format!("{what} {}{share}", shortened(&classes[class], room)));
+    }
+    lines
+}
+
+/// The name, or as much of it as fits into `room` characters.
+fn shortened(name: &str, room: usize) -> String {
+    if name.chars().count() <= room {
+        return name.to_owned();
+    }
+    name.chars().take(room.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// With spaces after it to `width` visible characters; ANSI codes take none.
+fn padded(line: &str, width: usize) -> String {
+    let mut visible = 0;
+    let mut is_code = false;
+    for letter in line.chars() {
+        match letter {
+            '\u{1b}' => is_code = true,
+            'm' if is_code => is_code = false,
+            _ if !is_code => visible += 1,
+            _ => {}
+        }
+    }
+    format!("{line}{}", " ".repeat(width.saturating_sub(visible)))
+}
+
+/// The lines of a picture, two of its rows in each.
+fn half_blocks(picture: &Picture, colour: bool) -> Vec<String> {
+    (0..picture.height).step_by(2).map(|row| half_block_line(picture, row, colour)).collect()
+}
+
+fn half_block_line(picture: &Picture, row: usize, colour: bool) -> String {
+    let pixel = |row: usize, column: usize| -> [u8; 3] {
+        let at = (row * picture.width + column) * picture.channels;
+        match picture.values.get(at..at + picture.channels) {
+            Some(&[grey]) => [grey; 3],
+            Some(&[red, green, blue]) => [red, green, blue],
+            _ => [0; 3],
+        }
+    };
+    let is_bright = |pixel: [u8; 3]| pixel.iter().map(|value| usize::from(*value)).sum::<usize>() > 3 * 96;
+    let mut line = String::new();
+    for column in 0..picture.width {
+        let (above, below) = (pixel(row, column), pixel(row + 1, column));
+        if colour {
+            let ([r, g, b], [x, y, z]) = (above, below);
+            line += &format!("\u{1b}[38;2;{r};{g};{b}m\u{1b}[48;2;{x};{y};{z}m▀");
+        } else {
+            line.push(match (is_bright(above), is_bright(below)) {
+                (true, true) => '█',
+                (true, false) => '▀',
+                (false, true) => '▄',
+                (false, false) => ' ',
+            });
+        }
+    }
+    if colour {
+        line += "\u{1b}[0m";
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ImageShape;
+
+    #[test]
+    fn a_mistake_is_drawn_above_its_label_and_answer() {
+        let shape = ImageShape { channels: 1, height: 3, width: 3 };
+        let pixels = vec![255, 0, 0, 255, 255, 0, 0, 0, 255];
+        let classes = ["a very long name of a class".to_owned(), "dog".to_owned()];
+        let set = ImageSet::new(shape, pixels, vec![0], classes.clone().into()).unwrap();
+        let predictions = Predictions::from_logits(&[0.0, 1.0], &[0], &classes);
+        insta::assert_snapshot!(mistakes(&predictions, &set, 8, false), @r"
+        the 1 worst of 1 mistakes, the highest loss first
+
+        █▄
+          ▀
+        image 0, loss 1.31
+        label a very… 26.9 %
+        answer dog 73.1 %
+        ");
+    }
+
+    #[test]
+    fn codes_for_colours_take_no_room() {
+        let picture = Picture { width: 1, height: 2, channels: 3, values: vec![1, 2, 3, 4, 5, 6] };
+        let line = &half_blocks(&picture, true)[0];
+        assert_eq!(line, "\u{1b}[38;2;1;2;3m\u{1b}[48;2;4;5;6m▀\u{1b}[0m");
+        assert_eq!(padded(line, 3), format!("{line}  "));
+    }
+}

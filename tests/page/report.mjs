@@ -1,0 +1,175 @@
+// A report in a real browser, opened from disk: at three widths, in light and dark, on paper, with mouse and keyboard.
+//
+//   node report.mjs --report ../../runs/mnist-0001/report.html [--screenshot report.png]
+import assert from "node:assert/strict";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { parseArgs } from "node:util";
+import { chromium } from "playwright-core";
+
+const { values: given } = parseArgs({
+  options: {
+    report: { type: "string", default: "report.html" },
+    browser: { type: "string", default: "/usr/bin/chromium" },
+    screenshot: { type: "string" },
+  },
+});
+
+/** Runs in the page: what is wider than the window and not inside something that scrolls. */
+function tooWide() {
+  const excess = document.documentElement.scrollWidth - innerWidth;
+  if (excess <= 0) return "";
+  const wide = [...document.querySelectorAll("body *")].filter(
+    (one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".scroll, pre, [popover]"),
+  );
+  return `${excess} px: ${wide.slice(0, 3).map((one) => `${one.tagName}.${one.className}`).join(", ")}`;
+}
+
+/** Runs in the page: the text with the least contrast to what is behind it, as WCAG 2 computes it. */
+function contrasts() {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parse = (text) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const light = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  let worst = { ratio: 21, text: "" };
+  for (const element of document.querySelectorAll("p, h1, h2, span, th, td, button, summary, a, figcaption, dt, dd, li")) {
+    if (!element.checkVisibility() || !element.textContent.trim()) continue;
+    let behind = element;
+    while (behind && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
+    const a = light(parse(getComputedStyle(element).color));
+    const b = light(parse(getComputedStyle(behind ?? document.body).backgroundColor));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < worst.ratio) worst = { ratio, text: element.textContent.slice(0, 40) };
+  }
+  return worst;
+}
+
+const tests = {
+  async "it loads from disk without a complaint and asks nobody for anything"({ page, complaints, requests }) {
+    await page.waitForLoadState("load");
+    assert(await page.locator("h1").isVisible());
+    assert.deepEqual(complaints, []);
+    assert.deepEqual(requests.filter((url) => !url.startsWith("file:") && !url.startsWith("data:")), []);
+  },
+
+  async "nothing is wider than the window at 390, 1024 and 1920 pixels, in light and dark, and text is readable"({ page }) {
+    await page.locator("details").evaluateAll((all) => all.forEach((one) => (one.open = true)));
+    const grounds = new Set();
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme });
+      for (const width of [390, 1024, 1920]) {
+        await page.setViewportSize({ width, height: 900 });
+        const wide = await page.evaluate(tooWide);
+        assert.equal(wide, "", `at ${width} in ${colorScheme}`);
+      }
+      grounds.add(await page.evaluate(() => getComputedStyle(document.body).backgroundColor));
+      const worst = await page.evaluate(contrasts);
+      assert(worst.ratio >= 4.5, `${colorScheme}: ${worst.ratio.toFixed(2)} for ${worst.text}`);
+    }
+    assert.equal(grounds.size, 2, "dark looks like light");
+  },
+
+  async "every cell of the confusion matrix opens as many pictures as it counts, or says how many it leaves out"({ page }) {
+    const buttons = page.locator(".matrix button");
+    const count = await buttons.count();
+    assert(count > 0, "there is no cell");
+    for (const width of [390, 1024, 1920]) {
+      await page.setViewportSize({ width, height: 900 });
+      for (let i = 0; i < count; i++) {
+        const button = buttons.nth(i);
+        await button.click();
+        const open = page.locator("[popover]:popover-open");
+        assert.equal(await open.count(), 1, `cell ${i} at ${width}`);
+        const found = await open.evaluate((one) => ({
+          pictures: one.querySelectorAll(".p").length,
+          painted: [...one.querySelectorAll(".p")].every((p) => getComputedStyle(p).backgroundImage.startsWith("url(\"data:")),
+          left: Number(/([\d,]+) left out/.exec(one.textContent)?.[1].replaceAll(",", "") ?? 0),
+          inside: one.getBoundingClientRect().right <= innerWidth && one.getBoundingClientRect().left >= 0,
+          sideways: one.scrollWidth > one.clientWidth,
+        }));
+        assert.equal(found.pictures + found.left, Number(await button.textContent()), `cell ${i}`);
+        assert(found.pictures > 0 && found.painted && found.inside && !found.sideways, `cell ${i} at ${width}`);
+        await page.keyboard.press("Escape");
+        assert.equal(await page.locator("[popover]:popover-open").count(), 0);
+      }
+    }
+    return [`${count} cells`];
+  },
+
+  async "the keyboard alone reaches every control, opens a cell and closes it"({ page }) {
+    const all = await page.evaluate(() => {
+      const one = "a[href], button, summary, [tabindex='0']";
+      const found = [...document.querySelectorAll(one)].filter((each) => !each.closest("[popover]") && each.checkVisibility());
+      found.forEach((each, place) => (each.dataset.place = place));
+      return found.length;
+    });
+    const reached = new Set();
+    for (let i = 0; i < all + 5; i++) {
+      await page.keyboard.press("Tab");
+      const place = await page.evaluate(() => document.activeElement.dataset.place);
+      if (place !== undefined) reached.add(place);
+    }
+    assert.equal(reached.size, all, "some controls are not reached");
+    await page.locator(".matrix button").first().focus();
+    await page.keyboard.press("Enter");
+    assert.equal(await page.locator("[popover]:popover-open").count(), 1);
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Close");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.locator("[popover]:popover-open").count(), 0);
+    return [`${all} controls`];
+  },
+
+  async "a curve tells its values under the pointer and under the keyboard's focus"({ page }) {
+    const hits = page.locator("#curves .hit");
+    assert((await hits.count()) > 0);
+    const tip = hits.first().locator(".tip");
+    assert(!(await tip.isVisible()));
+    await hits.first().hover();
+    assert(await tip.isVisible());
+    assert.match(await tip.textContent(), /^epoch 1: training \d/);
+    await page.mouse.move(0, 0);
+    await hits.first().focus();
+    assert(await tip.isVisible());
+  },
+
+  async "on paper it is light and nothing is cut off"({ page }) {
+    await page.emulateMedia({ media: "print", colorScheme: "dark" });
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
+    const pdf = await page.pdf({ format: "A4" });
+    assert(pdf.length > 10_000);
+  },
+};
+
+const browser = await chromium.launch({ executablePath: given.browser, args: ["--no-sandbox"] });
+let failed = 0;
+for (const [name, test] of Object.entries(tests)) {
+  const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
+  const [complaints, requests] = [[], []];
+  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("request", (request) => requests.push(request.url()));
+  try {
+    await page.goto(pathToFileURL(resolve(given.report)).href);
+    const note = await test({ page, complaints, requests });
+    console.log(`ok      ${name}${note ? ` (${note.join(", ")})` : ""}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${name}\n${error.stack}`);
+  }
+  await page.close();
+}
+if (given.screenshot) {
+  const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
+  await page.goto(pathToFileURL(resolve(given.report)).href);
+  await page.screenshot({ path: given.screenshot, fullPage: true });
+}
+await browser.close();
+process.exit(failed ? 1 : 0);
