@@ -244,6 +244,7 @@ fn bench_measures_every_stage() {
     for key in ["load", "forward", "train", "inference"] {
         assert!(speeds[format!("{key}_images_per_second")].as_f64().unwrap() > 0.0, "{key}");
     }
+    assert!(speeds["single_image_seconds"].as_f64().unwrap() > 0.0);
     let shares: f64 = speeds["layers"].as_array().unwrap().iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-9);
 }

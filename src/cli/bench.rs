@@ -52,6 +52,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     ] {
         ui.out(&format!("{what:<14} {:>10} images/s", thousands(rate as u64)));
     }
+    ui.out(&format!("{:<14} {:>10.3} ms", "one image", speeds.single_image_seconds * 1000.0));
     for layer in &speeds.layers {
         ui.out(&format!("  {:<12} {:>9.1} % of a forward pass", layer.name, layer.share * 100.0));
     }
