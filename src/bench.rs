@@ -1,5 +1,7 @@
 //! How fast an experiment computes here: loading, forward, a whole training step, inference; the share of each layer; the
-//! memory at its peak. Every figure is the best of several rounds, since whatever disturbs a round only slows it.
+//! memory at its peak; and every operation of a training step. Every figure is the best of several rounds, since whatever disturbs a round only slows it.
+
+mod profile;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,8 @@ use crate::lifecycle::Trainer;
 use crate::models::ForwardContext;
 use crate::predict::Predictor;
 use crate::{Error, Result};
+
+pub use profile::{OperationCost, Profile, profile};
 
 /// Images in a call where inference is not of one image.
 const INFERENCE_BATCH: usize = 500;

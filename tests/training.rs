@@ -250,6 +250,21 @@ fn bench_measures_every_stage() {
 }
 
 #[test]
+fn bench_takes_a_training_step_apart() {
+    let folder = Folder::new();
+    let command = [&small(&["bench"], &[])[..], &["--profile", "--rounds", "1", "--images", "96"]].concat();
+    let profile = folder.json(&command);
+    let operations = profile["operations"].as_array().unwrap();
+    let shares: f64 = operations.iter().map(|operation| operation["share"].as_f64().unwrap()).sum();
+    assert!((shares + profile["rest_share"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    let text = folder.kiln(&command).stdout;
+    for word in ["peak:", "GFLOP/s", "GB/s", "convolution, weight gradient", "batch norm", "linear", "adam", "the rest"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+}
+
+#[test]
 fn explain_measures_a_real_iteration() {
     let folder = Folder::new();
     let explanation = folder.json(&small(&["explain"], &["model.kind=mlp"]));

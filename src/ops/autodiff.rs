@@ -15,6 +15,7 @@ use super::kernels::geometry::ConvGeometry;
 use super::kernels::pool::PoolIndex;
 use super::kernels::{conv, linear, loss, norm};
 use super::options::{Conv2dOptions, NormOptions};
+use super::profile::{self, Pass};
 
 impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn kiln_conv2d(
@@ -88,7 +89,9 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let [_, classes] = dims(&logits);
         let run = || {
             let logits = B::dense(logits.primitive().clone());
-            let result = loss::cross_entropy(B::values(&logits), classes, &B::indices(targets), smoothing);
+            let result = profile::loss(dims(&logits), || {
+                loss::cross_entropy(B::values(&logits), classes, &B::indices(targets), smoothing)
+            });
             (B::tensor(vec![result.loss], &[1]), B::tensor(result.gradient, &logits.shape()))
         };
         match ScaleBackward.prepare::<C>([logits.node()]).compute_bound().stateful() {
@@ -101,7 +104,9 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn kiln_dropout(input: FloatTensor<Self>, probability: f64, seed: u64) -> FloatTensor<Self> {
-        let output = B::kiln_dropout(input.primitive().clone(), probability, seed);
+        let output = profile::dropout(Pass::Forward, input.shape().num_elements(), seed, || {
+            B::kiln_dropout(input.primitive().clone(), probability, seed)
+        });
         match DropoutBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish((probability, seed), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
@@ -128,7 +133,8 @@ impl<B: Host> ConvState<B> {
     ) -> (FloatTensor<B>, Self) {
         let geometry = options.geometry(dims(&input), dims(&weight));
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
-        let forward = conv::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        let values = [B::values(&input), B::values(&weight), B::values(&bias)];
+        let forward = profile::conv(&geometry, values[1], || conv::forward(&geometry, values[0], values[1], values[2]));
         let output = B::tensor(forward.output, &geometry.output());
         let kept = (options.relu && !options.pool).then(|| output.clone());
         (output, Self { geometry, input, weight, output: kept, indices: forward.indices.into() })
@@ -155,7 +161,8 @@ impl<B: Host> Backward<B, 3> for ConvBackward {
             input: ops.parents[0].is_some(),
             parameters: ops.parents[1..].iter().any(Option::is_some),
         };
-        let result = conv::backward(&geometry, saved, B::values(&gradient), needs);
+        let run = |needs| conv::backward(&geometry, saved, B::values(&gradient), needs);
+        let result = profile::conv_gradients(&geometry, saved.weight, needs, run);
         let shapes = [input.shape().to_vec(), weight.shape().to_vec(), weight.shape()[..1].to_vec()];
         let results = [result.input, result.weight, result.bias].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
@@ -179,7 +186,8 @@ impl<B: Host> LinearState<B> {
     fn run(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>, relu: bool) -> (FloatTensor<B>, Self) {
         let geometry = linear::Geometry::new(dims(&input), dims(&weight), relu);
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
-        let output = linear::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        let [x, w, b] = [&input, &weight, &bias].map(B::values);
+        let output = profile::linear(&geometry, w, || linear::forward(&geometry, x, w, b));
         let output = B::tensor(output, &geometry.output());
         let kept = relu.then(|| output.clone());
         (output, Self { geometry, input, weight, output: kept })
@@ -197,13 +205,26 @@ impl<B: Host> Backward<B, 3> for LinearBackward {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let LinearState { geometry, input, weight, output } = ops.state;
         let output = output.as_ref().map_or(&[][..], B::values);
-        let dz = linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
+        let (x, w) = (B::values(&input), B::values(&weight));
+        let run = || linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
+        let passes = if output.is_empty() { 0 } else { 3 };
+        let dz = profile::linear_pass("linear, gradient before ReLU", &geometry, w, passes, run);
         for (index, parent) in ops.parents.into_iter().enumerate() {
             let Some(parent) = parent else { continue };
             let result = match index {
-                0 => B::tensor(linear::input_gradient(&geometry, B::values(&weight), &dz), &input.shape()),
-                1 => B::tensor(linear::weight_gradient(&geometry, B::values(&input), &dz), &weight.shape()),
-                _ => B::tensor(linear::bias_gradient(&geometry, &dz), &geometry.output()[1..]),
+                0 => {
+                    let run = || linear::input_gradient(&geometry, w, &dz);
+                    B::tensor(profile::linear_gradient("linear, input gradient", &geometry, w, run), &input.shape())
+                }
+                1 => {
+                    let run = || linear::weight_gradient(&geometry, x, &dz);
+                    B::tensor(profile::linear_gradient("linear, weight gradient", &geometry, w, run), &weight.shape())
+                }
+                _ => {
+                    let run = || linear::bias_gradient(&geometry, &dz);
+                    let values = profile::linear_pass("linear, bias gradient", &geometry, w, 1, run);
+                    B::tensor(values, &geometry.output()[1..])
+                }
             };
             gradients.register::<B>(parent.id, result);
         }
@@ -230,7 +251,8 @@ impl<B: Host> NormState<B> {
     ) -> (FloatTensor<B>, Self) {
         let geometry = options.geometry(dims(&input), epsilon);
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
-        let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
+        let [x, scale, shift] = [&input, &gamma, &beta].map(B::values);
+        let forward = profile::norm(&geometry, scale, x, || norm::forward(&geometry, x, scale, shift));
         let output = B::tensor(forward.output, &geometry.output());
         let kept = (options.relu && !options.pool).then(|| output.clone());
         let statistics = Arc::new((forward.mean, forward.variance));
@@ -256,7 +278,8 @@ impl<B: Host> Backward<B, 3> for NormBackward {
             output: output.as_ref().map_or(&[], B::values),
             indices: &indices,
         };
-        let result = norm::backward(&geometry, saved, B::values(&gradient));
+        let run = || norm::backward(&geometry, saved, B::values(&gradient));
+        let result = profile::norm_gradients(&geometry, saved.gamma, saved.input, run);
         let shapes = [input.shape(), gamma.shape(), gamma.shape()];
         let results = [result.input, result.gamma, result.beta].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
@@ -293,6 +316,9 @@ impl<B: Host> Backward<B, 1> for DropoutBackward {
         let gradient = gradients.consume::<B>(&ops.node);
         let [Some(parent)] = ops.parents else { return };
         let (probability, seed) = ops.state;
-        gradients.register::<B>(parent.id, B::kiln_dropout(gradient, probability, seed));
+        let result = profile::dropout(Pass::Backward, gradient.shape().num_elements(), seed, || {
+            B::kiln_dropout(gradient, probability, seed)
+        });
+        gradients.register::<B>(parent.id, result);
     }
 }

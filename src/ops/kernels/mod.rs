@@ -7,7 +7,7 @@
 //! No argument is trusted: a geometry is checked when it is made, and every kernel compares its slices' lengths with it
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
-//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `update` -> `sparse`, `im2col` -> `geometry` -> `pool`
+//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `update`, `peak` -> `sparse`, `im2col` -> `geometry` -> `pool`
 //! -> `gemm`, `fill`, `reduce`, `simd`, `size`.
 
 pub mod conv;
@@ -19,6 +19,7 @@ mod im2col;
 pub mod linear;
 pub mod loss;
 pub mod norm;
+pub mod peak;
 pub mod pool;
 mod reduce;
 mod simd;
