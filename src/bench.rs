@@ -1,7 +1,9 @@
 //! How fast an experiment computes here: loading, forward, a whole training step, inference; the share of each layer; the
-//! memory at its peak. Every figure is the best of several rounds, since whatever disturbs a round only slows it.
+//! memory at its peak; and every operation of a training step. Every figure is the best of several rounds, since whatever disturbs a round only slows it.
 
-use std::time::Instant;
+mod profile;
+
+use std::time::{Duration, Instant};
 
 use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
@@ -13,6 +15,16 @@ use crate::models::ForwardContext;
 use crate::predict::Predictor;
 use crate::{Error, Result};
 
+pub use profile::{OperationCost, Profile, profile};
+
+/// Images in a call where inference is not of one image.
+const INFERENCE_BATCH: usize = 500;
+
+/// Calls with one image: those that warm up, the most that are measured, and the time after which no more are.
+const WARM_UP: usize = 20;
+const MOST_CALLS: usize = 1000;
+const MOST_TIME: Duration = Duration::from_secs(1);
+
 /// What was measured; all speeds in images per second.
 #[derive(Clone, Debug, Serialize)]
 pub struct Speeds {
@@ -22,8 +34,10 @@ pub struct Speeds {
     pub forward_images_per_second: f64,
     /// Whole iterations: batch, forward, loss, backward, update.
     pub train_images_per_second: f64,
-    /// The exported network on prepared images.
+    /// The exported network on prepared images, [`INFERENCE_BATCH`] in a call.
     pub inference_images_per_second: f64,
+    /// The same with one image in a call: the median of the seconds that it takes.
+    pub single_image_seconds: f64,
     /// Where the time of a forward pass goes.
     pub layers: Vec<LayerShare>,
     /// The most memory the process had held at once by the end of training, in bytes, the data set included; absent where
@@ -120,7 +134,14 @@ pub fn measure(trainer: &Trainer, effort: Effort) -> Result<Speeds> {
     let peak_memory_bytes = peak_memory();
     let count = effort.images.min(test.len());
     let pixels = &test.pixels[..count * test.shape.len()];
-    let inference = best_rate(effort.rounds, timed(|| predictor.logits(pixels, count).map(|_| count)))?;
+    let infer = |pixels: &[u8]| predictor.logits(pixels, pixels.len() / test.shape.len());
+    let inference = best_rate(
+        effort.rounds,
+        timed(|| {
+            pixels.chunks(INFERENCE_BATCH * test.shape.len()).try_for_each(|call| infer(call).map(drop)).map(|()| count)
+        }),
+    )?;
+    let single = median_seconds(pixels.chunks(test.shape.len()), |image| infer(image).map(drop))?;
 
     let model = learner.model().valid();
     let mut seconds: Vec<(String, f64)> = Vec::new();
@@ -145,6 +166,7 @@ pub fn measure(trainer: &Trainer, effort: Effort) -> Result<Speeds> {
         forward_images_per_second: forward,
         train_images_per_second: train,
         inference_images_per_second: inference,
+        single_image_seconds: single,
         layers: seconds.into_iter().map(|(name, seconds)| LayerShare { name, share: seconds / total }).collect(),
         peak_memory_bytes,
     })
@@ -169,6 +191,28 @@ fn best_rate(rounds: usize, mut work: impl FnMut() -> Result<(usize, f64)>) -> R
         best = best.max(images as f64 / seconds);
     }
     Ok(best)
+}
+
+/// The median of the seconds that `work` takes with one of `inputs`, which come round again until there are enough.
+fn median_seconds<'a>(
+    inputs: impl Iterator<Item = &'a [u8]> + Clone,
+    mut work: impl FnMut(&'a [u8]) -> Result<()>,
+) -> Result<f64> {
+    let mut inputs = inputs.cycle();
+    for input in inputs.by_ref().take(WARM_UP) {
+        work(input)?;
+    }
+    let (begun, mut seconds) = (Instant::now(), Vec::with_capacity(MOST_CALLS));
+    for input in inputs.take(MOST_CALLS) {
+        let started = Instant::now();
+        work(input)?;
+        seconds.push(started.elapsed().as_secs_f64());
+        if begun.elapsed() > MOST_TIME {
+            break;
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds.get(seconds.len() / 2).copied().unwrap_or_default())
 }
 
 /// Work of which every second counts.

@@ -244,8 +244,24 @@ fn bench_measures_every_stage() {
     for key in ["load", "forward", "train", "inference"] {
         assert!(speeds[format!("{key}_images_per_second")].as_f64().unwrap() > 0.0, "{key}");
     }
+    assert!(speeds["single_image_seconds"].as_f64().unwrap() > 0.0);
     let shares: f64 = speeds["layers"].as_array().unwrap().iter().map(|layer| layer["share"].as_f64().unwrap()).sum();
     assert!((shares - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn bench_takes_a_training_step_apart() {
+    let folder = Folder::new();
+    let command = [&small(&["bench"], &[])[..], &["--profile", "--rounds", "1", "--images", "96"]].concat();
+    let profile = folder.json(&command);
+    let operations = profile["operations"].as_array().unwrap();
+    let shares: f64 = operations.iter().map(|operation| operation["share"].as_f64().unwrap()).sum();
+    assert!((shares + profile["rest_share"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    let text = folder.kiln(&command).stdout;
+    for word in ["peak:", "GFLOP/s", "GB/s", "convolution, weight gradient", "batch norm", "linear", "adam", "the rest"]
+    {
+        assert!(text.contains(word), "{word}: {text}");
+    }
 }
 
 #[test]

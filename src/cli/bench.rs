@@ -2,7 +2,7 @@
 
 use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use crate::bench::{Effort, measure};
+use crate::bench::{Effort, OperationCost, Profile, measure, profile};
 use crate::lifecycle::Trainer;
 use crate::report::thousands;
 use crate::{Error, Result};
@@ -20,6 +20,11 @@ pub struct BenchArguments {
     /// Images per round
     #[arg(long, value_name = "COUNT", default_value_t = 6000)]
     images: usize,
+
+    /// Show where the time of a training step goes: every operation of its forward and backward pass, against what this
+    /// machine can do at best
+    #[arg(long)]
+    profile: bool,
 }
 
 /// Measures and prints.
@@ -31,19 +36,27 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
-    let speeds = measure(&trainer, Effort { rounds: arguments.rounds, images: arguments.images })?;
+    let effort = Effort { rounds: arguments.rounds, images: arguments.images };
+    if arguments.profile {
+        let profile = profile(&trainer, effort)?;
+        if ui.mode() == Mode::Json {
+            let value = serde_json::to_value(&profile)
+                .map_err(|error| Error::failed("cannot encode the profile").caused_by(error))?;
+            ui.json(&value);
+        } else {
+            ui.out(&headline(&trainer));
+            ui.out(&table(&profile));
+        }
+        return Ok(());
+    }
+    let speeds = measure(&trainer, effort)?;
     if ui.mode() == Mode::Json {
         let value = serde_json::to_value(&speeds)
             .map_err(|error| Error::failed("cannot encode the speeds").caused_by(error))?;
         ui.json(&value);
         return Ok(());
     }
-    ui.out(&format!(
-        "{} on {}, batch {}",
-        trainer.experiment().name,
-        trainer.device().name,
-        trainer.experiment().train.batch_size
-    ));
+    ui.out(&headline(&trainer));
     for (what, rate) in [
         ("load", speeds.load_images_per_second),
         ("forward", speeds.forward_images_per_second),
@@ -52,6 +65,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     ] {
         ui.out(&format!("{what:<14} {:>10} images/s", thousands(rate as u64)));
     }
+    ui.out(&format!("{:<14} {:>10.3} ms", "one image", speeds.single_image_seconds * 1000.0));
     for layer in &speeds.layers {
         ui.out(&format!("  {:<12} {:>9.1} % of a forward pass", layer.name, layer.share * 100.0));
     }
@@ -59,4 +73,76 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
         ui.out(&format!("peak memory    {:>10} MB", bytes / 1_000_000));
     }
     Ok(())
+}
+
+/// What is measured, and where.
+fn headline(trainer: &Trainer) -> String {
+    let experiment = trainer.experiment();
+    format!("{} on {}, batch {}", experiment.name, trainer.device().name, experiment.train.batch_size)
+}
+
+/// A profile as text: what the machine can do, a row per operation, the rest of the step.
+fn table(profile: &Profile) -> String {
+    const GIGA: f64 = 1e9;
+    let Profile { peak, operations, .. } = profile;
+    let mut lines = vec![
+        format!(
+            "peak: {:.0} GFLOP/s with {} threads, {:.0} with one; {:.1} GB/s",
+            peak.flops_per_second / GIGA,
+            peak.threads,
+            peak.one_thread_flops_per_second / GIGA,
+            peak.bytes_per_second / GIGA
+        ),
+        format!(
+            "step: {:.3} ms; {:.3} ms while profiled, with a convolution's gradients one after the other",
+            profile.step_seconds * 1e3,
+            profile.profiled_step_seconds * 1e3
+        ),
+        String::new(),
+    ];
+    let width = |title: &str, text: fn(&OperationCost) -> String| {
+        operations.iter().map(|operation| text(operation).chars().count()).chain([title.len()]).max().unwrap_or(0)
+    };
+    let layers = width("layer", |operation| operation.layer.clone());
+    let names = width("operation", named);
+    let shapes = width("shape", |operation| operation.shape.clone());
+    lines.push(format!(
+        "{:<layers$}  {:<names$}  {:<shapes$}  {:>9}  {:>6}  {:>8}  {:>6}  {:>7}  {:>6}",
+        "layer", "operation", "shape", "ms", "share", "GFLOP/s", "% peak", "GB/s", "% peak"
+    ));
+    for operation in operations {
+        let [flops, of_peak] = match operation.flops {
+            0 => ["".into(), "".into()],
+            _ => {
+                [format!("{:.1}", operation.flops_per_second / GIGA), format!("{:.0}", operation.of_peak_flops * 100.0)]
+            }
+        };
+        lines.push(format!(
+            "{:<layers$}  {:<names$}  {:<shapes$}  {:>9.3}  {:>5.1}%  {flops:>8}  {of_peak:>6}  {:>7.1}  {:>6.0}",
+            operation.layer,
+            named(operation),
+            operation.shape,
+            operation.seconds * 1e3,
+            operation.share * 100.0,
+            operation.bytes_per_second / GIGA,
+            operation.of_peak_bytes * 100.0
+        ));
+    }
+    lines.push(format!(
+        "{:<layers$}  {:<names$}  {:<shapes$}  {:>9.3}  {:>5.1}%",
+        "",
+        "the rest",
+        "",
+        profile.rest_seconds * 1e3,
+        profile.rest_share * 100.0
+    ));
+    lines.join("\n")
+}
+
+/// An operation's name, and how often a step does it if that is more than once.
+fn named(operation: &OperationCost) -> String {
+    match operation.calls {
+        0 | 1 => operation.operation.to_owned(),
+        calls => format!("{calls} x {}", operation.operation),
+    }
 }

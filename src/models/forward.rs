@@ -3,7 +3,8 @@
 
 use burn::tensor::Tensor;
 
-use crate::{Error, Result, ops};
+use crate::ops::{self, profile};
+use crate::{Error, Result};
 
 /// Called with every layer's name and output: PyTorch's forward hook.
 type Hook<'a> = &'a mut dyn FnMut(&str, Activation);
@@ -45,18 +46,26 @@ impl<'a> ForwardContext<'a> {
 
     /// Shows an image-shaped output, `[batch, channels, height, width]`.
     pub(super) fn image(&mut self, name: impl FnOnce() -> String, output: Tensor<4>) -> Tensor<4> {
-        if let Some(hook) = &mut self.hook {
-            hook(&name(), Activation::new(output.clone()));
-        }
+        self.show(name, &output);
         output
     }
 
     /// Shows a flat output, `[batch, features]`.
     pub(super) fn flat(&mut self, name: impl FnOnce() -> String, output: Tensor<2>) -> Tensor<2> {
-        if let Some(hook) = &mut self.hook {
-            hook(&name(), Activation::new(output.clone()));
-        }
+        self.show(name, &output);
         output
+    }
+
+    /// Tells whoever follows the layers that this one is done.
+    fn show<const D: usize>(&mut self, name: impl FnOnce() -> String, output: &Tensor<D>) {
+        if self.hook.is_none() && !profile::is_on() {
+            return;
+        }
+        let name = name();
+        profile::layer(&name);
+        if let Some(hook) = &mut self.hook {
+            hook(&name, Activation::new(output.clone()));
+        }
     }
 }
 

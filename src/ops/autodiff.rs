@@ -15,6 +15,7 @@ use super::kernels::geometry::ConvGeometry;
 use super::kernels::pool::PoolIndex;
 use super::kernels::{conv, linear, loss, norm};
 use super::options::{Conv2dOptions, NormOptions};
+use super::profile::{self, Pass};
 
 impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     fn kiln_conv2d(
@@ -115,7 +116,9 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         let [_, classes] = dims(&logits);
         let run = || {
             let logits = B::dense(logits.primitive().clone());
-            let result = loss::cross_entropy(B::values(&logits), classes, &B::indices(targets), smoothing);
+            let result = profile::loss(dims(&logits), || {
+                loss::cross_entropy(B::values(&logits), classes, &B::indices(targets), smoothing)
+            });
             (B::tensor(vec![result.loss], &[1]), B::tensor(result.gradient, &logits.shape()))
         };
         match ScaleBackward.prepare::<C>([logits.node()]).compute_bound().stateful() {
@@ -128,7 +131,9 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
     }
 
     fn kiln_dropout(input: FloatTensor<Self>, probability: f64, seed: u64) -> FloatTensor<Self> {
-        let output = B::kiln_dropout(input.primitive().clone(), probability, seed);
+        let output = profile::dropout(Pass::Forward, input.shape().num_elements(), seed, || {
+            B::kiln_dropout(input.primitive().clone(), probability, seed)
+        });
         match DropoutBackward.prepare::<C>([input.node()]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => prepared.finish((probability, seed), output),
             OpsKind::UnTracked(prepared) => prepared.finish(output),
@@ -155,7 +160,8 @@ impl<B: Host> ConvState<B> {
     ) -> (FloatTensor<B>, Self) {
         let geometry = options.geometry(dims(&input), dims(&weight));
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
-        let forward = conv::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        let values = [B::values(&input), B::values(&weight), B::values(&bias)];
+        let forward = profile::conv(&geometry, values[1], || conv::forward(&geometry, values[0], values[1], values[2]));
         let output = B::tensor(forward.output, &geometry.output());
         let kept = (options.relu && !options.pool).then(|| output.clone());
         (output, Self { geometry, input, weight, output: kept, indices: forward.indices.into() })
@@ -182,7 +188,8 @@ impl<B: Host> Backward<B, 3> for ConvBackward {
             input: ops.parents[0].is_some(),
             parameters: ops.parents[1..].iter().any(Option::is_some),
         };
-        let result = conv::backward(&geometry, saved, B::values(&gradient), needs);
+        let run = |needs| conv::backward(&geometry, saved, B::values(&gradient), needs);
+        let result = profile::conv_gradients(&geometry, saved.weight, needs, run);
         let shapes = [input.shape().to_vec(), weight.shape().to_vec(), weight.shape()[..1].to_vec()];
         let results = [result.input, result.weight, result.bias].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
@@ -206,7 +213,8 @@ impl<B: Host> LinearState<B> {
     fn run(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>, relu: bool) -> (FloatTensor<B>, Self) {
         let geometry = linear::Geometry::new(dims(&input), dims(&weight), relu);
         let (input, weight, bias) = (B::dense(input), B::dense(weight), B::dense(bias));
-        let output = linear::forward(&geometry, B::values(&input), B::values(&weight), B::values(&bias));
+        let [x, w, b] = [&input, &weight, &bias].map(B::values);
+        let output = profile::linear(&geometry, w, || linear::forward(&geometry, x, w, b));
         let output = B::tensor(output, &geometry.output());
         let kept = relu.then(|| output.clone());
         (output, Self { geometry, input, weight, output: kept })
@@ -224,14 +232,23 @@ impl<B: Host> Backward<B, 3> for LinearBackward {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let LinearState { geometry, input, weight, output } = ops.state;
         let output = output.as_ref().map_or(&[][..], B::values);
+        let (x, w) = (B::values(&input), B::values(&weight));
+        let run = || linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
+        let passes = if output.is_empty() { 1 } else { 3 };
         let linear::PreActivation { gradient: dz, bias } =
-            linear::pre_activation_gradient(&geometry, output, B::values(&gradient));
+            profile::linear_pass("linear, gradient before ReLU and of the bias", &geometry, w, passes, run);
         let mut bias = Some(bias);
         for (index, parent) in ops.parents.into_iter().enumerate() {
             let Some(parent) = parent else { continue };
             let result = match index {
-                0 => B::tensor(linear::input_gradient(&geometry, B::values(&weight), &dz), &input.shape()),
-                1 => B::tensor(linear::weight_gradient(&geometry, B::values(&input), &dz), &weight.shape()),
+                0 => {
+                    let run = || linear::input_gradient(&geometry, w, &dz);
+                    B::tensor(profile::linear_gradient("linear, input gradient", &geometry, w, run), &input.shape())
+                }
+                1 => {
+                    let run = || linear::weight_gradient(&geometry, x, &dz);
+                    B::tensor(profile::linear_gradient("linear, weight gradient", &geometry, w, run), &weight.shape())
+                }
                 _ => B::tensor(bias.take().unwrap_or_default(), &geometry.output()[1..]),
             };
             gradients.register::<B>(parent.id, result);
@@ -260,7 +277,8 @@ impl<B: Host> NormState<B> {
     ) -> (FloatTensor<B>, Self) {
         let geometry = options.geometry(dims(&input), epsilon);
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
-        let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
+        let [x, scale, shift] = [&input, &gamma, &beta].map(B::values);
+        let forward = profile::norm(&geometry, scale, 1, || norm::forward(&geometry, x, scale, shift));
         let output = B::tensor(forward.output, &geometry.output());
         let statistics = Arc::new((forward.mean, forward.variance));
         (output, Self { geometry, input, gamma, beta, statistics, output: None, indices: forward.indices.into() })
@@ -271,7 +289,8 @@ impl<B: Host> NormState<B> {
         let geometry = options.geometry(dims(&tensors[0]), epsilon);
         let [input, shortcut, gamma, beta] = tensors.map(B::dense);
         let [values, added, scale, shift] = [&input, &shortcut, &gamma, &beta].map(B::values);
-        let forward = norm::forward_sum(&geometry, values, added, scale, shift);
+        let run = || norm::forward_sum(&geometry, values, added, scale, shift);
+        let forward = profile::norm(&geometry, scale, 2, run);
         let output = B::tensor(forward.output, &geometry.output());
         let kept = options.relu.then(|| output.clone());
         let statistics = Arc::new((forward.mean, forward.variance));
@@ -308,7 +327,9 @@ impl<B: Host> Backward<B, 3> for NormBackward {
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let state = ops.state;
-        let result = norm::backward(&state.geometry, state.saved(), B::values(&gradient));
+        let saved = state.saved();
+        let run = || norm::backward(&state.geometry, saved, B::values(&gradient));
+        let result = profile::norm_gradients(&state.geometry, saved.gamma, 1, run);
         let shapes = [state.input.shape(), state.gamma.shape(), state.gamma.shape()];
         let results = [result.input, result.gamma, result.beta].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
@@ -329,7 +350,9 @@ impl<B: Host> Backward<B, 4> for NormSumBackward {
     fn backward(self, ops: Ops<Self::State, 4>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let state = ops.state;
-        let (result, shortcut) = norm::backward_sum(&state.geometry, state.saved(), B::values(&gradient));
+        let saved = state.saved();
+        let run = || norm::backward_sum(&state.geometry, saved, B::values(&gradient));
+        let (result, shortcut) = profile::norm_gradients(&state.geometry, saved.gamma, 2, run);
         let shapes = [state.input.shape(), state.input.shape(), state.gamma.shape(), state.gamma.shape()];
         let results = [result.input, shortcut, result.gamma, result.beta].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
@@ -366,6 +389,9 @@ impl<B: Host> Backward<B, 1> for DropoutBackward {
         let gradient = gradients.consume::<B>(&ops.node);
         let [Some(parent)] = ops.parents else { return };
         let (probability, seed) = ops.state;
-        gradients.register::<B>(parent.id, B::kiln_dropout(gradient, probability, seed));
+        let result = profile::dropout(Pass::Backward, gradient.shape().num_elements(), seed, || {
+            B::kiln_dropout(gradient, probability, seed)
+        });
+        gradients.register::<B>(parent.id, result);
     }
 }

@@ -9,6 +9,7 @@ use super::kernels::geometry::ConvGeometry;
 use super::kernels::pool::Epilogue;
 use super::kernels::{conv, dropout, linear, loss, norm, sum, update};
 use super::options::{Conv2dOptions, NormOptions};
+use super::profile;
 
 /// Operations with a kernel; `crate::ops` describes them.
 #[backend_extension(Flex, NdArray: cfg(feature = "ndarray"), Autodiff)]
@@ -179,7 +180,9 @@ impl<B: Host> Updates for B {
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
         let (gradient, parameter) = (B::dense(gradient), B::dense(parameter));
         let ([mut first, mut second], shape) = ([first, second].map(B::into_values), parameter.shape());
-        let new = update::adam(constants, B::values(&gradient), B::values(&parameter), &mut first, &mut second);
+        let new = profile::update("adam", 7, first.len(), || {
+            update::adam(constants, B::values(&gradient), B::values(&parameter), &mut first, &mut second)
+        });
         (B::tensor(new, &shape), B::tensor(first, &shape), B::tensor(second, &shape))
     }
 
@@ -191,7 +194,9 @@ impl<B: Host> Updates for B {
     ) -> (FloatTensor<B>, FloatTensor<B>) {
         let (gradient, parameter) = (B::dense(gradient), B::dense(parameter));
         let (mut velocity, shape) = (B::into_values(velocity), parameter.shape());
-        let new = update::sgd(constants, B::values(&gradient), B::values(&parameter), &mut velocity);
+        let new = profile::update("sgd", 5, velocity.len(), || {
+            update::sgd(constants, B::values(&gradient), B::values(&parameter), &mut velocity)
+        });
         (B::tensor(new, &shape), B::tensor(velocity, &shape))
     }
 }

@@ -5,14 +5,15 @@
 //! [`stock`] operations together. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
 //! not depend on the number of threads.
 //!
-//! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options` ->
-//! `kernels`.
+//! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
+//! -> `kernels`.
 
 mod autodiff;
 mod extension;
 mod host;
 mod kernels;
 mod options;
+pub(crate) mod profile;
 mod stock;
 #[cfg(test)]
 mod tests;

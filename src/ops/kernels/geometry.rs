@@ -1,5 +1,7 @@
 //! The sizes of a convolution, checked once when they are made, so that no kernel computes with one that wrapped.
 
+use std::fmt::{self, Display, Formatter};
+
 use super::pool::Epilogue;
 use super::size::product;
 
@@ -15,6 +17,16 @@ pub struct ConvGeometry {
     pub(super) stride: usize,
     pub(super) padding: usize,
     pub(super) epilogue: Epilogue,
+}
+
+/// The sizes for one image: `16x28x28 -> 32x14x14, 3x3 stride 2`.
+impl Display for ConvGeometry {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        let Self { channels_in, height, width, channels_out, kernel, stride, .. } = *self;
+        let [_, _, rows, columns] = self.output();
+        write!(f, "{channels_in}x{height}x{width} -> {channels_out}x{rows}x{columns}, {kernel}x{kernel}")?;
+        if stride > 1 { write!(f, " stride {stride}") } else { Ok(()) }
+    }
 }
 
 impl ConvGeometry {
@@ -64,6 +76,16 @@ impl ConvGeometry {
     pub fn output(&self) -> [usize; 4] {
         let [height, width] = self.epilogue.output(self.conv_output());
         [self.batch, self.channels_out, height, width]
+    }
+
+    /// Multiply-adds of the convolution, and of either of its gradients.
+    pub fn multiply_adds(&self) -> u64 {
+        (self.batch * self.channels_out * self.conv_plane() * self.patch()) as u64
+    }
+
+    /// Values of the input, the weights and what comes out at the end.
+    pub fn arrays(&self) -> [usize; 3] {
+        [self.batch * self.image(), self.weights(), self.batch * self.channels_out * self.output_plane()]
     }
 
     /// Values of one image of the input.

@@ -63,7 +63,7 @@ impl Geometry {
     }
 
     /// Values of the input.
-    fn values(&self) -> usize {
+    pub fn values(&self) -> usize {
         self.batch * self.channels * self.plane()
     }
 }
