@@ -129,7 +129,7 @@ mod tests {
         █▄
           ▀
         image 0, loss 1.31
-        label a very… 26.9 %
+        label  a ver… 26.9 %
         answer dog 73.1 %
         ");
     }

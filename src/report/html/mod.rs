@@ -90,10 +90,10 @@ fn zoom(sheet: &Sheet) -> usize {
     (64 / sheet.width.max(sheet.height).max(1)).max(1)
 }
 
-/// Picture `place` of the sheet behind it; `says` is what those hear who cannot see it.
+/// Picture `place` of the sheet behind it; `says` is its name, for those too who cannot see it.
 fn picture(sheet: &Sheet, place: usize, says: &str) -> Markup {
     let (x, y) = (place % sheet.columns, place / sheet.columns);
-    html! { i.p role="img" aria-label=(says) title=(says) style={ "--x:" (x) ";--y:" (y) } {} }
+    html! { i.p role="img" title=(says) style={ "--x:" (x) ";--y:" (y) } {} }
 }
 
 /// A share as per cent with two decimals.

@@ -91,7 +91,11 @@ fn every_cell_of_the_confusion_matrix_that_counts_opens_its_pictures() {
     for (label, row) in confusion.iter().enumerate() {
         for (answer, &count) in row.iter().enumerate() {
             let id = format!("cell-{label}-{answer}");
-            assert_eq!(page.contains(&format!("popovertarget=\"{id}\" aria-label")), count > 0, "{id}");
+            assert_eq!(
+                page.contains(&format!("popovertarget=\"{id}\" aria-labelledby=\"{id}-name\"")),
+                count > 0,
+                "{id}"
+            );
             assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), usize::from(count > 0), "{id}");
             assert!(count == 0 || page.contains(&format!("answer class {answer}: {count} image")), "{id}");
         }
