@@ -8,7 +8,7 @@
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
 //! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update` -> `sparse`, `im2col` -> `geometry` -> `pool`
-//! -> `gemm`, `fill`, `reduce`, `simd`, `size`.
+//! -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
 
 pub mod conv;
 pub mod dropout;
