@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use burn::data::dataloader::DataLoader as _;
-use burn::train::Learner;
 use serde::Serialize;
 
 use super::Effort;
@@ -12,7 +11,7 @@ use crate::data::batch::Batch;
 use crate::data::loader::EpochLoader;
 use crate::lifecycle::Trainer;
 use crate::ops::profile::{self, Operation, Pass, Peak, Record};
-use crate::train::classifier::Classifier;
+use crate::train::session::ClassifierLearner;
 use crate::{Error, Result};
 
 /// The training step of an experiment, taken apart.
@@ -103,7 +102,7 @@ pub fn profile(trainer: &Trainer, effort: Effort) -> Result<Profile> {
 }
 
 /// Trains for `steps` steps, with batches that it makes, and returns the seconds that it took.
-fn run(learner: &mut Learner<Classifier>, loader: &EpochLoader, steps: usize, bytes: u64) -> Result<f64> {
+fn run(learner: &mut ClassifierLearner, loader: &EpochLoader, steps: usize, bytes: u64) -> Result<f64> {
     loader.set_position(1, 0);
     let mut batches = loader.iter();
     let mut next = || {

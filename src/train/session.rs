@@ -31,6 +31,9 @@ use crate::{Error, Result};
 /// Validation images that go through the network at a time.
 const VALIDATION_BATCH: usize = 500;
 
+/// What takes the steps of a training run.
+pub(crate) type ClassifierLearner = Learner<Classifier>;
+
 /// What is trained: an experiment with its images, on a device.
 #[derive(Clone)]
 pub(crate) struct Session<'a> {
@@ -156,7 +159,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// When the device fails.
-    pub(crate) fn learner(&self) -> Result<(Learner<Classifier>, EpochLoader)> {
+    pub(crate) fn learner(&self) -> Result<(ClassifierLearner, EpochLoader)> {
         let network = self.initial_network()?;
         Ok((self.learner_of(self.classifier(network))?, self.train_loader()?))
     }
@@ -186,7 +189,7 @@ impl Session<'_> {
         }
     }
 
-    fn learner_of(&self, classifier: Classifier) -> Result<Learner<Classifier>> {
+    fn learner_of(&self, classifier: Classifier) -> Result<ClassifierLearner> {
         Ok(Learner::new(
             classifier.train().fork(&self.device.clone().autodiff()),
             self.experiment.optimizer.build(&self.plan.layers),
