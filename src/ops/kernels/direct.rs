@@ -5,7 +5,7 @@
 
 use pulp::{Simd, WithSimd};
 
-/// Rows of weights that lie side by side in a [`Panels`].
+/// Rows of weights that are computed together at most.
 pub(super) const PANEL: usize = 8;
 
 /// Whether it is faster than gathering patches first. That costs about a cycle and a half for each value, while each output
@@ -25,35 +25,7 @@ pub(super) fn correlate(work: Correlate) {
     pulp::Arch::new().dispatch(work);
 }
 
-/// Weights in the order in which [`convolve`] reads them: eight output channels side by side for each row of the patch
-/// matrix.
-pub(super) struct Panels {
-    values: Vec<[f32; PANEL]>,
-    rows: usize,
-    depth: usize,
-}
-
-impl Panels {
-    /// `rows` x `depth` weights; `weight(row, index)` gives one.
-    pub(super) fn new(rows: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Self {
-        let panels = rows.div_ceil(PANEL);
-        let mut values = Vec::with_capacity(panels * depth);
-        for panel in 0..panels {
-            for index in 0..depth {
-                let value = |lane: usize| Some(panel * PANEL + lane).filter(|row| *row < rows);
-                values.push(std::array::from_fn(|lane| value(lane).map_or(0.0, |row| weight(row, index))));
-            }
-        }
-        Self { values, rows, depth }
-    }
-
-    /// One panel and its number of rows.
-    pub(super) fn panel(&self, index: usize) -> (&[[f32; PANEL]], usize) {
-        (&self.values[index * self.depth..][..self.depth], PANEL.min(self.rows - index * PANEL))
-    }
-}
-
-/// Values of scratch memory that the results of one panel need for `length` columns.
+/// Values of scratch memory that the results of [`PANEL`] rows need for `length` columns.
 pub(super) fn results(length: usize) -> usize {
     PANEL * stride(length)
 }
@@ -64,11 +36,10 @@ pub(super) fn stride(length: usize) -> usize {
     length.next_multiple_of(16)
 }
 
-/// `results[row, n] = sum over r of weights[r][row] * image[offsets[r] + n]` for `rows` rows and `n` in `0..length`; rows of
-/// results are [`stride`] apart. `image` is readable for what fills up the last vector.
+/// `results[row, n] = sum over r of weights[row, r] * image[offsets[r] + n]` for at most [`PANEL`] rows, as many as there are
+/// weights for, and `n` in `0..length`; rows of results are [`stride`] apart. `image` is readable for what fills up the last vector.
 pub(super) struct Convolve<'a> {
-    pub(super) weights: &'a [[f32; PANEL]],
-    pub(super) rows: usize,
+    pub(super) weights: &'a [f32],
     pub(super) offsets: &'a [usize],
     pub(super) image: &'a [f32],
     pub(super) length: usize,
@@ -83,8 +54,9 @@ impl WithSimd for Convolve<'_> {
         let mut first = 0;
         // A tile and what it reads fit into the registers: 8 x 3 of 32, or 4 x 3 of 16.
         let most = if S::REGISTER_COUNT >= 32 { 8 } else { 4 };
-        while first < self.rows {
-            let rows = most.min(self.rows - first);
+        let count = self.rows();
+        while first < count {
+            let rows = most.min(count - first);
             match rows {
                 1 | 2 => self.rows_of::<S, 2>(simd, first),
                 3 | 4 => self.rows_of::<S, 4>(simd, first),
@@ -97,6 +69,11 @@ impl WithSimd for Convolve<'_> {
 }
 
 impl Convolve<'_> {
+    #[inline(always)]
+    fn rows(&self) -> usize {
+        (self.weights.len() / self.offsets.len()).min(PANEL)
+    }
+
     #[inline(always)]
     fn rows_of<S: Simd, const M: usize>(&mut self, simd: S, first: usize) {
         let mut vectors = self.length.div_ceil(S::F32_LANES);
@@ -121,10 +98,13 @@ impl Convolve<'_> {
     fn tile<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, first: usize, at: usize) {
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
         let image = &self.image[at..];
-        for (weights, offset) in self.weights.iter().zip(self.offsets) {
+        let (depth, last) = (self.offsets.len(), self.rows() - 1);
+        // A tile that is taller than what is left computes the last row more than once.
+        let rows: [&[f32]; M] = std::array::from_fn(|m| &self.weights[(first + m).min(last) * depth..][..depth]);
+        for (r, offset) in self.offsets.iter().enumerate() {
             let values = vectors::<S, V>(&image[*offset..]);
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let weight = simd.splat_f32s(weights[first + m]);
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let weight = simd.splat_f32s(row[r]);
                 for (sum, value) in sums.iter_mut().zip(values) {
                     *sum = simd.mul_add_e_f32s(weight, *value, *sum);
                 }

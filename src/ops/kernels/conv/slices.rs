@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::super::direct::{self, Convolve, Correlate, PANEL, Panels};
+use super::super::direct::{self, Convolve, Correlate, PANEL};
 use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::geometry::ConvGeometry;
 use super::super::padded::Layout;
 use super::super::pool::{Epilogue, PoolIndex, copy_with_bias, max_pool};
 use super::super::reduce;
 use super::super::simd::vectorised;
+use super::super::size::product;
 use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
 
 /// Whether slices of padded images are faster than a matrix of all patches.
@@ -21,8 +22,10 @@ pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
     direct::is_worth_it(geometry.channels_out, size, layout.columns(1, size))
 }
 
-/// Up to this many images are cut by channels as well, so that there is work for several threads.
+/// Up to this many images are cut by channels as well, so that there is work for several threads, if there are as many
+/// multiplications as that pays for.
 const FEW_IMAGES: usize = 8;
+const MUCH_WORK: u64 = 1 << 20;
 
 /// See [`super::forward`].
 pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
@@ -30,26 +33,38 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
     let taps = (0..geometry.kernel).collect::<Vec<_>>();
     let offsets = layout.offsets(&taps, &taps);
     let depth = geometry.patch();
-    let weights = Panels::new(geometry.channels_out, depth, |row, index| weight[row * depth + index]);
     let length = layout.columns(1, geometry.conv_output());
     let shape = [layout.row(), geometry.conv_output()[1]];
     let Epilogue { relu, pool } = geometry.epilogue;
     let size = geometry.output_plane();
-    let is_cut = geometry.batch <= FEW_IMAGES && geometry.channels_out.is_multiple_of(PANEL);
+    let is_cut = geometry.batch <= FEW_IMAGES
+        && geometry.channels_out.is_multiple_of(PANEL)
+        && geometry.multiply_adds() >= MUCH_WORK;
+    let put = |image: usize, padded: &mut [f32]| {
+        padded.fill(0.0);
+        vectorised(
+            #[inline(always)]
+            || layout.put(0, &input[image * geometry.image()..][..geometry.image()], padded),
+        );
+    };
+    let mut padded_images = vec![0.0; if is_cut { product(&[geometry.batch, layout.size()]) } else { 0 }];
+    padded_images.chunks_exact_mut(layout.size()).enumerate().for_each(|(image, padded)| put(image, padded));
     let channels = if is_cut { PANEL } else { geometry.channels_out };
     let parts = geometry.channels_out / channels;
     let run = |part: usize, output: &mut [f32], indices: &mut [PoolIndex]| {
         let (image, first) = (part / parts, part % parts * channels);
-        with_scratch([layout.size(), direct::results(length)], |[padded, results]| {
-            padded.fill(0.0);
-            vectorised(
-                #[inline(always)]
-                || layout.put(0, &input[image * geometry.image()..][..geometry.image()], padded),
-            );
+        let scratch = if is_cut { 0 } else { layout.size() };
+        with_scratch([scratch, direct::results(length)], |[padded, results]| {
+            let padded = if is_cut {
+                &padded_images[image * layout.size()..][..layout.size()]
+            } else {
+                put(image, padded);
+                &*padded
+            };
             for (panel, output) in output.chunks_mut(PANEL * size).enumerate() {
                 let first = first + panel * PANEL;
-                let (weights, rows) = weights.panel(first / PANEL);
-                direct::convolve(Convolve { weights, rows, offsets: &offsets, image: padded, length, results });
+                let weights = &weight[first * depth..][..output.len() / size * depth];
+                direct::convolve(Convolve { weights, offsets: &offsets, image: padded, length, results });
                 let planes = results.chunks_exact(direct::stride(length)).zip(output.chunks_exact_mut(size));
                 vectorised(
                     #[inline(always)]
@@ -97,7 +112,8 @@ struct Phase {
     size: [usize; 2],
     /// Where each row of the patch matrix begins in the padded gradient.
     offsets: Vec<usize>,
-    weights: Panels,
+    /// `[channels in, channels out, taps]`.
+    weights: Vec<f32>,
 }
 
 /// Columns that a sum for the weights runs over at least, where there are enough images.
@@ -227,13 +243,12 @@ impl Phase {
             std::array::from_fn(|axis| (0..taps[axis].len()).map(|j| output[axis] + reach - j).collect());
         let offsets = around.offsets(&places[0], &places[1]);
         let [rows, columns] = taps;
-        let area = rows.len() * columns.len();
-        let value = |channel: usize, index: usize| {
-            let (out, tap) = (index / area, index % area);
-            let (ky, kx) = (rows[tap / columns.len()], columns[tap % columns.len()]);
-            weight[((out * channels_in + channel) * kernel + ky) * kernel + kx]
-        };
-        Some(Self { first, size, offsets, weights: Panels::new(channels_in, channels_out * area, value) })
+        let mut weights = Vec::with_capacity(channels_in * channels_out * rows.len() * columns.len());
+        for (channel, out) in (0..channels_in).flat_map(|channel| (0..channels_out).map(move |out| (channel, out))) {
+            let kernel_of = &weight[(out * channels_in + channel) * kernel * kernel..][..kernel * kernel];
+            weights.extend(rows.iter().flat_map(|ky| columns.iter().map(move |kx| kernel_of[ky * kernel + kx])));
+        }
+        Some(Self { first, size, offsets, weights })
     }
 
     /// Writes this phase of the gradient of one input from the padded gradient of the output.
@@ -242,9 +257,10 @@ impl Phase {
         let shape = [layout.row(), self.size[1]];
         let plane = geometry.height * geometry.width;
         with_scratch([direct::results(length)], |[results]| {
-            for (panel, input) in input.chunks_mut(PANEL * plane).enumerate() {
-                let (weights, rows) = self.weights.panel(panel);
-                direct::convolve(Convolve { weights, rows, offsets: &self.offsets, image: gradient, length, results });
+            let depth = self.offsets.len();
+            for (weights, input) in self.weights.chunks(PANEL * depth).zip(input.chunks_mut(PANEL * plane)) {
+                let offsets = &self.offsets;
+                direct::convolve(Convolve { weights, offsets, image: gradient, length, results });
                 vectorised(
                     #[inline(always)]
                     || {
