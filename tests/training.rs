@@ -253,6 +253,11 @@ fn bench_measures_every_stage() {
 fn bench_takes_a_training_step_apart() {
     let folder = Folder::new();
     let command = [&small(&["bench"], &[])[..], &["--profile", "--rounds", "1", "--images", "96"]].concat();
+    if crate::fixture::is_stock() {
+        let refused = folder.kiln(&command);
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        return assert!(refused.stderr.contains("whose time kiln does not see"), "{}", refused.stderr);
+    }
     let profile = folder.json(&command);
     let operations = profile["operations"].as_array().unwrap();
     let shares: f64 = operations.iter().map(|operation| operation["share"].as_f64().unwrap()).sum();
