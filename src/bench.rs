@@ -34,7 +34,7 @@ pub struct Speeds {
     pub forward_images_per_second: f64,
     /// Whole iterations: batch, forward, loss, backward, update.
     pub train_images_per_second: f64,
-    /// The exported network on prepared images, [`INFERENCE_BATCH`] in a call.
+    /// The exported network on prepared images, 500 in a call.
     pub inference_images_per_second: f64,
     /// The same with one image in a call: the median of the seconds that it takes.
     pub single_image_seconds: f64,
