@@ -160,3 +160,40 @@ fn eval_saves_every_answer_and_draws_the_worst() {
     let loss = lines.iter().map(|line| line["loss"].as_f64().unwrap()).sum::<f64>() / 60.0;
     assert!((evaluation["loss"].as_f64().unwrap() - loss).abs() < 1e-9);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_data_set_is_looked_at_before_it_is_trained_on() {
+    let folder = Folder::new();
+    let names = colours(&folder);
+    folder.write(
+        "colours.toml",
+        "name = \"colours\"\n[data]\nkind = \"folder\"\npath = \"colours\"\nchannels = 3\nheight = 8\nwidth = 8\nvalidation = 0\n\
+         [data.augment]\nshift_pixels = 2.0\n[model]\nkind = \"linear\"\n",
+    );
+    let ran = folder.kiln(&["data", "colours.toml", "--out", "data.html", "--pictures=2"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.starts_with("folder: 48 images of 3x8x8 (channels x height x width), 3 classes\n"),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("9x7 (48); colour (48)") && ran.stdout.contains("wrote data.html"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("33.3 % ████████████████████") && !ran.stdout.contains('\u{1b}'), "{}", ran.stdout);
+    // Every picture is of one colour, and those of test are among those of training.
+    assert!(ran.stderr.contains("blank images, of one colour: 48"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("test images that are also learned from: 12 of 12;"), "{}", ran.stderr);
+    let page = folder.read("data.html");
+    assert!(page.contains("&lt;b&gt;&amp;amp;") && page.contains(&names[2]) && !page.contains("<b>&amp;"));
+    assert!(page.contains("as epoch 3 sees it") && page.contains("id=\"duplicates\"") && !page.contains("<script"));
+
+    std::fs::write(folder.path().join("colours/train").join(&names[1]).join("notes.txt"), "no picture").unwrap();
+    let survey = folder.kiln(&["data", "colours.toml", "--json"]);
+    assert_eq!(survey.code, 2);
+    assert!(survey.stderr.contains("notes.txt") && survey.stderr.contains("remove or replace"), "{}", survey.stderr);
+    let survey: serde_json::Value = serde_json::from_str(&survey.stdout).unwrap();
+    assert_eq!(survey["unreadable"].as_array().unwrap().len(), 1);
+    assert_eq!(survey["parts"][2]["classes"], serde_json::json!([4, 4, 4]));
+    let refused = folder.kiln(&["train", "colours.toml"]);
+    assert!(refused.code == 2 && refused.stderr.contains("notes.txt"), "{}", refused.stderr);
+}

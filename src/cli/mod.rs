@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod config;
+mod data;
 mod devices;
 mod eval;
 mod explain;
@@ -54,6 +55,8 @@ struct Arguments {
 enum Command {
     /// Show what a config means, without training: iterations, learning rate, parameters, memory
     Plan(plan::PlanArguments),
+    /// Look at a data set: counts, sizes, duplicates, files that cannot be read, pictures of every class
+    Data(data::DataArguments),
     /// Train a network and leave a verified model file
     Train(train::TrainArguments),
     /// Go on with a run that was stopped, exactly where it stopped
@@ -169,6 +172,7 @@ fn command() -> clap::Command {
 fn run(command: Command, ui: &mut Ui) -> Result<()> {
     match command {
         Command::Plan(arguments) => plan::run(arguments, ui),
+        Command::Data(arguments) => data::run(arguments, ui),
         Command::Train(arguments) => train::run(arguments, ui),
         Command::Resume(arguments) => resume::run(arguments, ui),
         Command::Extend(arguments) => extend::run(arguments, ui),

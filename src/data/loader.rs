@@ -165,12 +165,18 @@ impl EpochLoader {
 
     /// The order of the images in one pass of an epoch.
     fn pass_order(&self, epoch: usize, pass: usize) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.images() as u32).collect();
-        if let Order::Shuffled(stream) = &self.order {
-            random::shuffle(&mut stream.at(epoch, pass), &mut order);
+        match &self.order {
+            Order::Shuffled(stream) => shuffled(self.images(), stream, (epoch, pass)),
+            Order::Sequential => (0..self.images() as u32).collect(),
         }
-        order
     }
+}
+
+/// The order of `images` images in a pass of an epoch, under the stream of the experiment's seed for shuffling.
+pub(super) fn shuffled(images: usize, stream: &Stream, (epoch, pass): (usize, usize)) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..images as u32).collect();
+    random::shuffle(&mut stream.at(epoch, pass), &mut order);
+    order
 }
 
 impl DataLoader<Batch> for EpochLoader {

@@ -14,6 +14,7 @@ mod config;
 mod digit;
 #[cfg(test)]
 mod drawn_digits;
+pub mod examples;
 mod image_set;
 pub(crate) mod loader;
 pub(crate) mod memory;
@@ -26,6 +27,7 @@ mod shape;
 pub mod sources;
 mod split;
 mod strokes;
+pub mod survey;
 
 pub use augment::AugmentConfig;
 pub(crate) use classes::check_class_names;
@@ -78,7 +80,7 @@ impl Dataset {
 /// A usage error when the files are missing, damaged or contradict each other, or when too few images would be left to
 /// train on.
 pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
-    let Splits { train, test, notices } = config.source.open(seed)?;
+    let Splits { train, test, notices, .. } = config.source.open(seed)?;
     let mut problems = Problems::default();
     check_class_names(&train.classes, "data", &mut problems);
     if let Some(problem) = problems.into_vec().first() {

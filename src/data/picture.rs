@@ -221,6 +221,21 @@ pub(super) fn resize(picture: &DynamicImage, shape: ImageShape) -> Vec<u8> {
     planes(&resized.into_rgb8(), shape.channels)
 }
 
+/// How a picture's pixels are kept, in words.
+pub(super) fn colour(picture: &DynamicImage) -> &'static str {
+    match picture.color() {
+        ColorType::L8 => "grey",
+        ColorType::La8 => "grey with alpha",
+        ColorType::Rgb8 => "colour",
+        ColorType::Rgba8 => "colour with alpha",
+        ColorType::L16 => "grey, 16 bits",
+        ColorType::La16 => "grey with alpha, 16 bits",
+        ColorType::Rgb16 => "colour, 16 bits",
+        ColorType::Rgba16 => "colour with alpha, 16 bits",
+        _ => "colour, in floating point",
+    }
+}
+
 /// One plane of luminance, or one per colour.
 fn planes(picture: &RgbImage, channels: usize) -> Vec<u8> {
     match channels {

@@ -4,14 +4,27 @@ use super::{ImageSet, random};
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
-/// Holds `validation` images out of `set`; returns what is left to train on, and them, each in the order of `set`. The
-/// classes are in proportion in both, as far as whole images allow.
+/// Holds `validation` images out of `set`; returns what is left to train on, and them, each in the order of `set`.
 ///
 /// # Errors
-/// A usage error when a class would be left without a training image.
+/// As [`held_out`].
 pub(super) fn stratified_split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
     if validation == 0 {
         return Ok((set.clone(), set.select(&[])));
+    }
+    let held_out = held_out(set, validation, seed)?;
+    let (validation, train): (Vec<_>, Vec<_>) = (0..set.len()).partition(|index| held_out[*index]);
+    Ok((set.select(&train), set.select(&validation)))
+}
+
+/// Which images of `set` to hold out so that they are `validation`, with the classes in proportion in both parts as far as
+/// whole images allow.
+///
+/// # Errors
+/// A usage error when a class would be left without a training image.
+pub(super) fn held_out(set: &ImageSet, validation: usize, seed: u64) -> Result<Vec<bool>> {
+    if validation == 0 {
+        return Ok(vec![false; set.len()]);
     }
     let counts = set.class_counts();
     let classes = counts.iter().filter(|count| **count > 0).count();
@@ -37,8 +50,7 @@ pub(super) fn stratified_split(set: &ImageSet, validation: usize, seed: u64) -> 
             held_out[index] = true;
         }
     }
-    let (validation, train): (Vec<_>, Vec<_>) = (0..set.len()).partition(|index| held_out[*index]);
-    Ok((set.select(&train), set.select(&validation)))
+    Ok(held_out)
 }
 
 /// How many of `wanted` each class gives: its proportional quota rounded down, and the rest one each to the largest

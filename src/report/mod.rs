@@ -4,12 +4,14 @@
 mod content;
 mod html;
 mod sheet;
+mod survey;
 mod suspects;
 mod terminal;
 
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
-pub use html::page;
-pub use terminal::mistakes;
+pub use html::{page, survey_page};
+pub use survey::{SurveySheets, survey};
+pub use terminal::{examples, mistakes};
 
 use std::fmt::Write as _;
 

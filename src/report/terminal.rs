@@ -1,7 +1,9 @@
 //! Pictures in the terminal: two pixels in each character, by half blocks.
 
 use super::sheet::Picture;
-use crate::data::ImageSet;
+use crate::data::examples::examples as examples_of;
+use crate::data::survey::{Part, Surveyed};
+use crate::data::{AugmentConfig, ImageSet};
 use crate::eval::Predictions;
 
 /// The widest picture that is drawn, in columns; larger ones are shrunk.
@@ -24,14 +26,42 @@ pub fn mistakes(predictions: &Predictions, set: &ImageSet, most: usize, colour: 
     let mut text = format!("the {shown} worst of {} mistakes, the highest loss first\n", worst.len());
     for row in blocks.chunks(beside) {
         text.push('\n');
-        for line in 0..row.iter().map(Vec::len).max().unwrap_or(0) {
-            let parts: Vec<String> =
-                row.iter().map(|block| padded(block.get(line).map_or("", String::as_str), width)).collect();
-            text += parts.join("  ").trim_end();
+        text += &side_by_side(row, width);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The first `most` images of each class that an experiment with this `augment` and `seed` trains on, as far as they fit
+/// beside each other; below them, where training distorts them, the same as the first epoch sees them.
+pub fn examples(surveyed: &Surveyed, augment: &AugmentConfig, seed: u64, most: usize, colour: bool) -> String {
+    let train = &surveyed.sets[Part::Train as usize];
+    let picture = |pixels: &[u8]| Picture::of_image(pixels, train.shape).shrunk(WIDEST);
+    let width = train.shape.width.div_ceil(train.shape.width.max(train.shape.height).div_ceil(WIDEST));
+    let beside = most.min(((COLUMNS + 2) / (width + 2)).max(1));
+    let mut text = String::new();
+    for found in examples_of(train, augment, seed, (train.classes.len(), beside, 1)) {
+        text += &format!("{}\n", train.classes[found.class]);
+        let as_they_are: Vec<Picture> = found.images.iter().map(|image| picture(train.image(*image))).collect();
+        let distorted = found.distorted.iter().map(|epoch| epoch.iter().map(|pixels| picture(pixels)).collect());
+        for row in std::iter::once(as_they_are).chain(distorted) {
+            text += &side_by_side(&row.iter().map(|one| half_blocks(one, colour)).collect::<Vec<_>>(), width);
             text.push('\n');
         }
     }
     text.truncate(text.trim_end().len());
+    text
+}
+
+/// Blocks of lines beside each other, each padded to `width`.
+fn side_by_side(blocks: &[Vec<String>], width: usize) -> String {
+    let mut text = String::new();
+    for line in 0..blocks.iter().map(Vec::len).max().unwrap_or(0) {
+        let parts: Vec<String> =
+            blocks.iter().map(|block| padded(block.get(line).map_or("", String::as_str), width)).collect();
+        text += parts.join("  ").trim_end();
+        text.push('\n');
+    }
     text
 }
 
@@ -77,38 +107,42 @@ fn padded(line: &str, width: usize) -> String {
 
 /// The lines of a picture, two of its rows in each.
 fn half_blocks(picture: &Picture, colour: bool) -> Vec<String> {
-    (0..picture.height).step_by(2).map(|row| half_block_line(picture, row, colour)).collect()
+    let pixels: Vec<[u8; 3]> = picture
+        .values
+        .chunks_exact(picture.channels)
+        .map(|pixel| if let &[red, green, blue] = pixel { [red, green, blue] } else { [pixel[0]; 3] })
+        .collect();
+    let row = |row: usize| pixels.get(row * picture.width..(row + 1) * picture.width).unwrap_or(&[]);
+    let line = |above: usize| {
+        let below = row(above + 1).iter().copied().chain(std::iter::repeat([0; 3]));
+        row(above).iter().copied().zip(below)
+    };
+    let lines = (0..picture.height).step_by(2);
+    if colour {
+        return lines.map(|above| in_colour(line(above))).collect();
+    }
+    let light = |pixel: &[u8; 3]| pixel.iter().map(|value| usize::from(*value)).sum::<usize>();
+    let (darkest, brightest) = (pixels.iter().map(light).min(), pixels.iter().map(light).max());
+    let (darkest, brightest) = (darkest.unwrap_or(0), brightest.unwrap_or(0));
+    // Below the middle, so that thin strokes stay.
+    let threshold = darkest + (brightest - darkest) * 3 / 8;
+    lines.map(|above| in_black_and_white(line(above), |pixel| light(&pixel) > threshold)).collect()
 }
 
-fn half_block_line(picture: &Picture, row: usize, colour: bool) -> String {
-    let pixel = |row: usize, column: usize| -> [u8; 3] {
-        let at = (row * picture.width + column) * picture.channels;
-        match picture.values.get(at..at + picture.channels) {
-            Some(&[grey]) => [grey; 3],
-            Some(&[red, green, blue]) => [red, green, blue],
-            _ => [0; 3],
-        }
+fn in_colour(pixels: impl Iterator<Item = ([u8; 3], [u8; 3])>) -> String {
+    let block =
+        |([r, g, b], [x, y, z]): ([u8; 3], [u8; 3])| format!("\u{1b}[38;2;{r};{g};{b}m\u{1b}[48;2;{x};{y};{z}m▀");
+    pixels.map(block).collect::<String>() + "\u{1b}[0m"
+}
+
+fn in_black_and_white(pixels: impl Iterator<Item = ([u8; 3], [u8; 3])>, is_bright: impl Fn([u8; 3]) -> bool) -> String {
+    let block = |(above, below)| match (is_bright(above), is_bright(below)) {
+        (true, true) => '█',
+        (true, false) => '▀',
+        (false, true) => '▄',
+        (false, false) => ' ',
     };
-    let is_bright = |pixel: [u8; 3]| pixel.iter().map(|value| usize::from(*value)).sum::<usize>() > 3 * 96;
-    let mut line = String::new();
-    for column in 0..picture.width {
-        let (above, below) = (pixel(row, column), pixel(row + 1, column));
-        if colour {
-            let ([r, g, b], [x, y, z]) = (above, below);
-            line += &format!("\u{1b}[38;2;{r};{g};{b}m\u{1b}[48;2;{x};{y};{z}m▀");
-        } else {
-            line.push(match (is_bright(above), is_bright(below)) {
-                (true, true) => '█',
-                (true, false) => '▀',
-                (false, true) => '▄',
-                (false, false) => ' ',
-            });
-        }
-    }
-    if colour {
-        line += "\u{1b}[0m";
-    }
-    line
+    pixels.map(block).collect()
 }
 
 #[cfg(test)]
@@ -132,6 +166,12 @@ mod tests {
         label  a ver… 26.9 %
         answer dog 73.1 %
         ");
+    }
+
+    #[test]
+    fn without_colour_dark_ink_on_a_light_ground_is_seen_too() {
+        let picture = Picture { width: 2, height: 3, channels: 1, values: vec![250, 140, 250, 240, 140, 250] };
+        assert_eq!(half_blocks(&picture, false), ["█▄", " ▀"]);
     }
 
     #[test]

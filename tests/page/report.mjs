@@ -1,6 +1,8 @@
-// A report in a real browser, opened from disk: at three widths, in light and dark, on paper, with mouse and keyboard.
+// A run's report, or the page of a data set, in a real browser, opened from disk: at three widths, in light and dark, on
+// paper, with mouse and keyboard.
 //
 //   node report.mjs --report ../../runs/mnist-0001/report.html [--screenshot report.png]
+//   node report.mjs --data data.html
 import assert from "node:assert/strict";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -10,6 +12,7 @@ import { chromium } from "playwright-core";
 const { values: given } = parseArgs({
   options: {
     report: { type: "string", default: "report.html" },
+    data: { type: "string" },
     browser: { type: "string", default: "/usr/bin/chromium" },
     screenshot: { type: "string" },
   },
@@ -51,7 +54,7 @@ function contrasts() {
   return worst;
 }
 
-const tests = {
+const ofEveryPage = {
   async "it loads from disk without a complaint and asks nobody for anything"({ page, complaints, requests }) {
     await page.waitForLoadState("load");
     assert(await page.locator("h1").isVisible());
@@ -76,6 +79,32 @@ const tests = {
     assert.equal(grounds.size, 2, "dark looks like light");
   },
 
+  async "the keyboard alone reaches every control"({ page }) {
+    const all = await page.evaluate(() => {
+      const one = "a[href], button, summary, [tabindex='0']";
+      const found = [...document.querySelectorAll(one)].filter((each) => !each.closest("[popover]") && each.checkVisibility());
+      found.forEach((each, place) => (each.dataset.place = place));
+      return found.length;
+    });
+    const reached = new Set();
+    for (let i = 0; i < all + 5; i++) {
+      await page.keyboard.press("Tab");
+      const place = await page.evaluate(() => document.activeElement.dataset.place);
+      if (place !== undefined) reached.add(place);
+    }
+    assert.equal(reached.size, all, "some controls are not reached");
+    return [`${all} controls`];
+  },
+
+  async "on paper it is light and nothing is cut off"({ page }) {
+    await page.emulateMedia({ media: "print", colorScheme: "dark" });
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
+    const pdf = await page.pdf({ format: "A4" });
+    assert(pdf.length > 10_000);
+  },
+};
+
+const ofReports = {
   async "every cell of the confusion matrix opens as many pictures as it counts, or says how many it leaves out"({ page }) {
     const buttons = page.locator(".matrix button");
     const count = await buttons.count();
@@ -103,20 +132,7 @@ const tests = {
     return [`${count} cells`];
   },
 
-  async "the keyboard alone reaches every control, opens a cell and closes it"({ page }) {
-    const all = await page.evaluate(() => {
-      const one = "a[href], button, summary, [tabindex='0']";
-      const found = [...document.querySelectorAll(one)].filter((each) => !each.closest("[popover]") && each.checkVisibility());
-      found.forEach((each, place) => (each.dataset.place = place));
-      return found.length;
-    });
-    const reached = new Set();
-    for (let i = 0; i < all + 5; i++) {
-      await page.keyboard.press("Tab");
-      const place = await page.evaluate(() => document.activeElement.dataset.place);
-      if (place !== undefined) reached.add(place);
-    }
-    assert.equal(reached.size, all, "some controls are not reached");
+  async "the keyboard opens a cell and closes it"({ page }) {
     await page.locator(".matrix button").first().focus();
     await page.keyboard.press("Enter");
     assert.equal(await page.locator("[popover]:popover-open").count(), 1);
@@ -124,7 +140,6 @@ const tests = {
     assert.equal(await page.evaluate(() => document.activeElement.textContent), "Close");
     await page.keyboard.press("Enter");
     assert.equal(await page.locator("[popover]:popover-open").count(), 0);
-    return [`${all} controls`];
   },
 
   async "a curve tells its values under the pointer and under the keyboard's focus"({ page }) {
@@ -139,25 +154,19 @@ const tests = {
     await hits.first().focus();
     assert(await tip.isVisible());
   },
-
-  async "on paper it is light and nothing is cut off"({ page }) {
-    await page.emulateMedia({ media: "print", colorScheme: "dark" });
-    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(255, 255, 255)");
-    const pdf = await page.pdf({ format: "A4" });
-    assert(pdf.length > 10_000);
-  },
 };
 
 const browser = await chromium.launch({ executablePath: given.browser, args: ["--no-sandbox"] });
 let failed = 0;
-for (const [name, test] of Object.entries(tests)) {
+const file = pathToFileURL(resolve(given.data ?? given.report)).href;
+for (const [name, test] of Object.entries(given.data ? ofEveryPage : { ...ofEveryPage, ...ofReports })) {
   const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
   const [complaints, requests] = [[], []];
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("request", (request) => requests.push(request.url()));
   try {
-    await page.goto(pathToFileURL(resolve(given.report)).href);
+    await page.goto(file);
     const note = await test({ page, complaints, requests });
     console.log(`ok      ${name}${note ? ` (${note.join(", ")})` : ""}`);
   } catch (error) {
@@ -168,7 +177,7 @@ for (const [name, test] of Object.entries(tests)) {
 }
 if (given.screenshot) {
   const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
-  await page.goto(pathToFileURL(resolve(given.report)).href);
+  await page.goto(file);
   await page.screenshot({ path: given.screenshot, fullPage: true });
 }
 await browser.close();

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Source, Splits, allocate, check_shape};
+use super::{Files, PictureFile, Source, Splits, allocate, check_shape};
 use crate::check::{Check, Problems};
 use crate::data::{DataPath, ImageSet, ImageShape, picture};
 use crate::{Error, Result};
@@ -38,9 +38,6 @@ fn twenty_eight() -> usize {
     28
 }
 
-/// Problems that are listed one by one before the rest is only counted.
-const LISTED: usize = 5;
-
 impl FolderConfig {
     fn shape(&self) -> ImageShape {
         ImageShape { channels: self.channels, height: self.height, width: self.width }
@@ -55,14 +52,18 @@ impl Check for FolderConfig {
 }
 
 impl Source for FolderConfig {
-    /// Reads every picture, resized to the configured size. The classes are the folders under `train`, by name.
+    /// Reads every picture that can be read, resized to the configured size. The classes are the folders under `train`, by
+    /// name.
     fn open(&self, _seed: u64) -> Result<Splits> {
         let root = self.path.absolute();
         let [train, test] = ["train", "test"].map(|split| self.list(&root.join(split)));
         let (train, test) = (train?, test?);
         let names = same_classes(&root, &train, &test)?;
         let shape = self.shape();
-        Ok(Splits { train: read(&train, shape, &names)?, test: read(&test, shape, &names)?, notices: Vec::new() })
+        let (train, test) = (read(&train, shape, &names)?, read(&test, shape, &names)?);
+        let unreadable = [train.unreadable, test.unreadable].concat();
+        let files = Files { train: train.files, test: test.files, unreadable };
+        Ok(Splits { files, ..Splits::new(train.images, test.images) })
     }
 
     #[cfg(test)]
@@ -170,40 +171,54 @@ impl FolderConfig {
     }
 }
 
+/// The pictures of one split.
+struct Pictures {
+    images: ImageSet,
+    /// The file of each image.
+    files: Vec<PictureFile>,
+    /// What cannot be read, each with the reason.
+    unreadable: Vec<String>,
+}
+
 /// Decodes in parallel; the order is by class, then by file name.
-fn read(classes: &[Class], shape: ImageShape, names: &Arc<[String]>) -> Result<ImageSet> {
+fn read(classes: &[Class], shape: ImageShape, names: &Arc<[String]>) -> Result<Pictures> {
     let pictures: Vec<(u16, &Path)> = (0..)
         .zip(classes)
         .flat_map(|(label, class)| class.pictures.iter().map(move |path| (label, path.as_path())))
         .collect();
     let mut pixels = allocate(pictures.len(), shape)?;
-    let problems: Vec<String> = pixels
+    let read: Vec<Result<PictureFile>> = pixels
         .par_chunks_exact_mut(shape.len())
         .zip(&pictures)
-        .filter_map(|(out, (_, path))| match read_picture(path, shape) {
-            Ok(image) => {
-                out.copy_from_slice(&image);
-                None
-            }
-            Err(error) => Some(format!("`{}`: {error}", path.display())),
-        })
+        .map(|(out, (_, path))| read_picture(path, shape, out))
         .collect();
-    if !problems.is_empty() {
-        let mut message = problems[..problems.len().min(LISTED)].join("\n");
-        if problems.len() > LISTED {
-            message.push_str(&format!("\nand {} more", problems.len() - LISTED));
+    let (mut files, mut labels, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, (found, (label, path))) in read.into_iter().zip(&pictures).enumerate() {
+        match found {
+            Ok(file) => {
+                // Images move up to where an unreadable one would have been.
+                pixels.copy_within(place * shape.len()..(place + 1) * shape.len(), files.len() * shape.len());
+                files.push(file);
+                labels.push(*label);
+            }
+            Err(error) => unreadable.push(format!("`{}`: {error}", path.display())),
         }
-        return Err(Error::usage(message)
-            .tip("every file in a class's folder must be a readable picture; remove or replace what is not"));
     }
-    ImageSet::new(shape, pixels, pictures.iter().map(|(label, _)| *label).collect(), names.clone())
+    pixels.truncate(files.len() * shape.len());
+    Ok(Pictures { images: ImageSet::new(shape, pixels, labels, names.clone())?, files, unreadable })
 }
 
-fn read_picture(path: &Path, shape: ImageShape) -> Result<Vec<u8>> {
+/// Writes the picture to `out`, `[channels, height, width]`.
+fn read_picture(path: &Path, shape: ImageShape, out: &mut [u8]) -> Result<PictureFile> {
     let unreadable = |error: std::io::Error| Error::usage(error.to_string());
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(unreadable)?;
     file.take(picture::MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
     let picture = picture::decode(&bytes)?;
-    Ok(picture::resize(&picture, shape))
+    out.copy_from_slice(&picture::resize(&picture, shape));
+    Ok(PictureFile {
+        path: path.to_owned(),
+        size: (picture.width(), picture.height()),
+        colour: picture::colour(&picture),
+    })
 }

@@ -78,7 +78,7 @@ impl Source for IdxConfig {
         }
         let classes = count_classes(&train, &test)?;
         let classes: Arc<[String]> = (0..classes).map(|class| class.to_string()).collect();
-        Ok(Splits { train: train.into_set(&classes)?, test: test.into_set(&classes)?, notices })
+        Ok(Splits { notices, ..Splits::new(train.into_set(&classes)?, test.into_set(&classes)?) })
     }
 
     fn fit(&self, shape: ImageShape) -> Fit {

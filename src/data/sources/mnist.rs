@@ -87,7 +87,7 @@ impl Source for MnistConfig {
             Error::failed(format!("MNIST in `{}` changed while it was read", folder.display()))
                 .tip("run the command again")
         })?;
-        Ok(Splits { train: train?, test: test?, notices })
+        Ok(Splits { notices, ..Splits::new(train?, test?) })
     }
 
     fn fit(&self, shape: ImageShape) -> Fit {

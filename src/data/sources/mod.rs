@@ -3,6 +3,8 @@
 //!
 //! A source reads and checks; it knows nothing of validation or batches.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,9 @@ const SMALLEST_SIDE: usize = 4;
 /// The most bytes of pixels in one split, 16 GiB: it all has to fit into memory.
 const LARGEST_SPLIT: u64 = 16 << 30;
 
+/// Unreadable files that are listed one by one before the rest is only counted.
+const LISTED: usize = 5;
+
 /// What a source delivers: its training and its test images, of one size and with the same classes.
 pub(crate) struct Splits {
     /// The images to train on, before validation is held out.
@@ -28,6 +33,36 @@ pub(crate) struct Splits {
     pub test: ImageSet,
     /// Things the user must know.
     pub notices: Vec<String>,
+    /// The files of the images, for a source that has one file for each.
+    pub files: Files,
+}
+
+impl Splits {
+    /// Images of which there is nothing more to say.
+    pub fn new(train: ImageSet, test: ImageSet) -> Self {
+        Self { train, test, notices: Vec::new(), files: Files::default() }
+    }
+}
+
+/// The files that a source found, one for each image. Empty for a source that keeps its images otherwise.
+#[derive(Default)]
+pub(crate) struct Files {
+    /// Those of the training images, in their order.
+    pub train: Vec<PictureFile>,
+    /// Those of the test images.
+    pub test: Vec<PictureFile>,
+    /// What cannot be read as a picture, each with the reason; no image stands for it.
+    pub unreadable: Vec<String>,
+}
+
+/// A picture as its file has it.
+pub(crate) struct PictureFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Columns and rows.
+    pub size: (u32, u32),
+    /// How its pixels are kept.
+    pub colour: &'static str,
 }
 
 /// A kind of data set. Implemented by its config: the keys that `[data]` has under its `kind`, with their limits as
@@ -110,8 +145,9 @@ pub use idx::FitConfig;
 impl SourceConfig {
     /// See [`Source::open`]; what is needed of every data set is checked here.
     pub(super) fn open(&self, seed: u64) -> Result<Splits> {
-        let splits = self.as_source().open(seed)?;
-        let Splits { train, test, .. } = &splits;
+        let splits = self.look(seed)?;
+        let Splits { train, test, files, .. } = &splits;
+        check_readable(&files.unreadable)?;
         if let Some(class) = train.class_counts().iter().position(|count| *count == 0) {
             return Err(Error::usage(format!("class `{}` has no training image", train.classes[class]))
                 .tip("every class needs at least one training image"));
@@ -120,6 +156,11 @@ impl SourceConfig {
             return Err(Error::usage("there is no test image").tip("a model is measured on at least one test image"));
         }
         Ok(splits)
+    }
+
+    /// [`open`](Self::open) of images that may be too few, of which some files may be unreadable.
+    pub(super) fn look(&self, seed: u64) -> Result<Splits> {
+        self.as_source().open(seed)
     }
 
     /// See [`Source::fit`].
@@ -132,6 +173,19 @@ impl Check for SourceConfig {
     fn check(&self, problems: &mut Problems) {
         self.as_source().check(problems);
     }
+}
+
+/// Refuses files that are no readable pictures, the first few by name.
+pub(crate) fn check_readable(unreadable: &[String]) -> Result<()> {
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    let mut message = unreadable[..unreadable.len().min(LISTED)].join("\n");
+    if unreadable.len() > LISTED {
+        message.push_str(&format!("\nand {} more", unreadable.len() - LISTED));
+    }
+    Err(Error::usage(message)
+        .tip("every file in a class's folder must be a readable picture; remove or replace what is not"))
 }
 
 /// Adds what is wrong with the keys `channels`, `height` and `width`.

@@ -80,7 +80,7 @@ impl Source for SyntheticConfig {
             let labels = (0..count).map(|index| (index % self.classes) as u16).collect();
             ImageSet::new(shape, pixels, labels, classes.clone())
         };
-        Ok(Splits { train: split(1, self.train)?, test: split(2, self.test)?, notices: Vec::new() })
+        Ok(Splits::new(split(1, self.train)?, split(2, self.test)?))
     }
 
     #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A report as one page: a file for each section, in the order of the page. The page has no script: what opens is a
-//! popover, what appears under the pointer or the keyboard's focus is a rule of the style sheet.
+//! Pages: a run's, with a file for each section in the order of the page, and a data set's. They have no script: what
+//! opens is a popover, what appears under the pointer or the keyboard's focus is a rule of the style sheet.
 
 mod calibration;
 mod chart;
@@ -12,12 +12,14 @@ mod network;
 mod origin;
 mod plan;
 mod result;
+mod survey;
 mod suspects;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::content::Report;
 use super::sheet::Sheet;
+pub use survey::survey_page;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -25,9 +27,12 @@ const STYLE: &str = include_str!("page.css");
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
-/// The page.
+/// A section: its anchor, its title and what it says, when there is something to say.
+type Section<'a> = (&'a str, &'a str, Option<Markup>);
+
+/// The page of a run.
 pub fn page(report: &Report) -> String {
-    let sections: [(&str, &str, Option<Markup>); 11] = [
+    let sections = [
         ("curves", "Curves", curves::section(report)),
         ("confusion", "Confusion matrix", confusion::section(report)),
         ("classes", "Classes", classes::section(report)),
@@ -40,6 +45,11 @@ pub fn page(report: &Report) -> String {
         ("plan", "The arithmetic", plan::section(report)),
         ("origin", "Config and provenance", Some(origin::section(report))),
     ];
+    document(&report.run, &result::section(report), &sections)
+}
+
+/// A page of sections below an introduction.
+fn document(title: &str, introduction: &Markup, sections: &[Section]) -> String {
     let sections = || sections.iter().filter_map(|(id, title, body)| Some((id, title, body.as_ref()?)));
     let markup = html! {
         (DOCTYPE)
@@ -49,14 +59,14 @@ pub fn page(report: &Report) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (report.run) " - kiln" }
+                title { (title) " - kiln" }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
-                    h1 { (report.run) }
-                    (result::section(report))
+                    h1 { (title) }
+                    (introduction)
                     nav aria-label="Sections" {
                         ul { @for (id, title, _) in sections() { li { a href={ "#" (id) } { (title) } } } }
                     }
