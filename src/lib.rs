@@ -63,6 +63,7 @@ pub mod bench;
 mod check;
 #[doc(hidden)]
 pub mod cli;
+mod compare;
 pub mod config;
 pub mod data;
 pub mod device;

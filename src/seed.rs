@@ -22,6 +22,8 @@ pub enum Purpose {
     Dropout,
     /// The made-up images of the synthetic data set.
     Synthetic,
+    /// Which images and seeds a resample of a comparison holds; the index is the resample.
+    Resample,
 }
 
 impl Purpose {
@@ -33,6 +35,7 @@ impl Purpose {
             Self::Augmentation => "augmentation",
             Self::Dropout => "dropout",
             Self::Synthetic => "synthetic",
+            Self::Resample => "resample",
         }
     }
 }

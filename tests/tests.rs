@@ -39,6 +39,7 @@ mod models;
 
 /// Commands that train nothing: plan, config, devices, completions, and wrong input.
 mod commands;
+mod comparing;
 
 /// Which room of the code may know which.
 mod structure;

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its arguments and its `run`. All printing goes through `ui.rs`.
 
 mod bench;
+mod compare;
 mod completions;
 mod config;
 mod data;
@@ -15,6 +16,7 @@ mod plan;
 mod predict;
 mod report;
 mod resume;
+mod seeds;
 mod serve;
 mod summary;
 mod train;
@@ -67,6 +69,8 @@ enum Command {
     Fork(fork::ForkArguments),
     /// Measure a model file on labelled images
     Eval(eval::EvalArguments),
+    /// Say whether one model, or one config over several seeds, is better than another by more than luck
+    Compare(compare::CompareArguments),
     /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
     Report(report::ReportArguments),
     /// Say what is in a picture
@@ -178,6 +182,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Extend(arguments) => extend::run(arguments, ui),
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
+        Command::Compare(arguments) => compare::run(arguments, ui),
         Command::Report(arguments) => report::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),

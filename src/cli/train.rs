@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
+use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, accuracy};
 use crate::lifecycle::Trainer;
@@ -22,6 +23,11 @@ pub struct TrainArguments {
     /// Put the run directory in this folder
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
+
+    /// Train once for each of these seeds, a number of them or a list like 1,2,7, as many at a time as there are cores, and
+    /// say mean and standard deviation
+    #[arg(long, value_name = "SEEDS", conflicts_with = "seed")]
+    seeds: Option<Seeds>,
 }
 
 /// How a run is shown, and what is demanded of it: shared by all commands that train.
@@ -48,6 +54,9 @@ pub enum Interface {
 /// Trains from the beginning.
 pub fn run(arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
+    if let Some(seeds) = &arguments.seeds {
+        return seeds::run(seeds, &arguments.experiment, &arguments.runs, arguments.display.require_accuracy, ui);
+    }
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?.runs(arguments.runs);
     follow(trainer, &arguments.display, ui)
 }
@@ -100,9 +109,15 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
         return Err(Error::failed("training ended without a finished epoch"));
     };
     super::summary::say(&outcome, summary, ui)?;
-    match display.require_accuracy {
-        Some(required) if summary.test_accuracy < required => {
-            Err(Error::failed(format!("test accuracy {:.4} is below the required {required}", summary.test_accuracy)))
+    check_accuracy(summary.test_accuracy, display.require_accuracy)
+}
+
+/// # Errors
+/// When the test accuracy is below what is required.
+pub fn check_accuracy(accuracy: f64, required: Option<f64>) -> Result<()> {
+    match required {
+        Some(required) if accuracy < required => {
+            Err(Error::failed(format!("test accuracy {accuracy:.4} is below the required {required}")))
         }
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! What was measured, for people: as text here, as one page in `html`, from the data in `content`. Nothing here sees a
 //! tensor, and nothing prints.
 
+mod compare;
 mod content;
 mod html;
 mod sheet;
@@ -8,8 +9,9 @@ mod survey;
 mod suspects;
 mod terminal;
 
+pub use compare::comparison;
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
-pub use html::{page, survey_page};
+pub use html::{comparison_page, page, survey_page};
 pub use survey::{SurveySheets, survey};
 pub use terminal::{examples, mistakes};
 

@@ -4,6 +4,7 @@
 mod calibration;
 mod chart;
 mod classes;
+mod compare;
 mod confusion;
 mod curves;
 mod inputs;
@@ -19,6 +20,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::content::Report;
 use super::sheet::Sheet;
+pub use compare::comparison_page;
 pub use survey::survey_page;
 
 const STYLE: &str = include_str!("page.css");
