@@ -101,17 +101,11 @@ fn degrees(samples: &Samples, first: &[f64], second: &[f64], error: f64) -> f64 
 fn resampled(samples: &Samples, seed: u64) -> Vec<f64> {
     let stream = Stream::new(seed, Purpose::Resample);
     let counted = samples.first[0].len();
-    let mut weights = vec![0.0_f64; counted];
+    let mut weights = vec![0.0; counted];
     (0..RESAMPLES)
         .map(|resample| {
             let mut rng = stream.at(0, resample);
-            weights.fill(0.0);
-            for _ in 0..samples.images {
-                // An image that does not count falls outside.
-                if let Some(weight) = weights.get_mut(rng.random_range(0..samples.images)) {
-                    *weight += 1.0;
-                }
-            }
+            weights.fill_with(|| poisson(rng.random()));
             let accuracies = |models: &[Vec<f64>]| -> Vec<f64> {
                 let sum =
                     |right: &Vec<f64>| right.iter().zip(&weights).map(|(right, weight)| right * weight).sum::<f64>();
@@ -136,6 +130,19 @@ fn resampled(samples: &Samples, seed: u64) -> Vec<f64> {
         .collect()
 }
 
+/// How often one of very many images is in a resample of as many: Poisson's distribution with a mean of 1, of which `share`
+/// is a uniform draw. So images can be drawn one by one, and those that do not count not at all.
+fn poisson(share: f64) -> f64 {
+    let (mut times, mut chance) = (0.0, (-1.0_f64).exp());
+    let mut below = chance;
+    while share >= below && times < 20.0 {
+        times += 1.0;
+        chance /= times;
+        below += chance;
+    }
+    times
+}
+
 /// The mean over the `drawn` models, whose distance from the mean over all of them is made as large as it would be for as
 /// many new seeds: a resample of k scatters less by a factor of (k - 1) / k in its variance. `moved` is the distance
 /// instead for one model.
@@ -148,5 +155,19 @@ fn of_seeds(values: &[f64], drawn: &[usize], moved: Option<f64>) -> f64 {
             centre + (count / (count - 1.0)).sqrt() * (drawn - centre)
         }
         None => centre,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::poisson;
+
+    #[test]
+    fn an_image_is_drawn_once_on_average() {
+        let draws: Vec<f64> = (0..100_000).map(|draw| poisson((f64::from(draw) + 0.5) / 100_000.0)).collect();
+        let share = |times: f64| draws.iter().filter(|draw| **draw == times).count() as f64 / 100_000.0;
+        assert!((draws.iter().sum::<f64>() / 100_000.0 - 1.0).abs() < 1e-3);
+        assert!((share(0.0) - 0.367_88).abs() < 1e-4 && (share(2.0) - 0.183_94).abs() < 1e-4);
+        assert_eq!(poisson(1.0), 20.0);
     }
 }

@@ -34,7 +34,7 @@ fn accuracy(comparison: &Comparison) -> Markup {
         table {
             thead { tr {
                 th.name scope="col" { "" } th scope="col" { "models" } th scope="col" { "mean" } th scope="col" { "sd" }
-                th scope="col" { "" } th.name scope="col" { "each" }
+                th.name scope="col" { "each" }
             } }
             tbody {
                 @for arm in &comparison.arms {
@@ -43,7 +43,6 @@ fn accuracy(comparison: &Comparison) -> Markup {
                         td { (arm.accuracies.len()) }
                         td { (percent(arm.mean)) }
                         td { @if let Some(sd) = arm.sd { (percent(sd)) } @else { "-" } }
-                        td { span.bar aria-hidden="true" { b style={ "width:" (percentage(arm.mean)) } {} } }
                         td { (arm.accuracies.iter().map(|accuracy| format!("{:.2}", accuracy * 100.0)).collect::<Vec<_>>().join("  ")) }
                     }
                 }
