@@ -68,6 +68,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
+mod http;
 mod kinds;
 mod lifecycle;
 mod logits;

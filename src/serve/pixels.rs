@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::refusal::Refusal;
+use crate::http::refusal::Refusal;
 use crate::data::ImageShape;
 
 /// The most images in one request.

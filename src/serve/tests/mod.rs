@@ -106,7 +106,7 @@ fn cases(few: usize) -> usize {
 fn serve(model: impl Model, change: impl FnOnce(&mut Options)) -> Server {
     let mut options = Options { address: ([127, 0, 0, 1], 0).into(), ..Options::default() };
     change(&mut options);
-    Server::start(Arc::new(model), &options).unwrap()
+    super::start(Arc::new(model), &options).unwrap()
 }
 
 fn png(pixels: &[u8]) -> Vec<u8> {
