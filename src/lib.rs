@@ -60,6 +60,7 @@
 
 pub mod artifact;
 pub mod bench;
+mod board;
 mod check;
 #[doc(hidden)]
 pub mod cli;

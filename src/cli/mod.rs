@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its arguments and its `run`. All printing goes through `ui.rs`.
 
 mod bench;
+mod board;
 mod completions;
 mod config;
 mod devices;
@@ -66,6 +67,8 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
     Report(report::ReportArguments),
+    /// Show all runs on a local page, with their curves as they grow
+    Board(board::BoardArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
     /// Answer over HTTP what is in a picture, with a page to draw on
@@ -175,6 +178,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
         Command::Report(arguments) => report::run(arguments, ui),
+        Command::Board(arguments) => board::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),

@@ -8,6 +8,7 @@ mod suspects;
 mod terminal;
 
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
+pub(crate) use html::POLICY as PAGE_POLICY;
 pub use html::page;
 pub use terminal::mistakes;
 

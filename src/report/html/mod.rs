@@ -22,7 +22,7 @@ use super::sheet::Sheet;
 const STYLE: &str = include_str!("page.css");
 
 /// Nothing comes from elsewhere and nothing runs: a name in the data that passed for markup could do nothing either.
-const POLICY: &str =
+pub(crate) const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// The page.
