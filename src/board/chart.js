@@ -3,6 +3,8 @@
 /* A chart of any number of lines, as SVG. It knows nothing of runs: a line has a name, a class, points [x, y] in order, and is
    thin or not. Text goes in as text, never as markup. */
 
+/** The most runs whose values are told at once. */
+const MOST_TOLD = 12;
 const SVG = "http://www.w3.org/2000/svg";
 
 function shape(name, attributes, text) {
@@ -61,6 +63,13 @@ function nearest(points, x) {
     if (points[middle][0] < x) low = middle; else high = middle;
   }
   return Math.abs(points[low][0] - x) <= Math.abs(points[high][0] - x) ? points[low] : points[high];
+}
+
+/** Whether a line has something to say at x: between its ends, or no further off than its points are from each other. */
+function reaches(points, x) {
+  const [first, last] = [points[0][0], points.at(-1)[0]];
+  const step = points.length > 1 ? (last - first) / (points.length - 1) : 0;
+  return x >= first - step - 1e-9 && x <= last + step + 1e-9;
 }
 
 /** How values stand on an axis: linear, logarithmic, or an accuracy by the logarithm of what it lacks to 1. */
@@ -205,16 +214,29 @@ class Chart {
     if (x === null || x < at.xs[0] || x > at.xs[1]) return "";
     const px = at.x(x);
     this.marks.append(shape("line", { class: "cursor", x1: px, x2: px, y1: at.top, y2: at.height - at.bottom }));
-    const values = this.lines.map((line) => [line, nearest(line.points, x)]);
+    const values = this.lines.filter((line) => reaches(line.points, x)).map((line) => [line, nearest(line.points, x)]);
     for (const [line, [vx, vy]] of values) this.marks.append(shape("circle", { class: `dot ${line.look}`, cx: at.x(vx), cy: at.y(vy), r: 3.5 }));
     if (!pointed) return "";
-    const rows = values.slice(0, 12).map(([line, [, y]]) => element("p", {}, swatch(line.look), element("i", {}, `${line.name}${line.kind ? ` ${line.kind}` : ""}`), element("b", {}, this.said(y))));
-    if (values.length > rows.length) rows.push(element("p", {}, `and ${values.length - rows.length} more`));
-    this.tip.replaceChildren(element("p", {}, this.axis.said(x)), ...rows);
+    this.say(x, values);
+    // Beside the cursor where there is room, and inside the chart in any case.
+    const width = this.tip.offsetWidth;
+    const left = px + 12 + width <= at.width ? px + 12 : px - 12 - width;
+    this.tip.style.left = `${Math.max(0, Math.min(left, at.width - width))}px`;
+    return `${this.axis.said(x)}: ${values.slice(0, MOST_TOLD).map(([line, [, y]]) => `${line.name} ${line.kind} ${this.said(y)}`).join(", ")}`;
+  }
+
+  /** The values at x, a row for each name and a column for each kind of line. */
+  say(x, values) {
+    const kinds = [...new Set(values.map(([line]) => line.kind))];
+    const names = [...new Set(values.map(([line]) => line.name))];
+    const head = element("tr", {}, element("th", { scope: "col" }, this.axis.said(x)), ...kinds.map((kind) => element("th", { scope: "col" }, kind)));
+    const rows = names.slice(0, MOST_TOLD).map((name) => {
+      const mine = values.filter(([line]) => line.name === name);
+      const cells = kinds.map((kind) => mine.find(([line]) => line.kind === kind)).map((found) => element("td", {}, found ? this.said(found[1][1]) : "–"));
+      return element("tr", {}, element("th", { scope: "row" }, swatch(mine[0][0].look), element("span", {}, name)), ...cells);
+    });
+    if (names.length > rows.length) rows.push(element("tr", {}, element("th", { scope: "row" }, `and ${names.length - rows.length} more`)));
+    this.tip.replaceChildren(element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
     this.tip.hidden = false;
-    const isRight = px > at.width / 2;
-    this.tip.style.left = isRight ? "" : `${px + 12}px`;
-    this.tip.style.right = isRight ? `${at.width - px + 12}px` : "";
-    return `${this.axis.said(x)}: ${values.slice(0, 12).map(([line, [, y]]) => `${line.name} ${line.kind ?? ""} ${this.said(y)}`).join(", ")}`;
   }
 }

@@ -13,6 +13,9 @@ use crate::run::progress::ProgressPoint;
 /// The most bytes that are read of a file at a time; what is left comes with the next look.
 const MOST_BYTES: u64 = 32 << 20;
 
+/// The last part of a file that holds its newest lines, in bytes.
+const NEAR_END: u64 = 4096;
+
 /// The most points inside epochs that a curve is sent with; of more, every second, third and so on.
 const MOST_POINTS: usize = 1000;
 
@@ -80,6 +83,12 @@ impl Tail {
     /// The file at `path`, of which nothing has been read.
     pub(super) fn at(path: PathBuf) -> Self {
         Self { path, read: 0 }
+    }
+
+    /// The same, but for its last part, of which the newest lines are wanted.
+    pub(super) fn near_end(path: PathBuf) -> Self {
+        let read = regular(&path).unwrap_or(0).saturating_sub(NEAR_END);
+        Self { path, read }
     }
 
     /// What the lines say that came since the last time; of a file that is not there, nothing.

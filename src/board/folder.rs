@@ -99,9 +99,10 @@ impl Folder {
             self.entries.insert(name, entry);
         }
         gone.retain(|name| !self.entries.get(name).is_some_and(has_run));
+        // The points first: a run that is told to be done has all of them.
         let mut changes = points;
         if !changed.is_empty() || !gone.is_empty() {
-            changes.insert(0, Change::Runs { changed, gone });
+            changes.push(Change::Runs { changed, gone });
         }
         changes
     }
@@ -149,12 +150,12 @@ impl Known {
     fn read(name: &str, dir: RunDir) -> Self {
         let mut facts = Facts::read(&dir);
         let is_live = is_live(&mut facts, &dir);
-        let (mut metrics, mut progress) = (Tail::at(dir.metrics()), Tail::at(dir.progress()));
+        let (mut metrics, mut progress) = (Tail::at(dir.metrics()), Tail::near_end(dir.progress()));
         let mut epochs = Epochs::default();
         metrics.read().unwrap_or_default().iter().for_each(|point| epochs.add(point));
-        // Of a run that is not in training, nobody asks how far the epoch under way is.
-        let newest = if is_live { progress.read().unwrap_or_default().pop() } else { None };
-        let line = summary::line(name, &dir, &facts, &epochs, is_live.then_some(newest.as_ref()));
+        // Of a finished run, nobody asks how far the epoch under way is.
+        let newest = if facts.says_done() { None } else { progress.read().unwrap_or_default().pop() };
+        let line = summary::line(name, &dir, &facts, &epochs, newest.as_ref(), is_live);
         Self { dir, facts, is_live, epochs, newest, metrics, progress, line }
     }
 
@@ -191,8 +192,7 @@ impl Known {
     }
 
     fn summary(&self, name: &str) -> RunSummary {
-        let live = self.is_live.then_some(self.newest.as_ref());
-        summary::line(name, &self.dir, &self.facts, &self.epochs, live)
+        summary::line(name, &self.dir, &self.facts, &self.epochs, self.newest.as_ref(), self.is_live)
     }
 }
 

@@ -3,6 +3,7 @@
 
 const percent = (share, digits = 2) => `${(share * 100).toFixed(digits)} %`;
 const known = (value, write) => (value === null || value === undefined ? "–" : write(value));
+const round = (value) => (value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential() : String(Number(value.toPrecision(6))));
 const lossText = (loss) => (loss >= 10 ? loss.toFixed(1) : loss >= 0.1 ? loss.toFixed(3) : loss >= 0.001 ? loss.toFixed(4) : loss === 0 ? "0" : loss.toExponential(1));
 
 function duration(seconds) {

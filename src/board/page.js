@@ -55,18 +55,19 @@ function chooseAutomatically() {
 
 async function load(name) {
   const curve = curves.get(name) ?? { epochs: [], progress: [] };
-  curve.waiting = [];
+  const waiting = (curve.waiting = []);
   curves.set(name, curve);
   try {
     const reply = await fetch(address(name));
     if (!reply.ok) throw new Error(reply.status);
     const { epochs, progress } = await reply.json();
-    const { waiting } = curve;
+    // Asked again meanwhile: the later answer knows more.
+    if (curve.waiting !== waiting) return;
     Object.assign(curve, { epochs: [], progress: [], waiting: null });
     for (const points of [{ epochs, progress }, ...waiting]) add(curve, points);
   } catch {
     // Gone, or the board is: what is known stays, and comes again with the next connection.
-    curve.waiting = null;
+    if (curve.waiting === waiting) curve.waiting = null;
   }
   due();
 }
@@ -244,7 +245,7 @@ function describe({ run, path, record, config }) {
 /* Beginning */
 
 const charts = {
-  loss: new Chart($("loss"), "Loss", lossText, moved),
+  loss: new Chart($("loss"), "Loss", (loss, isTick) => (isTick ? round(loss) : lossText(loss)), moved),
   accuracy: new Chart($("accuracy"), "Accuracy", (share, isTick) => (isTick ? `${Number((share * 100).toFixed(3))} %` : percent(share)), moved),
 };
 const list = new List($("head"), $("body"), choose, open);

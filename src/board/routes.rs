@@ -88,10 +88,7 @@ async fn all_runs(State(app): State<Arc<App>>) -> Result<Response, Refusal> {
     Ok(Json(answer.await?).into_response())
 }
 
-async fn one_run(
-    State(app): State<Arc<App>>,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<Response, Refusal> {
+async fn one_run(State(app): State<Arc<App>>, name: Result<Path<String>, PathRejection>) -> Result<Response, Refusal> {
     let answer = aside(move || {
         let (dir, line) = find(&app, name)?;
         Ok::<_, Refusal>(described(&dir, &line))
@@ -99,10 +96,7 @@ async fn one_run(
     Ok(Json(answer.await??).into_response())
 }
 
-async fn all_events(
-    State(app): State<Arc<App>>,
-    Extension(client): Extension<Client>,
-) -> Result<Response, Refusal> {
+async fn all_events(State(app): State<Arc<App>>, Extension(client): Extension<Client>) -> Result<Response, Refusal> {
     let answering = client.answering();
     let listened = aside(move || app.watch.listen()).await?;
     let (first, events) = listened.ok_or_else(|| Refusal::busy("the board is about to end"))?;

@@ -107,6 +107,11 @@ impl Facts {
         self.record.as_ref().is_ok_and(|record| record.status == Status::Running)
     }
 
+    /// Whether the run is finished.
+    pub(super) fn says_done(&self) -> bool {
+        self.record.as_ref().is_ok_and(|record| record.status == Status::Done)
+    }
+
     /// What is different when a process has begun to train the run since.
     pub(super) fn process(&self) -> Option<(&str, usize)> {
         self.record.as_ref().ok().map(|record| (record.started.as_str(), record.history.len()))
@@ -171,16 +176,17 @@ pub(super) fn line(
     dir: &RunDir,
     facts: &Facts,
     epochs: &Epochs,
-    live: Option<Option<&ProgressPoint>>,
+    newest: Option<&ProgressPoint>,
+    is_live: bool,
 ) -> RunSummary {
     let record = facts.record.as_ref().ok();
-    let (status, message) = standing(dir, facts, live.is_some());
+    let (status, message) = standing(dir, facts, is_live);
     let result = |key: &str| record.and_then(|record| record.result.as_ref()?.get(key)?.as_f64());
     let planned = facts.config.get("train").and_then(|train| train.get("epochs")?.as_integer());
     let planned = planned.and_then(|epochs| u64::try_from(epochs).ok()).filter(|epochs| *epochs > 0);
     let done = planned.map(|planned| (epochs.done as f64 / planned as f64).min(1.0));
     // The point inside an epoch counts only where it is the newest that there is.
-    let point = live.flatten().filter(|point| point.epoch > epochs.done);
+    let point = newest.filter(|point| point.epoch > epochs.done);
     RunSummary {
         name: name.to_owned(),
         status,

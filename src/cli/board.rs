@@ -12,8 +12,10 @@ use crate::{Error, Result};
 
 /// The arguments of `kiln board`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "It shows what runs leave on disk and changes nothing. For programs: /api/runs, /api/runs/NAME, \
-                        /api/events (docs/board.md).")]
+#[command(
+    after_help = "It shows what runs leave on disk and changes nothing. For programs: /api/runs, /api/runs/NAME, \
+                        /api/events (docs/board.md)."
+)]
 pub struct BoardArguments {
     /// The folder that the runs are in, or one run in it
     #[arg(value_name = "RUNS", default_value = "runs")]

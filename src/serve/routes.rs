@@ -18,14 +18,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::batch::{Batcher, Batching};
 use super::body::Bodies;
-use crate::http::connection::Client;
-use crate::http::host::AllowedHosts;
 use super::metrics::Metrics;
 use super::model::{Form, Model};
-use crate::http::policy;
-use crate::http::refusal::Refusal;
 use super::{Options, openapi, page, pixels};
 use crate::data::memory::{Budget, Reserved};
+use crate::http::connection::Client;
+use crate::http::host::AllowedHosts;
+use crate::http::policy;
+use crate::http::refusal::Refusal;
 use crate::predict::{Prediction, Ranked};
 use crate::{Error, Result};
 

@@ -131,7 +131,10 @@ fn a_server_says_why_it_cannot_start() {
     assert!(error.contains("cannot listen on `127.0.0.1:") && error.contains("tip: choose another"), "{error}");
     let none = Options { batch_size: 0, ..Options::default() };
     assert!(
-        crate::serve::start(Arc::new(Toy::new()), &none).unwrap_err().render().contains("`batch-size`: must be more than 0")
+        crate::serve::start(Arc::new(Toy::new()), &none)
+            .unwrap_err()
+            .render()
+            .contains("`batch-size`: must be more than 0")
     );
 }
 

@@ -1,7 +1,7 @@
 //! The server over real sockets: every route, every limit, wrong input, and right answers under load.
 #![allow(clippy::unwrap_used)]
 
-mod client;
+pub(crate) mod client;
 mod fuzz;
 mod limits;
 mod load;
