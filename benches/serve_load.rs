@@ -27,7 +27,7 @@ use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
 use kiln::Predictor;
 use kiln::data::preprocess::Fit;
 use kiln::predict::{Prediction, Ranked};
-use kiln::serve::{Options, Server};
+use kiln::serve::{self, Options};
 use serde_json::json;
 
 #[global_allocator]
@@ -44,7 +44,7 @@ fn main() {
     let number = |at: usize, default: usize| arguments.get(at).map_or(default, |text| text.parse().unwrap());
     let requests = requests(&Predictor::open(model).unwrap());
     let options = Options { address: ([127, 0, 0, 1], 0).into(), ..Options::default() };
-    let server = Server::start(Arc::new(Predictor::open(model).unwrap()), &options).unwrap();
+    let server = serve::start(Arc::new(Predictor::open(model).unwrap()), &options).unwrap();
     match arguments.get(1).map(String::as_str) {
         Some("fuzz") => broken(server.address(), &requests, number(2, 100_000)),
         Some("memory") => large(server.address(), number(2, 12)),

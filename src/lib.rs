@@ -60,6 +60,7 @@
 
 pub mod artifact;
 pub mod bench;
+mod board;
 mod check;
 #[doc(hidden)]
 pub mod cli;
@@ -69,6 +70,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
+mod http;
 mod kinds;
 mod lifecycle;
 mod logits;

@@ -1,6 +1,6 @@
 //! The server as a process: what it answers, and how it stops.
 
-use crate::fixture::Folder;
+use crate::fixture::{Folder, small};
 
 #[cfg(unix)]
 #[test]
@@ -31,6 +31,43 @@ fn the_server_answers_as_predict_does_and_stops_in_good_order() {
     let sent = std::process::Command::new("kill").args(["-TERM", &server.id().to_string()]).status().unwrap();
     assert!(sent.success());
     assert_eq!(server.wait().unwrap().code(), Some(0));
+}
+
+/// The runs on the board at `address`, by name and status.
+#[cfg(unix)]
+fn statuses(address: &str) -> Vec<(String, String)> {
+    let mut client = crate::client::Client::connect(address.parse().unwrap()).unwrap();
+    let runs = client.get("/api/runs").unwrap().json()["runs"].as_array().unwrap().clone();
+    let text = |run: &serde_json::Value, key: &str| run[key].as_str().unwrap().to_owned();
+    runs.iter().map(|run| (text(run, "name"), text(run, "status"))).collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn the_board_tells_a_run_in_training_from_one_that_was_killed() {
+    use std::io::{BufRead as _, BufReader};
+
+    let folder = Folder::new();
+    let mut board = folder.start_piped(&["board", "--addr", "127.0.0.1:0", "--json"]);
+    let mut line = String::new();
+    BufReader::new(board.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let address = said["url"].as_str().unwrap().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    assert!(statuses(&address).is_empty(), "the folder does not exist yet");
+
+    let mut training = folder.start(&small(&["train"], &["train.epochs=100000"]));
+    let run = |status: &str| vec![("smoke-0001".to_owned(), status.to_owned())];
+    let begun = std::time::Instant::now();
+    while statuses(&address) != run("running") {
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", statuses(&address));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    training.kill().unwrap();
+    training.wait().unwrap();
+    assert_eq!(statuses(&address), run("stopped"));
+
+    std::process::Command::new("kill").args(["-TERM", &board.id().to_string()]).status().unwrap();
+    assert_eq!(board.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line: one file per command, each with its arguments and its `run`. All printing goes through `ui.rs`.
 
 mod bench;
+mod board;
 mod compare;
 mod completions;
 mod config;
@@ -73,6 +74,8 @@ enum Command {
     Compare(compare::CompareArguments),
     /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
     Report(report::ReportArguments),
+    /// Show all runs on a local page, with their curves as they grow
+    Board(board::BoardArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
     /// Answer over HTTP what is in a picture, with a page to draw on
@@ -184,6 +187,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Eval(arguments) => eval::run(arguments, ui),
         Command::Compare(arguments) => compare::run(arguments, ui),
         Command::Report(arguments) => report::run(arguments, ui),
+        Command::Board(arguments) => board::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),

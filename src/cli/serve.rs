@@ -12,7 +12,7 @@ use super::ui::{Mode, Ui};
 use super::{model_file, open_device};
 use crate::Result;
 use crate::predict::Predictor;
-use crate::serve::{Options, Server};
+use crate::serve::{self, Options};
 
 /// The arguments of `kiln serve`.
 #[derive(Debug, clap::Args)]
@@ -84,7 +84,7 @@ pub fn run(arguments: ServeArguments, ui: &mut Ui) -> Result<()> {
     let blank = vec![0; predictor.manifest().preprocess.shape.len()];
     predictor.predict_prepared(&[&blank])?;
     let (network, classes) = (predictor.manifest().model.kind(), predictor.manifest().classes.len());
-    let server = Server::start(Arc::new(predictor), &arguments.options())?;
+    let server = serve::start(Arc::new(predictor), &arguments.options())?;
     let url = format!("http://{}/", server.address());
     if ui.mode() == Mode::Json {
         ui.json(&json!({ "url": url, "model": file, "device": device.name }));

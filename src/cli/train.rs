@@ -1,15 +1,16 @@
 //! `kiln train`: from a config to a verified model file. What every command that trains shows is here.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, accuracy};
+use crate::http::Server;
 use crate::lifecycle::Trainer;
 use crate::run::Status;
 use crate::train::observer::StopHandle;
-use crate::{Error, Result};
+use crate::{Error, Result, board};
 
 /// The arguments of `kiln train`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +41,10 @@ pub struct DisplayArguments {
     /// Exit with 1 when the test accuracy ends below this, 0 to 1
     #[arg(long, value_name = "ACCURACY", value_parser = accuracy)]
     pub require_accuracy: Option<f64>,
+
+    /// Show the run on a local page while it trains; the address is printed
+    #[arg(long)]
+    pub board: bool,
 }
 
 /// How training is shown.
@@ -90,13 +95,22 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
     if let Some(continuation) = trainer.continuation() {
         ui.say(&continuation);
     }
+    let folder = trainer.folder();
+    let board = display.board.then(|| beside(&folder)).transpose()?;
+    let url = board.as_ref().map(|board| format!("http://{}/", board.address()));
     let trainer = trainer.stop_handle(stop_on_interrupt());
     let trainer = match display.ui {
-        Interface::Lines => trainer.observer(ui.training()),
+        Interface::Lines => trainer.observer(ui.training(url)),
         // Whatever else is printed would be drawn across the dashboard.
-        Interface::Tui => trainer.dashboard(true),
+        Interface::Tui => {
+            url.iter().for_each(|url| ui.say(&format!("board          {url}")));
+            trainer.dashboard(true)
+        }
     };
-    let outcome = trainer.train()?;
+    let ended = trainer.train();
+    // Those who look see how it ended, before the page loses its server. One who does not listen is not waited for.
+    let had_board = board.map(|board| drop(board.stop())).is_some();
+    let outcome = ended?;
     if outcome.status == Status::Interrupted {
         let path = outcome.run.path().display();
         return Err(Error::interrupted(format!(
@@ -109,6 +123,9 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
         return Err(Error::failed("training ended without a finished epoch"));
     };
     super::summary::say(&outcome, summary, ui)?;
+    if had_board {
+        ui.say(&format!("board          ended with the training; look again: kiln board {}", folder.display()));
+    }
     check_accuracy(summary.test_accuracy, display.require_accuracy)
 }
 
@@ -121,6 +138,12 @@ pub fn check_accuracy(accuracy: f64, required: Option<f64>) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The board over the runs in `folder`, on a free port of this machine.
+fn beside(folder: &Path) -> Result<Server> {
+    let address = ([127, 0, 0, 1], 0).into();
+    board::start(&board::Options { runs: folder.to_owned(), address, allow_hosts: Vec::new() })
 }
 
 /// Stops training in good order at the first Ctrl-C or SIGTERM, and leaves at once at the second.

@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::run::EpochMetrics;
 use crate::train::observer::{Observer, Progress};
-use crate::{Error, Result, report};
+use crate::{Error, Result, board, report};
 
 /// How much is said, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,10 +104,10 @@ impl Ui {
         choice != anstream::ColorChoice::Never
     }
 
-    /// Who is told of training.
-    pub fn training(&self) -> TrainingLines {
+    /// Who is told of training, which can be watched on the page at `board`, if there is one.
+    pub fn training(&self, board: Option<String>) -> TrainingLines {
         let live = self.mode != Mode::Quiet && io::stderr().is_terminal();
-        TrainingLines { ui: *self, live, bar: None, testing: None, begun: None, epochs_done: 0 }
+        TrainingLines { ui: *self, board, live, bar: None, testing: None, begun: None, epochs_done: 0 }
     }
 }
 
@@ -160,6 +160,7 @@ pub fn output_was_written() -> Result<()> {
 /// Training as it goes: a bar for the epoch under way on a terminal, and a line per epoch.
 pub struct TrainingLines {
     ui: Ui,
+    board: Option<String>,
     live: bool,
     bar: Option<ProgressBar>,
     testing: Option<ProgressBar>,
@@ -183,7 +184,9 @@ impl TrainingLines {
 
 impl Observer for TrainingLines {
     fn on_start(&mut self, run_dir: &Path) {
-        self.ui.say(&format!("run            {}\n", run_dir.display()));
+        let name = run_dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let board = self.board.as_ref().map(|url| format!("\nboard          {url}{}", board::fragment(&name)));
+        self.ui.say(&format!("run            {}{}\n", run_dir.display(), board.unwrap_or_default()));
     }
 
     fn on_iteration(&mut self, progress: &Progress) {

@@ -111,6 +111,17 @@ impl Trainer {
         Self { dashboard, ..self }
     }
 
+    /// The folder that the run's directory is in, or will be.
+    pub(crate) fn folder(&self) -> PathBuf {
+        match &self.start {
+            Start::New(_) => self.runs.clone(),
+            Start::Stopped(stopped) => match stopped.dir.path().parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => ".".into(),
+            },
+        }
+    }
+
     /// What will be trained.
     pub fn experiment(&self) -> &Experiment {
         &self.prepared.experiment

@@ -11,6 +11,7 @@ mod terminal;
 
 pub use compare::comparison;
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
+pub(crate) use html::POLICY as PAGE_POLICY;
 pub use html::{comparison_page, page, survey_page};
 pub use survey::{SurveySheets, survey};
 pub use terminal::{examples, mistakes};

@@ -8,6 +8,7 @@
 //!   run.json         what ran, where, on what, and how it ended
 //!   checkpoints/     what a run is resumed from; each holds the whole truth about the run at that moment
 //!   metrics.jsonl    one object per epoch
+//!   progress.jsonl   one object every half second or more, for those who look on; nothing depends on it
 //!   model.bpk        the artifact of the best epoch
 //!   report.html      the finished run on one page
 //!   curves.csv       the metrics once more, as a table
@@ -17,6 +18,7 @@ pub(crate) mod checkpoints;
 mod fault;
 pub(crate) mod file;
 pub(crate) mod lock;
+pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod state;
 
@@ -91,6 +93,11 @@ impl RunDir {
     /// One JSON object per epoch.
     pub(crate) fn metrics(&self) -> PathBuf {
         self.path.join("metrics.jsonl")
+    }
+
+    /// How training goes inside its epochs.
+    pub(crate) fn progress(&self) -> PathBuf {
+        self.path.join("progress.jsonl")
     }
 
     /// The artifact of the best epoch.

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::metrics::Metrics;
 use super::model::Model;
-use super::refusal::Refusal;
+use crate::http::refusal::Refusal;
 use crate::predict::Prediction;
 use crate::{Error, Result};
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::refusal::Refusal;
+use crate::http::refusal::Refusal;
 
 /// How many of the largest bodies may be in memory together.
 const LARGEST_TOGETHER: usize = 32;

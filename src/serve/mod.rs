@@ -3,45 +3,33 @@
 //!
 //! | limit | file |
 //! |---|---|
-//! | time to send a request's head, connections | `connection.rs` |
+//! | time to send a request's head, connections | `http/connection.rs` |
 //! | requests at a time, time for an answer | `routes.rs` |
 //! | bytes of a body, bytes of all bodies | `body.rs` |
 //! | requests that wait for the network | `batch.rs` |
 //! | bytes of all decoded pictures | `routes.rs` |
 //! | pixels of a decoded picture | `data/picture.rs` |
-//! | the names the server answers to | `host.rs` |
+//! | the names the server answers to | `http/host.rs` |
 
 mod batch;
 mod body;
-mod connection;
-mod host;
 mod metrics;
 mod model;
 mod openapi;
 mod page;
 mod pixels;
-mod refusal;
 mod routes;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
-
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 pub use model::{Form, Model};
 
+pub use crate::http::{GRACE, Server};
 use crate::{Error, Result};
-
-/// How long requests under way may take to finish once the server is told to stop.
-pub const GRACE: Duration = Duration::from_secs(10);
 
 /// Where and within which limits to serve.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,106 +83,11 @@ impl Options {
     }
 }
 
-/// A server that answers until it is stopped or dropped.
-#[derive(Debug)]
-pub struct Server {
-    address: SocketAddr,
-    stop: watch::Sender<bool>,
-    serving: Option<JoinHandle<std::io::Result<()>>>,
-    runtime: Option<Runtime>,
-}
-
-impl Server {
-    /// Listens and answers, on threads of its own.
-    ///
-    /// # Errors
-    /// A usage error when a limit is 0 or the address cannot be listened on.
-    pub fn start(model: Arc<dyn Model>, options: &Options) -> Result<Self> {
-        options.check()?;
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        // Decoding runs on the blocking threads: one per core keeps it parallel and its memory bounded.
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(cores)
-            .max_blocking_threads(cores)
-            .thread_name("kiln-serve")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::failed("cannot start the server's threads").caused_by(error))?;
-        let listener = runtime.block_on(TcpListener::bind(options.address)).map_err(|error| {
-            Error::usage(format!("cannot listen on `{}`", options.address))
-                .caused_by(error)
-                .tip("choose another address with --addr; port 0 takes any free one")
-        })?;
-        let unknown = |error| Error::failed("cannot tell the server's address").caused_by(error);
-        let address = listener.local_addr().map_err(unknown)?;
-        let (stop, stopped) = watch::channel(false);
-        let app = routes::app(model, options, address)?;
-        let serving = runtime.spawn(connection::serve(listener, options.timeout, app, stopped));
-        Ok(Self { address, stop, serving: Some(serving), runtime: Some(runtime) })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Takes no more requests, lets those under way finish within [`GRACE`], and ends.
-    ///
-    /// # Errors
-    /// When some had not finished by then.
-    pub fn stop(mut self) -> Result<()> {
-        let _ = self.stop.send(true);
-        let (Some(serving), Some(runtime)) = (self.serving.take(), self.runtime.take()) else { return Ok(()) };
-        let ended = runtime.block_on(async { tokio::time::timeout(GRACE, serving).await });
-        runtime.shutdown_background();
-        match ended {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(Error::failed("the server failed").caused_by(error)),
-            Ok(Err(error)) => Err(Error::failed("the server failed").caused_by(error)),
-            Err(_) => Err(Error::failed(format!("requests were cut off: not done within {} s", GRACE.as_secs()))),
-        }
-    }
-
-    /// Serves until the process is interrupted or told to terminate, then stops; a second signal ends it at once.
-    ///
-    /// # Errors
-    /// As [`Self::stop`]; when signals cannot be received.
-    pub fn until_interrupted(self, stopping: impl FnOnce()) -> Result<()> {
-        let runtime = self.runtime.as_ref().map(Runtime::handle).cloned();
-        let Some(runtime) = runtime else { return Ok(()) };
-        runtime.block_on(interrupted()).map_err(|error| Error::failed("cannot receive signals").caused_by(error))?;
-        stopping();
-        let (sender, done) = std::sync::mpsc::channel();
-        let impatient = sender.clone();
-        runtime.spawn(async move {
-            if interrupted().await.is_ok() {
-                let _ = impatient.send(Err(Error::interrupted("requests under way were cut off")));
-            }
-        });
-        thread::spawn(move || sender.send(self.stop()));
-        done.recv().unwrap_or(Ok(()))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Ends with the next Ctrl-C or request to terminate.
-async fn interrupted() -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
-        }
-    }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+/// Listens and answers with `model`, on threads of its own.
+///
+/// # Errors
+/// A usage error when a limit is 0 or the address cannot be listened on.
+pub fn start(model: Arc<dyn Model>, options: &Options) -> Result<Server> {
+    options.check()?;
+    Server::start(options.address, options.timeout, |address, _| routes::app(model, options, address))
 }

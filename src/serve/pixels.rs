@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
 
-use super::refusal::Refusal;
 use crate::data::ImageShape;
+use crate::http::refusal::Refusal;
 
 /// The most images in one request.
 pub(super) const MOST_IMAGES: usize = 1024;

@@ -18,13 +18,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::batch::{Batcher, Batching};
 use super::body::Bodies;
-use super::connection::Client;
-use super::host::AllowedHosts;
 use super::metrics::Metrics;
 use super::model::{Form, Model};
-use super::refusal::Refusal;
 use super::{Options, openapi, page, pixels};
 use crate::data::memory::{Budget, Reserved};
+use crate::http::connection::Client;
+use crate::http::host::AllowedHosts;
+use crate::http::policy;
+use crate::http::refusal::Refusal;
 use crate::predict::{Prediction, Ranked};
 use crate::{Error, Result};
 
@@ -77,7 +78,7 @@ pub(super) fn app(model: Arc<dyn Model>, options: &Options, address: SocketAddr)
         timeout: options.timeout,
         manifest: model.manifest()?.to_string().into(),
         openapi: openapi::describe(&*model)?.to_string().into(),
-        policy: HeaderValue::from_str(&page::policy()).map_err(unusable)?,
+        policy: HeaderValue::from_str(&policy::of(page::PAGE)).map_err(unusable)?,
         model,
     };
     let app = Arc::new(app);

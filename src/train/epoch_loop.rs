@@ -22,6 +22,7 @@ use crate::data::loader::EpochLoader;
 use crate::models::Weights;
 use crate::optimizers::PlannedRate;
 use crate::run::checkpoints::{CheckpointStore, Records};
+use crate::run::progress::{Moment, ProgressFile};
 use crate::run::state::TrainingState;
 use crate::run::{EpochMetrics, MetricSums, RunDir, file};
 use crate::{Error, Result};
@@ -99,6 +100,7 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
         let mut events = event_processor;
         if let Some(mut context) = context {
             let mut steps = Steps {
+                progress: progress_file(&context),
                 images_per_second: 0.0,
                 saving_seconds: 0.0,
                 last_saved_iteration: context.state.iteration,
@@ -130,6 +132,7 @@ struct Steps<'a> {
     checkpointer: Option<LearningCheckpointer<Classifier>>,
     store: &'a burn::train::metric::store::EventStoreClient,
     pending: Vec<StepMetrics>,
+    progress: ProgressFile,
     /// Training images per second of the epoch under way.
     images_per_second: f64,
     /// Seconds spent on checkpoints since the epoch under way, or the rest of it, was begun.
@@ -255,6 +258,7 @@ impl Steps<'_> {
                 )));
             }
             self.context.state.epoch_sums.add(step.images, f64::from(loss), correct);
+            self.progress.add(step.images, f64::from(loss), correct);
         }
         Ok(())
     }
@@ -268,6 +272,13 @@ impl Steps<'_> {
 
     fn report(&mut self) {
         let (state, experiment) = (&self.context.state, &self.context.experiment);
+        self.progress.tell(&Moment {
+            epoch: state.epoch,
+            epochs: experiment.train.epochs,
+            iteration: state.iteration,
+            iterations: experiment.train.epochs * self.context.iterations_per_epoch,
+            images_per_second: self.images_per_second,
+        });
         self.context.observer.on_iteration(&Progress {
             epoch: state.epoch,
             epochs: experiment.train.epochs,
@@ -423,6 +434,13 @@ impl Steps<'_> {
             .process_valid(event)
             .map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
     }
+}
+
+/// The progress of the run's finished epochs and of the one under way, to go on with.
+fn progress_file(context: &TrainingContext) -> ProgressFile {
+    let state = &context.state;
+    let epochs = state.metrics.iter().filter_map(|line| serde_json::from_str::<EpochMetrics>(line).ok());
+    ProgressFile::go_on(&context.run.progress(), state.iteration, epochs.map(|epoch| epoch.seconds).sum())
 }
 
 /// Training has left the numbers that a computer can hold; going on from the last checkpoint would meet them again.

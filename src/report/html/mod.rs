@@ -26,7 +26,7 @@ pub use survey::survey_page;
 const STYLE: &str = include_str!("page.css");
 
 /// Nothing comes from elsewhere and nothing runs: a name in the data that passed for markup could do nothing either.
-const POLICY: &str =
+pub(crate) const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'";
 
 /// A section: its anchor, its title and what it says, when there is something to say.

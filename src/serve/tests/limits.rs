@@ -127,11 +127,14 @@ fn stopping_lets_requests_under_way_finish_and_takes_no_more() {
 fn a_server_says_why_it_cannot_start() {
     let server = serve(Toy::new(), |_| {});
     let taken = Options { address: server.address(), ..Options::default() };
-    let error = Server::start(Arc::new(Toy::new()), &taken).unwrap_err().render();
+    let error = crate::serve::start(Arc::new(Toy::new()), &taken).unwrap_err().render();
     assert!(error.contains("cannot listen on `127.0.0.1:") && error.contains("tip: choose another"), "{error}");
     let none = Options { batch_size: 0, ..Options::default() };
     assert!(
-        Server::start(Arc::new(Toy::new()), &none).unwrap_err().render().contains("`batch-size`: must be more than 0")
+        crate::serve::start(Arc::new(Toy::new()), &none)
+            .unwrap_err()
+            .render()
+            .contains("`batch-size`: must be more than 0")
     );
 }
 

@@ -158,5 +158,5 @@ fn what_is_addressed_to_another_host_or_comes_from_another_page_is_refused() {
         }
     }
     let options = Options { allow_hosts: vec!["no name".into()], ..Options::default() };
-    assert!(Server::start(Arc::new(Toy::new()), &options).is_err());
+    assert!(crate::serve::start(Arc::new(Toy::new()), &options).is_err());
 }

@@ -1,7 +1,7 @@
 //! The server over real sockets: every route, every limit, wrong input, and right answers under load.
 #![allow(clippy::unwrap_used)]
 
-mod client;
+pub(crate) mod client;
 mod fuzz;
 mod limits;
 mod load;
@@ -106,7 +106,7 @@ fn cases(few: usize) -> usize {
 fn serve(model: impl Model, change: impl FnOnce(&mut Options)) -> Server {
     let mut options = Options { address: ([127, 0, 0, 1], 0).into(), ..Options::default() };
     change(&mut options);
-    Server::start(Arc::new(model), &options).unwrap()
+    super::start(Arc::new(model), &options).unwrap()
 }
 
 fn png(pixels: &[u8]) -> Vec<u8> {

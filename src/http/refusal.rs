@@ -10,7 +10,7 @@ use crate::error::Kind;
 
 /// Why a request gets no prediction. The code is stable and for programs; the message and the tip are for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub status: StatusCode,
     pub code: &'static str,
     pub message: String,

@@ -26,7 +26,7 @@ const MAX_CONNECTIONS: usize = 1024 - 64;
 
 /// Answers what comes in through `listener` until told to stop, then finishes what is under way. Connections that are
 /// silent for longer than `patience` are cut off.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     patience: Duration,
     app: Router,
@@ -90,7 +90,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>, patience: Durat
 
 /// One client, as the handlers see it.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     activity: Arc<Activity>,
 }
 
@@ -103,7 +103,7 @@ impl Client {
 }
 
 /// A request being answered.
-pub(super) struct Answering {
+pub(crate) struct Answering {
     activity: Arc<Activity>,
 }
 
@@ -123,7 +123,7 @@ struct Activity {
 }
 
 /// A socket that fails when its client keeps the server waiting.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     activity: Arc<Activity>,
     patience: Duration,
@@ -146,7 +146,19 @@ impl Connection {
     /// What an operation that has to wait for the client comes to.
     fn wait(&mut self, context: &mut Context) -> Poll<io::Error> {
         if self.activity.requests.load(Ordering::Acquire) > 0 {
-            return Poll::Pending;
+            // Looked at again later: the answer may end without the socket having anything to say.
+            let now = Instant::now();
+            if self.alarm.deadline() <= now {
+                let again = now + self.patience;
+                self.alarm.as_mut().reset(again);
+            }
+            return match self.alarm.as_mut().poll(context) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            };
         }
         let deadline = *self.activity.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) + self.patience;
         if self.alarm.deadline() != deadline {

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// The names and addresses that requests may be addressed to.
 #[derive(Debug)]
-pub(super) struct AllowedHosts {
+pub(crate) struct AllowedHosts {
     served: IpAddr,
     names: Vec<String>,
     any: bool,
