@@ -7,6 +7,7 @@ mod classes;
 mod confusion;
 mod curves;
 mod inputs;
+mod lesson;
 mod mistakes;
 mod network;
 mod origin;
@@ -18,6 +19,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::content::Report;
 use super::sheet::Sheet;
+
+pub use lesson::page as lesson_page;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -72,9 +75,13 @@ pub fn page(report: &Report) -> String {
     markup.into_string()
 }
 
-/// The rule that puts `sheet` behind the pictures inside `class`, each `zoom` times as large as it is.
+/// The rule that puts `sheet` behind the pictures inside `class`, each as large as they are best seen.
 fn sheet_style(class: &str, sheet: &Sheet) -> Markup {
-    let zoom = zoom(sheet);
+    zoomed_style(class, sheet, zoom(sheet))
+}
+
+/// The same with pictures shown `zoom` times as large as they are.
+fn zoomed_style(class: &str, sheet: &Sheet, zoom: usize) -> Markup {
     let (width, height) = (sheet.width * zoom, sheet.height * zoom);
     let css = format!(
         ".{class} .p{{--w:{width}px;--h:{height}px;background-image:url({});background-size:{}px {}px}}",
