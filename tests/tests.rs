@@ -43,5 +43,8 @@ mod commands;
 /// Which room of the code may know which.
 mod structure;
 
+/// The lesson on one page.
+mod lessons;
+
 /// The README and the configs say what is so.
 mod documents;

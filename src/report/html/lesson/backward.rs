@@ -69,7 +69,7 @@ fn gradient(filters: &FilterChange) -> Result<Markup> {
         @if shown < filters.form.count { "first " (shown) " of " (filters.form.count) " filters" } @else { (count(shown, "filter")) }
         (legend(filters))
     };
-    Ok(pictures("gradient", &caption, &sheet, zoom_to(&sheet, 60), |at| format!("gradient of filter {}", at + 1)))
+    Ok(pictures("gradient", &caption, &sheet, zoom_to(&sheet, 50), |at| format!("gradient of filter {}", at + 1)))
 }
 
 /// What the colours of filters mean.

@@ -7,7 +7,7 @@ use super::super::{picture, zoomed_style};
 use super::{count, pictures, zoom_to};
 use crate::Result;
 use crate::report::lesson::{BatchRow, Cut, Lesson};
-use crate::report::sheet::{Picture, Sheet};
+use crate::report::sheet::{LARGEST_SIDE, Picture, Sheet};
 use crate::report::thousands;
 
 /// Pictures of the batch that are shown.
@@ -155,7 +155,7 @@ fn batches(cut: &Cut) -> Markup {
 /// The batch as the network saw it.
 fn batch(lesson: &Lesson) -> Result<Markup> {
     let shown = lesson.inputs.iter().take(SHOWN);
-    let all: Vec<Picture> = shown.map(|pixels| Picture::of_image(pixels, lesson.shape).shrunk(48)).collect();
+    let all: Vec<Picture> = shown.map(|pixels| Picture::of_image(pixels, lesson.shape).shrunk(LARGEST_SIDE)).collect();
     let Some(sheet) = Sheet::new(&all)? else { return Ok(html! {}) };
     let caption = html! {
         "Batch 1"

@@ -9,7 +9,7 @@ use super::backward::legend;
 use super::{bar, count, nats, number, probability, zoom_to};
 use crate::Result;
 use crate::report::lesson::{Frame, Lesson, RateRun};
-use crate::report::sheet::{Picture, Sheet, largest_of};
+use crate::report::sheet::{LARGEST_SIDE, Picture, Sheet, largest_of};
 
 /// The longest side of a filter in a frame, in its own pixels.
 const FILTER_SIDE: usize = 32;
@@ -96,7 +96,7 @@ fn controls(lesson: &Lesson, shown: &Frame) -> Markup {
 fn watched(lesson: &Lesson, shown: &Frame) -> Result<Markup> {
     let watched = &lesson.held_out.watched;
     let all: Vec<Picture> =
-        watched.iter().map(|watched| Picture::of_image(&watched.pixels, lesson.shape).shrunk(48)).collect();
+        watched.iter().map(|watched| Picture::of_image(&watched.pixels, lesson.shape).shrunk(LARGEST_SIDE)).collect();
     let Some(sheet) = Sheet::new(&all)? else { return Ok(html! {}) };
     Ok(html! {
         (zoomed_style("watched", &sheet, zoom_to(&sheet, 40)))

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::super::{picture, zoomed_style};
 use super::batch::SHOWN;
-use super::{bar, count, nats, number, probability, zoom_to};
+use super::{bar, count, exact, nats, number, probability, zoom_to};
 use crate::Result;
 use crate::report::PredictionRow;
 use crate::report::lesson::Lesson;
@@ -30,8 +30,8 @@ pub(super) fn section(lesson: &Lesson) -> Result<Markup> {
 fn worked(lesson: &Lesson, row: &PredictionRow) -> Markup {
     html! {
         p.formula {
-            "First picture, label " strong.name { (lesson.class(row.label)) } ": p = " (number(row.label_probability)) ", so its loss is −ln("
-            (number(row.label_probability)) ") = " strong { (nats(row.loss())) }
+            "First picture, label " strong.name { (lesson.class(row.label)) } ": p = " (exact(row.label_probability)) ", so its loss is −ln("
+            (exact(row.label_probability)) ") = " strong { (nats(row.loss())) }
         }
     }
 }
@@ -59,9 +59,9 @@ fn bars(lesson: &Lesson) -> Result<Markup> {
                         span.text {
                             span.clip.name title=(lesson.class(row.label)) { (lesson.class(row.label)) }
                             span.soft { (probability(row.label_probability)) }
+                            span.value { @if row.loss().is_finite() { (format!("{:.2}", row.loss())) } @else { "∞" } }
                         }
                         (bar(row.loss() / highest, if row.predicted == row.label { "one" } else { "two" }))
-                        span.value { (format!("{:.2}", row.loss())) }
                     }
                 }
             }
@@ -75,7 +75,7 @@ fn mean(lesson: &Lesson) -> Markup {
     let sum: f64 = lesson.explanation.predictions.iter().map(PredictionRow::loss).sum();
     html! {
         p.formula {
-            "The loss of the batch is their mean: " (number(sum)) " / " (thousands(lesson.explanation.predictions.len() as u64)) " = "
+            "The loss of the batch is their mean: " (format!("{sum:.2}")) " / " (thousands(lesson.explanation.predictions.len() as u64)) " = "
             strong { (nats(plain)) }
         }
         @if lesson.label_smoothing > 0.0 {

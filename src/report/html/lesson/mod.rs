@@ -28,15 +28,17 @@ const SCRIPT: &str = include_str!("lesson.js");
 /// # Errors
 /// When a picture cannot be made.
 pub fn page(lesson: &Lesson) -> Result<String> {
+    let (film, rates) = (film::section(lesson)?, rates::section(lesson));
+    let words = words::section(lesson, |id| (id != "film" || film.is_some()) && (id != "rates" || rates.is_some()));
     let sections: [(&str, &str, Option<Markup>); 8] = [
         ("batch", "One batch of pictures", Some(batch::section(lesson)?)),
         ("forward", "Forward propagation", Some(forward::section(lesson)?)),
         ("loss", "The loss", Some(loss::section(lesson)?)),
         ("backward", "Back propagation", Some(backward::section(lesson)?)),
         ("update", "The update", Some(update::section(lesson)?)),
-        ("film", "Iteration after iteration", film::section(lesson)?),
-        ("rates", "Three learning rates", rates::section(lesson)),
-        ("words", "The words, and now you", Some(words::section(lesson))),
+        ("film", "Iteration after iteration", film),
+        ("rates", "Three learning rates", rates),
+        ("words", "The words, and now you", Some(words)),
     ];
     let present = || sections.iter().filter_map(|(id, title, body)| Some((id, title, body.as_ref()?)));
     let digest = BASE64_STANDARD.encode(Sha256::digest(SCRIPT));
@@ -106,7 +108,8 @@ fn pictures(class: &str, caption: &Markup, sheet: &Sheet, zoom: usize, says: imp
 
 /// How many times larger than it is a picture is shown, so that it is about `side` pixels wide.
 fn zoom_to(sheet: &Sheet, side: usize) -> usize {
-    (side / sheet.width.max(sheet.height).max(1)).max(1)
+    let own = sheet.width.max(sheet.height).max(1);
+    ((side + own / 2) / own).max(1)
 }
 
 /// A horizontal bar as long as `share` of its place, 0 to 1.
@@ -119,15 +122,19 @@ fn bar(share: f64, class: &str) -> Markup {
 fn probability(value: f64) -> String {
     match value * 100.0 {
         percent if !percent.is_finite() => "no number".to_owned(),
-        percent if percent > 0.0 && percent < 0.1 => "under 0.1 %".to_owned(),
-        percent if percent < 100.0 && percent > 99.9 => "over 99.9 %".to_owned(),
+        percent if percent > 0.0 && percent < 0.1 => "< 0.1 %".to_owned(),
+        percent if percent < 100.0 && percent > 99.9 => "> 99.9 %".to_owned(),
         percent => format!("{percent:.1} %"),
     }
 }
 
 /// A loss, in nats, with the decimals that `kiln explain` prints.
 fn nats(value: f64) -> String {
-    if value.is_finite() { format!("{value:.4}") } else { "no number".to_owned() }
+    match value {
+        f64::INFINITY => "∞".to_owned(),
+        _ if value.is_nan() => "no number".to_owned(),
+        _ => format!("{value:.4}"),
+    }
 }
 
 /// "1 image", "1,000 images", "600 batches".
@@ -139,6 +146,11 @@ fn count(number: usize, noun: &str) -> String {
 /// A number with four digits that tell, a minus as typographers set it.
 fn number(value: f64) -> String {
     decimal(value, 4).replace('-', "\u{2212}")
+}
+
+/// The same with six, for what is computed with before the reader's eyes.
+fn exact(value: f64) -> String {
+    decimal(value, 6).replace('-', "\u{2212}")
 }
 
 #[cfg(test)]

@@ -44,20 +44,31 @@ pub(super) fn section(lesson: &Lesson) -> Option<Markup> {
             }
             "."
         }
-        div.wide { (chart.render()?) }
-        @if leaves { p.soft { "The chart ends at " (number(ceiling)) "; a line that rises above it leaves it." } }
-        ul.cards.verdicts {
+        div.beside {
+            div {
+                (chart.render()?)
+                @if leaves { p.soft { "The chart ends near " (number(ceiling)) ": a line at its top is higher than that." } }
+            }
+            (verdicts(lesson))
+        }
+    })
+}
+
+/// What became of each run, in words.
+fn verdicts(lesson: &Lesson) -> Markup {
+    html! {
+        ul.verdicts {
             @for (place, run) in lesson.runs.iter().enumerate() {
-                li.{ "rate-" (place) } {
+                li.card.{ "rate-" (place) } {
                     h3 { (heading(run)) }
-                    p { strong { (verdict(lesson, run)) ": " } (story(run)) }
+                    p { strong { (verdict(lesson, run)) ": " } (story(run, lesson.classes.len())) }
                     @if let Some(accuracy) = run.accuracy {
                         p.soft { (probability(accuracy)) " of " (count(lesson.held_out.images, &format!("{} image", lesson.held_out.part))) " right in the end." }
                     }
                 }
             }
         }
-    })
+    }
 }
 
 fn heading(run: &RateRun) -> String {
@@ -92,7 +103,7 @@ fn verdict(lesson: &Lesson, run: &RateRun) -> &'static str {
 }
 
 /// What the losses did.
-fn story(run: &RateRun) -> String {
+fn story(run: &RateRun, classes: usize) -> String {
     let Some(&start) = run.losses.first() else { return "its very first loss was no number.".to_owned() };
     if let Some(iteration) = run.diverged_at {
         let last = run.losses.last().copied().unwrap_or(start);
@@ -103,31 +114,32 @@ fn story(run: &RateRun) -> String {
             number(last)
         );
     }
-    let end = end(run);
-    let (peak_at, peak) = run
+    let (end, guess) = (end(run), (classes as f64).ln());
+    let peak = run
         .losses
         .iter()
         .copied()
         .enumerate()
-        .fold((0, start), |best, (place, loss)| if loss > best.1 { (place, loss) } else { best });
-    let leap = if peak > 2.0 * start {
-        format!("it shot up to {} in iteration {} and then ", number(peak), peak_at + 1)
+        .fold((0, start), |best, found| if found.1 > best.1 { found } else { best });
+    let done = count(run.losses.len(), "iteration");
+    let (from, to) = (nats(start), nats(end));
+    let mut story = if peak.1 > 2.0 * start {
+        format!(
+            "the loss shot up from {from} to {} in iteration {}. After {done} it was {to}",
+            number(peak.1),
+            peak.0 + 1
+        )
     } else {
-        String::new()
+        match end / start {
+            ratio if ratio < 0.9 => format!("the loss fell from {from} to {to} in {done}"),
+            ratio if ratio <= 1.1 => format!("the loss barely moved: {from} at the start, {to} after {done}"),
+            _ => format!(
+                "the loss ended higher than it began: from {from} to {to} in {done}. Each step overshot what the gradient promised"
+            ),
+        }
     };
-    let iterations = count(run.losses.len(), "iteration");
-    match end / start {
-        ratio if ratio < 0.9 => format!("{leap}the loss fell from {} to {} in {iterations}.", nats(start), nats(end)),
-        ratio if ratio <= 1.1 => format!(
-            "{leap}the loss barely moved: it was {} at the start and {} after {iterations}.",
-            nats(start),
-            nats(end)
-        ),
-        _ => format!(
-            "{leap}the loss ended higher than it began: from {} to {} in {iterations}. The steps were too long; each \
-             overshot what the gradient promised.",
-            nats(start),
-            nats(end)
-        ),
+    if (end / guess - 1.0).abs() < 0.02 {
+        story += &format!(", no better than guessing evenly ({})", nats(guess));
     }
+    story + "."
 }

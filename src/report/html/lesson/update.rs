@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use super::backward::legend;
-use super::{bar, count, nats, number, pictures, zoom_to};
+use super::{bar, count, exact, nats, number, pictures, zoom_to};
 use crate::Result;
 use crate::report::lesson::{FilterChange, FollowedWeight, Lesson};
 use crate::report::sheet::{Sheet, largest_of};
+use crate::report::thousands;
 
 /// Filters that are shown before and after.
 const SHOWN: usize = 12;
@@ -56,17 +57,16 @@ fn worked(lesson: &Lesson, weight: &FollowedWeight) -> Markup {
                  from above:"
             }
             p.formula {
-                (number(weight.before)) " − " (number(weight.learning_rate)) " × " (signed(weight.gradient)) " = "
-                strong { (number(weight.after)) }
+                (exact(weight.before)) " − " (exact(weight.learning_rate)) " × " (signed(weight.gradient)) " = "
+                strong { (exact(weight.after)) }
             }
         } @else {
             p {
                 "The simplest rule would be: new weight = weight − learning rate × gradient. It would change the weight from above by "
-                (number(-step)) ". " (rule(&weight.rule)) " The weight went:"
+                (number(-step)) ". " (rule(&weight.rule)) " The weight went from"
             }
             p.formula {
-                (number(weight.before)) " → " strong { (number(weight.after)) } ", a change of " (number(change))
-                @if weight.learning_rate > 0.0 { ", which is " (number((change / weight.learning_rate).abs())) " times the learning rate" }
+                (exact(weight.before)) " to " strong { (exact(weight.after)) } ", a change of " (number(change)) (in_rates(weight, change))
             }
         }
         @if lesson.clipped.is_some() { p.soft { "The gradients were scaled down before (see above)." } }
@@ -80,9 +80,18 @@ fn is_plain(weight: &FollowedWeight) -> bool {
     (expected - weight.after).abs() <= 4.0 * f64::from(f32::EPSILON) * size && weight.after != weight.before
 }
 
+/// How long a step is beside the learning rate.
+fn in_rates(weight: &FollowedWeight, change: f64) -> String {
+    match (change / weight.learning_rate).abs() {
+        ratio if !ratio.is_finite() => String::new(),
+        ratio if (ratio - 1.0).abs() < 0.005 => ": as long as the learning rate".to_owned(),
+        ratio => format!(": {} times the learning rate", number(ratio)),
+    }
+}
+
 /// A number below 0 in brackets, as it stands after a multiplication sign.
 fn signed(value: f64) -> String {
-    if value < 0.0 { format!("({})", number(value)) } else { number(value) }
+    if value < 0.0 { format!("({})", exact(value)) } else { exact(value) }
 }
 
 /// What an optimizer does with a gradient.
@@ -127,7 +136,7 @@ fn before_and_after(filters: &FilterChange) -> Result<Markup> {
         div.three {
             @for (class, caption, sheet) in &sheets {
                 @if let Some(sheet) = sheet {
-                    (pictures(class, &html! { (caption) }, sheet, zoom_to(sheet, 60), |at| format!("filter {}", at + 1)))
+                    (pictures(class, &html! { (caption) }, sheet, zoom_to(sheet, 50), |at| format!("filter {}", at + 1)))
                 }
             }
         }
@@ -160,7 +169,7 @@ fn outcome(lesson: &Lesson) -> Markup {
         p {
             "The loss " (verb) " from " strong { (nats(before)) } " to " strong { (nats(after)) } ", and " (lesson.explanation.correct_after) " of the batch's "
             (count(batch, "picture")) " now come out right. That was one " dfn { "iteration" } ": forward propagation, loss, back propagation, update. \
-             An epoch is " (count(lesson.cut.iterations_per_epoch, "iteration")) " of them."
+             An epoch is " (thousands(lesson.cut.iterations_per_epoch as u64)) " of them."
         }
         p.soft { "Measured as the network is used, without dropout and label smoothing, which only training has." }
     }

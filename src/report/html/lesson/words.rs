@@ -6,7 +6,8 @@ use super::count;
 use crate::report::lesson::Lesson;
 use crate::report::thousands;
 
-pub(super) fn section(lesson: &Lesson) -> Markup {
+/// `has` says which sections the page has.
+pub(super) fn section(lesson: &Lesson, has: impl Fn(&str) -> bool) -> Markup {
     let cut = &lesson.cut;
     let words = [
         ("Training set", "batch", "the pictures with labels that the network learns from.".to_owned()),
@@ -49,7 +50,7 @@ pub(super) fn section(lesson: &Lesson) -> Markup {
     html! {
         dl.words {
             @for (word, place, meaning) in &words {
-                dt { a href={ "#" (place) } { (word) } }
+                dt { @if has(place) { a href={ "#" (place) } { (word) } } @else { (word) } }
                 dd { (capital(meaning)) }
             }
         }
