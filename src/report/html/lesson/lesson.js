@@ -50,6 +50,8 @@
       if (next === frames.length - 1) stop();
     }, calm ? 1500 : 160);
   });
+  // Paper cannot be moved: it gets the end of the run.
+  addEventListener("beforeprint", () => show(frames.length - 1));
   one(".controls").hidden = false;
   show(0);
 })();
