@@ -103,7 +103,7 @@ fn damage_to_a_run_is_named() {
 }
 
 /// Colour pictures in folders, whose names are what a page must not take for markup.
-fn colours(folder: &Folder) -> [String; 3] {
+pub fn colours(folder: &Folder) -> [String; 3] {
     let names = ["<b>&amp;", "\"quoted\"", "a name that is much longer than a column of any table can be made"]
         .map(str::to_owned);
     for (part, count) in [("train", 12), ("test", 4)] {

@@ -44,5 +44,8 @@ mod comparing;
 /// Which room of the code may know which.
 mod structure;
 
+/// The lesson on one page.
+mod lessons;
+
 /// The README and the configs say what is so.
 mod documents;

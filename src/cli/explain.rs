@@ -1,11 +1,18 @@
-//! `kiln explain`: one real iteration, step by step, for those who are learning the words.
+//! `kiln explain`: one real iteration, step by step, for those who are learning the words; with `--html` as a page, with
+//! pictures and a short run.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
 
 use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use crate::data::picture;
+use crate::data::{Preprocess, picture};
 use crate::lifecycle::Trainer;
-use crate::report::thousands;
-use crate::train::explanation::{Explanation, explain};
+use crate::report::{self, Explanation, thousands};
+use crate::run::file;
+use crate::train::explanation::explain;
+use crate::train::lesson;
 use crate::{Error, Result};
 
 /// The arguments of `kiln explain`.
@@ -13,20 +20,26 @@ use crate::{Error, Result};
 pub struct ExplainArguments {
     #[command(flatten)]
     experiment: ExperimentArguments,
+
+    /// Write a page instead: the iteration in pictures, a short run under a slider, and three learning rates side by
+    /// side; without a name: explain.html
+    #[arg(long, value_name = "FILE.html", num_args = 0..=1, default_missing_value = "explain.html")]
+    html: Option<PathBuf>,
 }
 
-/// Runs one iteration and tells what happened in it.
+/// Runs one iteration and tells what happened in it, in text, as a page, or as data.
 pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
+    arguments.html.as_deref().map_or(Ok(()), check_page)?;
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
+    if let Some(path) = &arguments.html {
+        return write_page(&trainer, path, ui);
+    }
     let explanation = explain(&trainer.session())?;
     if ui.mode() == Mode::Json {
-        let value = serde_json::to_value(&explanation)
-            .map_err(|error| Error::failed("cannot encode the explanation").caused_by(error))?;
-        ui.json(&value);
-        return Ok(());
+        return print_data(&explanation, ui);
     }
     batch(&trainer, &explanation, ui);
     forward(&trainer, &explanation, ui);
@@ -36,23 +49,73 @@ pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
     Ok(())
 }
 
+/// Refuses, before anything is computed, a name that a page cannot have.
+fn check_page(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let is_page = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
+    if !is_page {
+        return Err(Error::usage(format!("the name of a page must end in `.html`, got `{shown}`"))
+            .tip("give a config before the flag: kiln explain CONFIG --html FILE.html"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            Err(Error::usage(format!("cannot write `{shown}`: `{}` is not a folder", folder.display())))
+        }
+        _ if path.is_dir() => Err(Error::usage(format!("cannot write `{shown}`: it is a folder"))),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the lesson, writes its page and names it; with `--json`, prints the lesson as data instead of the name.
+fn write_page(trainer: &Trainer, path: &Path, ui: &Ui) -> Result<()> {
+    let bar = ui.bar("training briefly", 0);
+    let lesson = lesson::record(&trainer.session(), &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let lesson = lesson?;
+    file::write_atomic(path, report::lesson_page(&lesson)?.as_bytes())?;
+    if ui.mode() == Mode::Json {
+        return print_data(&lesson, ui);
+    }
+    ui.out(&path.display().to_string());
+    Ok(())
+}
+
+fn print_data(data: &impl Serialize, ui: &Ui) -> Result<()> {
+    let value =
+        serde_json::to_value(data).map_err(|error| Error::failed("cannot encode the explanation").caused_by(error))?;
+    ui.json(&value);
+    Ok(())
+}
+
 fn batch(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
     let (train, size) = (&trainer.dataset().train, explanation.input_shape[0]);
     ui.heading("1. The batch");
     ui.out(&format!(
         "The {} training images were shuffled by seed {}, and the first {size} were taken together: a batch.\n\
          Its shape is {:?}: images, colour channels, rows, columns. Pixels from 0 to 255 became numbers round 0 by\n\
-         (pixel / 255 - {:.4}) / {:.4}, the mean and the standard deviation of the training images.",
+         (pixel / 255 - mean) / standard deviation, those of the training images: {}.",
         thousands(train.len() as u64),
         trainer.experiment().seed,
         explanation.input_shape,
-        trainer.dataset().preprocess.mean[0],
-        trainer.dataset().preprocess.std[0],
+        channels(&trainer.dataset().preprocess),
     ));
     if let Some(&first) = explanation.images.first() {
         ui.out(&format!("Its first image, labelled {}:", train.classes[train.label(first)]));
         ui.out(&picture::ascii(train.image(first), train.shape));
     }
+}
+
+/// "mean 0.1307, standard deviation 0.3081", for each channel where there are several.
+fn channels(preprocess: &Preprocess) -> String {
+    let each = preprocess.mean.iter().zip(&preprocess.std).enumerate().map(|(channel, (mean, std))| {
+        let name = if preprocess.mean.len() > 1 { format!("channel {}: ", channel + 1) } else { String::new() };
+        format!("{name}mean {mean:.4}, standard deviation {std:.4}")
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 fn forward(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::filters::FilterShape;
 use super::sheet::{LARGEST_SIDE, Picture, Sheet};
 use super::suspects::{self, Suspect};
 use crate::Result;
@@ -308,40 +309,13 @@ impl Filters {
         first: Option<&Weights>,
         last: &Weights,
     ) -> Result<Option<Self>> {
-        let tensors = layers.iter().flat_map(|layer| &layer.tensors);
-        let Some(tensor) = tensors.into_iter().find(|tensor| tensor.shape.len() > 1) else { return Ok(None) };
-        let (Some(last), shape) = (last.get(&tensor.name), set.shape) else { return Ok(None) };
-        let size = match tensor.shape[..] {
-            [_, channels, height, width] => (channels, height, width),
-            [inputs, _] if inputs == shape.len() => (shape.channels, shape.height, shape.width),
-            _ => return Ok(None),
-        };
-        let first = first.and_then(|weights| weights.get(&tensor.name));
-        let sheet = |tensor: &WeightTensor| filters(tensor, size);
-        Ok(Some(Self {
-            count: if tensor.shape.len() == 4 { tensor.shape[0] } else { tensor.shape[1] },
-            tensor: tensor.name.clone(),
-            shape: tensor.shape.clone(),
-            first: first.map(sheet).transpose()?.flatten(),
-            last: sheet(last)?,
-        }))
+        let Some(form) = FilterShape::of(layers, set.shape) else { return Ok(None) };
+        let Some(last) = last.get(&form.tensor) else { return Ok(None) };
+        let sheet = |tensor: &WeightTensor| Sheet::of_filters(&form.cut(tensor, FILTERS), form.size, None);
+        let first = first.and_then(|weights| weights.get(&form.tensor));
+        let (first, last) = (first.map(sheet).transpose()?.flatten(), sheet(last)?);
+        Ok(Some(Self { tensor: form.tensor, shape: form.shape, count: form.count, first, last }))
     }
-}
-
-/// The filters of a tensor, `[filters, channels, height, width]` or `[channels * height * width, filters]`.
-fn filters(tensor: &WeightTensor, (channels, height, width): (usize, usize, usize)) -> Result<Option<Sheet>> {
-    let size = channels * height * width;
-    let each: Vec<Vec<f32>> = if tensor.shape.len() == 4 {
-        tensor.values.chunks_exact(size).take(FILTERS).map(<[f32]>::to_vec).collect()
-    } else {
-        let outputs = tensor.shape[1];
-        (0..outputs.min(FILTERS))
-            .map(|filter| tensor.values.iter().skip(filter).step_by(outputs).copied().collect())
-            .collect()
-    };
-    let largest = each.iter().flatten().fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let pictures = each.iter().map(|values| Picture::of_weights(values, (channels, height, width), largest));
-    Sheet::new(&pictures.map(|picture| picture.shrunk(LARGEST_SIDE)).collect::<Vec<_>>())
 }
 
 impl Activations {

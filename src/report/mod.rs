@@ -3,7 +3,10 @@
 
 mod compare;
 mod content;
+mod explanation;
+mod filters;
 mod html;
+mod lesson;
 mod sheet;
 mod survey;
 mod suspects;
@@ -11,8 +14,11 @@ mod terminal;
 
 pub use compare::comparison;
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
+pub use explanation::{Explanation, Layer, Parameter, PredictionRow};
+pub(crate) use filters::{FilterShape, first_weights};
 pub(crate) use html::POLICY as PAGE_POLICY;
-pub use html::{comparison_page, page, survey_page};
+pub use html::{comparison_page, lesson_page, page, survey_page};
+pub use lesson::{Answer, BatchRow, Cut, FilterChange, FollowedWeight, Frame, HeldOut, Lesson, RateRun, Watched};
 pub use survey::{SurveySheets, survey};
 pub use terminal::{examples, mistakes};
 
@@ -83,6 +89,26 @@ pub fn thousands(number: impl Into<u64>) -> String {
     HumanCount(number.into()).to_string()
 }
 
+/// A number with so many significant digits, as people write it: `0.00012`, `3.391`, `12,345`; `1.2e-8` when it is tiny.
+pub fn decimal(value: f64, digits: usize) -> String {
+    if !value.is_finite() {
+        return "no number".to_owned();
+    }
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    if value.abs() < 1e-6 || value.abs() >= 1e9 {
+        return format!("{value:.*e}", digits.saturating_sub(1));
+    }
+    let places = (digits as i32 - 1 - value.abs().log10().floor() as i32).max(0) as usize;
+    let text = format!("{:.places$}", value.abs());
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let whole = whole.parse::<u64>().map_or_else(|_| whole.to_owned(), thousands);
+    let part = part.trim_end_matches('0');
+    let sign = if value < 0.0 { "-" } else { "" };
+    if part.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") }
+}
+
 /// Seconds as people say them: `0.8 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -122,6 +148,11 @@ mod tests {
         assert_eq!(
             [thousands(0_u32), thousands(999_u32), thousands(1_000_u32), thousands(60_000_000_u32)],
             ["0", "999", "1,000", "60,000,000"]
+        );
+        let numbers = [0.00012, 3.39065, -0.5, 12345.6, 1.24e-8, 0.0, 30.0, f64::NAN];
+        assert_eq!(
+            numbers.map(|value| decimal(value, 3)),
+            ["0.00012", "3.39", "-0.5", "12,346", "1.24e-8", "0", "30", "no number"]
         );
         assert_eq!(
             [duration(0.84), duration(42.2), duration(185.0), duration(7800.0)],

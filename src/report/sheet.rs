@@ -95,6 +95,11 @@ impl Picture {
     }
 }
 
+/// The largest absolute value in any of `filters`.
+pub fn largest_of(filters: &[Vec<f32>]) -> f32 {
+    filters.iter().flatten().fold(0.0, |largest, value| largest.max(value.abs()))
+}
+
 /// Blue at -1, white at 0, red at 1.
 fn diverging(value: f32) -> [u8; 3] {
     let end = if value < 0.0 { [33.0, 102.0, 172.0] } else { [178.0, 24.0, 43.0] };
@@ -107,9 +112,17 @@ impl Sheet {
     /// # Errors
     /// When the PNG cannot be made.
     pub fn new(pictures: &[Picture]) -> Result<Option<Self>> {
+        Self::in_columns(pictures, COLUMNS)
+    }
+
+    /// The same with up to `columns` pictures beside each other.
+    ///
+    /// # Errors
+    /// As [`Sheet::new`].
+    pub fn in_columns(pictures: &[Picture], columns: usize) -> Result<Option<Self>> {
         let Some(first) = pictures.first() else { return Ok(None) };
         let (width, height, channels) = (first.width, first.height, first.channels);
-        let columns = pictures.len().min(COLUMNS);
+        let columns = pictures.len().min(columns.max(1));
         let rows = pictures.len().div_ceil(columns);
         let stride = columns * width * channels;
         let mut pixels = vec![0; rows * height * stride];
@@ -134,6 +147,17 @@ impl Sheet {
     pub fn of_images(set: &ImageSet, indices: &[usize], side: usize) -> Result<Option<Self>> {
         let picture = |&index: &usize| Picture::of_image(set.image(index), set.shape).shrunk(side);
         Self::new(&indices.iter().map(picture).collect::<Vec<_>>())
+    }
+
+    /// A sheet of filters, each `[channels, height, width]`. `largest` is the absolute value with the most colour; without
+    /// it, the largest of these filters.
+    ///
+    /// # Errors
+    /// As [`Sheet::new`].
+    pub fn of_filters(filters: &[Vec<f32>], size: (usize, usize, usize), largest: Option<f32>) -> Result<Option<Self>> {
+        let largest = largest.unwrap_or_else(|| largest_of(filters));
+        let picture = |values: &Vec<f32>| Picture::of_weights(values, size, largest).shrunk(LARGEST_SIDE);
+        Self::new(&filters.iter().map(picture).collect::<Vec<_>>())
     }
 
     /// A sheet of a layer's output: its first `most` channels, or all features in rows of 32, dark to bright.

@@ -11,6 +11,7 @@ use crate::data::batch::Batch;
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
 use crate::seed::{Purpose, Stream};
+use crate::{Error, Result};
 
 /// What a step needs besides the network.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +177,43 @@ impl ModuleVisitor for Norms<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
             self.found.push(GradientNorm { name: self.path.name(), gradient: norm(gradient) });
+        }
+    }
+}
+
+/// The gradient of the parameter of that name, in row-major order; nothing when it has none.
+///
+/// # Errors
+/// When the device fails.
+pub fn gradient_values(classifier: &Classifier, gradients: &GradientsParams, name: &str) -> Result<Vec<f32>> {
+    let mut visitor = Values { gradients, path: ParameterPath::default(), name, found: Ok(Vec::new()) };
+    classifier.network.visit(&mut visitor);
+    visitor.found
+}
+
+struct Values<'a> {
+    gradients: &'a GradientsParams,
+    path: ParameterPath,
+    name: &'a str,
+    found: Result<Vec<f32>>,
+}
+
+impl ModuleVisitor for Values<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.path.name() == self.name
+            && let Some(gradient) = self.gradients.get::<D>(param.id)
+        {
+            self.found = gradient
+                .try_into_vec_as::<f32>()
+                .map_err(|error| Error::failed("a gradient cannot be read from the device").caused_by(error));
         }
     }
 }

@@ -4,75 +4,32 @@ use burn::data::dataloader::DataLoader as _;
 use burn::module::Module as _;
 use burn::train::{ClassificationOutput, InferenceStep, Learner, TrainOutput};
 
-use serde::Serialize;
-
-use super::classifier::{Classifier, gradient_norms};
+use super::classifier::{Classifier, gradient_norms, gradient_values};
 use super::session::Session;
 use crate::data::batch::Batch;
 use crate::data::loader::EpochLoader;
 use crate::logits::{argmax, probabilities};
+use crate::models::{Activation, Weights};
+use crate::predict::LayerOutput;
+use crate::report::{Explanation, Layer, Parameter, PredictionRow, first_weights};
 use crate::{Error, Result};
 
-/// Everything that was measured in one iteration.
-#[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
-    /// The batch's images in the set of training images, in their order.
-    pub images: Vec<usize>,
-    /// The shape of the network's input, `[batch, channels, height, width]`.
-    pub input_shape: Vec<usize>,
-    /// Forward propagation, layer by layer.
-    pub layers: Vec<Layer>,
-    /// The logits of the first images, and their labels.
-    pub predictions: Vec<PredictionRow>,
-    /// How many images of the batch were classified correctly before the update.
-    pub correct_before: usize,
-    /// The loss, in nats.
-    pub loss_before: f64,
-    /// Back propagation and update, parameter by parameter.
-    pub parameters: Vec<Parameter>,
-    /// The learning rate of the update.
-    pub learning_rate: f64,
-    /// The loss of the same batch after the update, without dropout and smoothing, as measured before it as well.
-    pub loss_same_batch: [f64; 2],
-    /// How many images of the batch are classified correctly after the update.
-    pub correct_after: usize,
-}
-
-/// One layer's output for the whole batch.
-#[derive(Clone, Debug, Serialize)]
-pub struct Layer {
-    /// The layer's name in the network.
-    pub name: String,
-    /// `[batch, ...]`.
-    pub shape: Vec<usize>,
-    /// Mean of all its values.
-    pub mean: f64,
-    /// Their standard deviation.
-    pub sd: f64,
-}
-
-/// What the network said of one image.
-#[derive(Clone, Debug, Serialize)]
-pub struct PredictionRow {
-    /// The class it found most likely.
-    pub predicted: usize,
-    /// With this probability.
-    pub probability: f64,
-    /// The true class.
-    pub label: usize,
-}
-
-/// What happened to one parameter.
-#[derive(Clone, Debug, Serialize)]
-pub struct Parameter {
-    /// Its path in the network.
-    pub name: String,
-    /// How many numbers it is.
-    pub count: usize,
-    /// The L2 norm of its gradient.
-    pub gradient_norm: f64,
-    /// The L2 norm of its change, over its own before the change; infinite when that was 0.
-    pub update_to_weight: f64,
+/// One iteration: what was measured, and the values behind it that pictures are made of.
+pub(super) struct Measured {
+    /// The figures.
+    pub(super) explanation: Explanation,
+    /// The network's input, `[batch, channels, height, width]`.
+    pub(super) inputs: Vec<f32>,
+    /// The logits of the first image.
+    pub(super) logits: Vec<f32>,
+    /// What every layer put out for the first image.
+    pub(super) outputs: Vec<LayerOutput>,
+    /// All weights before the update.
+    pub(super) before: Weights,
+    /// All weights after it.
+    pub(super) after: Weights,
+    /// The gradient of the first weights, in their order.
+    pub(super) gradient: Vec<f32>,
 }
 
 /// Runs the first iteration of the session's run and measures it.
@@ -80,32 +37,33 @@ pub struct Parameter {
 /// # Errors
 /// When the device fails.
 pub fn explain(session: &Session) -> Result<Explanation> {
+    Ok(measure(session)?.explanation)
+}
+
+/// The same with the values behind the figures.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn measure(session: &Session) -> Result<Measured> {
     let (mut learner, loader) = session.learner()?;
-    let next = |loader: &EpochLoader| {
-        loader.set_position(1, 0);
-        let first = loader.iter().next();
-        match first {
-            Some(Ok(batch)) => Ok(batch),
-            Some(Err(error)) => Err(Error::failed("cannot make the first batch").caused_by(error.to_string())),
-            None => Err(Error::failed("the first epoch has no batch")),
-        }
-    };
-    let batch = next(&loader)?;
+    let batch = first_batch(&loader)?;
     let input_shape = batch.images.dims().to_vec();
-    let mut layers = Vec::new();
+    let inputs = batch.images.clone().without_autodiff().try_into_vec_as::<f32>();
+    let inputs = inputs.map_err(|error| unreadable("batch").caused_by(error))?;
+    let mut layers = Layers::default();
     let model = learner.model();
-    let output = model.forward_with_hook(batch, &mut |name, activation| {
-        let (mean, sd) = activation.mean_and_sd().unwrap_or((f64::NAN, f64::NAN));
-        layers.push(Layer { name: name.to_owned(), shape: activation.shape.clone(), mean, sd });
-    });
+    let output = model.forward_with_hook(batch, &mut |name, activation| layers.note(name, &activation));
+    let (layers, outputs) = layers.into_parts()?;
     let loss_before = f64::from(output.loss.clone().into_scalar::<f32>());
+    let logits = logits(&output)?;
     let predictions = rows(&output)?;
     let TrainOutput { grads, .. } = TrainOutput::new(&model, output.loss.clone().backward(), output);
     let norms = gradient_norms(&model, &grads);
-    let plain_before = plain_loss(&learner, next(&loader)?)?;
+    let first = first_weights(&session.plan.layers).map(|tensor| tensor.name.as_str());
+    let gradient = first.map(|name| gradient_values(&model, &grads, name)).transpose()?.unwrap_or_default();
+    let plain_before = plain_loss(&learner, first_batch(&loader)?)?;
     let before = model.valid().network.weights()?;
     learner.lr_step();
-    let learning_rate = session.rate().at(0);
     learner.optimizer_step(grads);
     let after = learner.model().valid().network.weights()?;
     let parameters = norms
@@ -124,8 +82,8 @@ pub fn explain(session: &Session) -> Result<Explanation> {
             })
         })
         .collect();
-    let plain_after = plain_loss(&learner, next(&loader)?)?;
-    Ok(Explanation {
+    let plain_after = plain_loss(&learner, first_batch(&loader)?)?;
+    let explanation = Explanation {
         images: loader.samples(1, 0).into_iter().map(|sample| sample.index).collect(),
         input_shape,
         layers,
@@ -133,25 +91,77 @@ pub fn explain(session: &Session) -> Result<Explanation> {
         predictions,
         loss_before,
         parameters,
-        learning_rate,
+        learning_rate: session.rate().at(0),
         loss_same_batch: [plain_before.0, plain_after.0],
         correct_after: plain_after.1,
-    })
+    };
+    Ok(Measured { explanation, inputs, logits, outputs, before, after, gradient })
+}
+
+/// What a hook saw of the layers: of each the figures over the batch, and the output for the first image.
+#[derive(Default)]
+struct Layers {
+    seen: Vec<(Layer, LayerOutput)>,
+    failure: Option<Error>,
+}
+
+impl Layers {
+    fn note(&mut self, name: &str, activation: &Activation) {
+        match Self::read(name, activation) {
+            Ok(seen) => self.seen.push(seen),
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    fn read(name: &str, activation: &Activation) -> Result<(Layer, LayerOutput)> {
+        let (mean, sd) = activation.mean_and_sd()?;
+        let (shape, mut values) = (activation.shape.clone(), activation.values()?);
+        values.truncate(shape[1..].iter().product());
+        let output = LayerOutput { name: name.to_owned(), shape: shape[1..].to_vec(), values };
+        Ok((Layer { name: name.to_owned(), shape, mean, sd }, output))
+    }
+
+    fn into_parts(self) -> Result<(Vec<Layer>, Vec<LayerOutput>)> {
+        self.failure.map_or_else(|| Ok(self.seen.into_iter().unzip()), Err)
+    }
+}
+
+fn first_batch(loader: &EpochLoader) -> Result<Batch> {
+    loader.set_position(1, 0);
+    let first = loader.iter().next();
+    match first {
+        Some(Ok(batch)) => Ok(batch),
+        Some(Err(error)) => Err(Error::failed("cannot make the first batch").caused_by(error.to_string())),
+        None => Err(Error::failed("the first epoch has no batch")),
+    }
+}
+
+fn unreadable(what: &str) -> Error {
+    Error::failed(format!("the {what} cannot be read from the device"))
+}
+
+/// `[batch, classes]` on the host.
+fn logits(output: &ClassificationOutput) -> Result<Vec<f32>> {
+    let read = output.output.clone().without_autodiff().into_data().try_to_vec::<f32>();
+    read.map_err(|error| unreadable("predictions").caused_by(format!("{error:?}")))
 }
 
 fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
-    let unreadable = |error: &dyn std::fmt::Debug| {
-        Error::failed("the predictions cannot be read from the device").caused_by(format!("{error:?}"))
-    };
     let classes = output.output.dims()[1];
-    let logits =
-        output.output.clone().without_autodiff().into_data().try_to_vec::<f32>().map_err(|error| unreadable(&error))?;
     let labels = output.targets.clone().without_autodiff().into_data();
     let row = |(row, label): (&[f32], i64)| {
-        let predicted = argmax(row);
-        PredictionRow { predicted, probability: probabilities(row)[predicted], label: label.unsigned_abs() as usize }
+        let (predicted, label) = (argmax(row), label.unsigned_abs() as usize);
+        let probabilities = probabilities(row);
+        PredictionRow {
+            predicted,
+            probability: probabilities[predicted],
+            label,
+            label_probability: probabilities.get(label).copied().unwrap_or_default(),
+        }
     };
-    Ok(logits.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
+    Ok(logits(output)?.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
 }
 
 /// Loss and correct predictions of a batch as in inference: no dropout, no smoothing, norms with their running statistics.

@@ -5,8 +5,10 @@
 pub(crate) mod classifier;
 pub(crate) mod epoch_loop;
 pub(crate) mod explanation;
+pub(crate) mod lesson;
 pub(crate) mod observer;
 mod records;
 mod renderer;
 pub(crate) mod session;
+mod short_run;
 mod step_metrics;

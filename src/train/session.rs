@@ -26,6 +26,7 @@ use crate::plan::Plan;
 use crate::run::RunDir;
 use crate::run::checkpoints::{Checkpoint, CheckpointStore, Records};
 use crate::run::state::TrainingState;
+use crate::schedules::ScheduleConfig;
 use crate::{Error, Result};
 
 /// Validation images that go through the network at a time.
@@ -161,7 +162,17 @@ impl Session<'_> {
     /// When the device fails.
     pub(crate) fn learner(&self) -> Result<(ClassifierLearner, EpochLoader)> {
         let network = self.initial_network()?;
-        Ok((self.learner_of(self.classifier(network))?, self.train_loader()?))
+        Ok((self.learner_of(self.classifier(network)), self.train_loader()?))
+    }
+
+    /// The same at one rate throughout, without the experiment's schedule. Rules with a rate of their own keep its ratio.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn learner_at(&self, peak: f64) -> Result<(ClassifierLearner, EpochLoader)> {
+        let network = self.initial_network()?;
+        let rate = PlannedRate { schedule: ScheduleConfig::default(), peak, ..self.rate() };
+        Ok((self.learner_with(self.classifier(network), &rate), self.train_loader()?))
     }
 
     /// Seconds of an epoch without `Learner`, metrics and checkpoints.
@@ -189,12 +200,16 @@ impl Session<'_> {
         }
     }
 
-    fn learner_of(&self, classifier: Classifier) -> Result<ClassifierLearner> {
-        Ok(Learner::new(
+    fn learner_of(&self, classifier: Classifier) -> ClassifierLearner {
+        self.learner_with(classifier, &self.rate())
+    }
+
+    fn learner_with(&self, classifier: Classifier, rate: &PlannedRate) -> ClassifierLearner {
+        Learner::new(
             classifier.train().fork(&self.device.clone().autodiff()),
             self.experiment.optimizer.build(&self.plan.layers),
-            self.experiment.optimizer.schedule(&self.plan.layers, &self.rate()),
-        ))
+            self.experiment.optimizer.schedule(&self.plan.layers, rate),
+        )
     }
 
     /// The learning rate over the run.
@@ -232,7 +247,7 @@ impl Session<'_> {
         let batcher = ImageBatcher::new(self.dataset.validation.clone(), &self.dataset.preprocess);
         let validation = EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?;
         // The loop puts the checkpoint's weights in before the first step.
-        let learner = self.learner_of(self.classifier(self.network()?))?;
+        let learner = self.learner_of(self.classifier(self.network()?));
         let train = context.train.clone();
         let (model, optimizer, schedule) = context.sink.checkpointers();
         let folder = context.run.path().to_owned();

@@ -10,9 +10,6 @@ const RIGHT: f64 = 8.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 20.0;
 
-/// Points whose values can be asked for; of longer runs every second, third and so on.
-const POINTS: usize = 120;
-
 /// One line.
 pub(super) struct Line<'a> {
     /// What it is called.
@@ -21,14 +18,22 @@ pub(super) struct Line<'a> {
     pub(super) values: Vec<Option<f64>>,
 }
 
-/// A chart of up to two lines over epochs.
+/// A chart of up to three lines over epochs or iterations.
 pub(super) struct Chart<'a> {
     /// What it shows.
     pub(super) title: &'a str,
-    /// The epochs.
+    /// What its places are: "epoch".
+    pub(super) unit: &'a str,
+    /// The epochs or iterations.
     pub(super) epochs: Vec<usize>,
     /// The epoch that was kept.
     pub(super) best: Option<usize>,
+    /// The highest value that is drawn: lines that go above it leave the chart.
+    pub(super) ceiling: Option<f64>,
+    /// Points whose values can be asked for; of longer runs every second, third and so on.
+    pub(super) points: usize,
+    /// Draw a line at the last place, which a script may move.
+    pub(super) marker: bool,
     /// The lines.
     pub(super) lines: Vec<Line<'a>>,
     /// How a value is written.
@@ -38,31 +43,37 @@ pub(super) struct Chart<'a> {
 impl Chart<'_> {
     /// The chart, or nothing when there is no value to show.
     pub(super) fn render(&self) -> Option<Markup> {
+        let ceiling = self.ceiling.unwrap_or(f64::INFINITY);
         let values = || {
-            self.lines.iter().flat_map(|line| line.values.iter().flatten().copied()).filter(|value| value.is_finite())
+            let all = self.lines.iter().flat_map(|line| line.values.iter().flatten().copied());
+            all.filter(|value| value.is_finite()).map(|value| value.min(ceiling))
         };
         let low = values().reduce(f64::min)?;
         let high = values().reduce(f64::max)?;
         let pad = if high > low { (high - low) * 0.05 } else { high.abs().max(1e-9) * 0.1 };
         let (low, high) = (if low >= 0.0 { (low - pad).max(0.0) } else { low - pad }, high + pad);
-        let y = |value: f64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - low) / (high - low));
+        // What leaves the chart is drawn a little above its top, where the drawing ends.
+        let y = |value: f64| (TOP - 4.0).max(TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - low) / (high - low)));
         let places = self.epochs.len();
         let x = |place: usize| {
             LEFT + (WIDTH - LEFT - RIGHT) * if places > 1 { place as f64 / (places - 1) as f64 } else { 0.5 }
         };
-        let step = places.div_ceil(POINTS).max(1);
+        let step = places.div_ceil(self.points).max(1);
         let kept = self.best.and_then(|best| self.epochs.iter().position(|epoch| *epoch == best));
         let ticks = (0..=4).map(|tick| low + (high - low) * f64::from(tick) / 4.0);
         Some(html! {
             figure.card {
                 figcaption { (self.title) }
                 svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="group" aria-label=(self.title) {
+                    @if self.marker {
+                        line.marker x1=(WIDTH - RIGHT) x2=(WIDTH - RIGHT) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
+                    }
                     @for tick in ticks {
                         line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(round(y(tick))) y2=(round(y(tick))) {}
                         text x=(LEFT - 4.0) y=(round(y(tick) + 3.5)) text-anchor="end" { ((self.format)(tick)) }
                     }
                     @if let (Some(first), Some(last)) = (self.epochs.first(), self.epochs.last()) {
-                        text x=(LEFT) y=(HEIGHT - 4.0) { "epoch " (first) }
+                        text x=(LEFT) y=(HEIGHT - 4.0) { (self.unit) " " (first) }
                         text x=(WIDTH - RIGHT) y=(HEIGHT - 4.0) text-anchor="end" { (last) }
                     }
                     @if let Some(kept) = kept {
@@ -71,7 +82,7 @@ impl Chart<'_> {
                             dx=(if x(kept) > WIDTH - 60.0 { "-18" } else { "0" }) { @if kept > places / 5 { "best" } }
                     }
                     @for (number, line) in self.lines.iter().enumerate() {
-                        @let class = ["one", "two"][number.min(1)];
+                        @let class = ["one", "two", "three"][number.min(2)];
                         polyline class={ "curve " (class) } points=(points(&line.values, x, y)) {}
                         @if places == 1 {
                             @for value in line.values.iter().flatten() { circle class={ "dot " (class) } cx=(x(0)) cy=(round(y(*value))) r="3" {} }
@@ -84,13 +95,16 @@ impl Chart<'_> {
         })
     }
 
+    /// Where the first and the last place are, across, in the chart's own units.
+    pub(super) const ENDS: [f64; 2] = [LEFT, WIDTH - RIGHT];
+
     /// The part of the chart that shows the values at `place`.
     fn hit(&self, place: usize, at: f64, wide: f64) -> Markup {
         let values = self
             .lines
             .iter()
             .filter_map(|line| Some(format!("{} {}", line.name, (self.format)(*line.values.get(place)?.as_ref()?))));
-        let says = format!("epoch {}: {}", self.epochs[place], values.collect::<Vec<_>>().join(", "));
+        let says = format!("{} {}: {}", self.unit, self.epochs[place], values.collect::<Vec<_>>().join(", "));
         let wide = wide.abs().max(4.0);
         html! {
             g.hit tabindex="0" role="img" aria-label=(says) {

@@ -16,7 +16,18 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
     let chart = |title, format, lines: Vec<Line>| {
         let epochs = report.epochs.iter().map(|epoch| epoch.epoch).collect();
         let lines = lines.into_iter().filter(|line| line.values.iter().any(Option::is_some)).collect();
-        Chart { title, epochs, best: report.best_epoch, lines, format }.render()
+        Chart {
+            title,
+            unit: "epoch",
+            epochs,
+            best: report.best_epoch,
+            ceiling: None,
+            points: 120,
+            marker: false,
+            lines,
+            format,
+        }
+        .render()
     };
     let charts = [
         chart(

@@ -8,6 +8,7 @@ mod compare;
 mod confusion;
 mod curves;
 mod inputs;
+mod lesson;
 mod mistakes;
 mod network;
 mod origin;
@@ -22,6 +23,8 @@ use super::content::Report;
 use super::sheet::Sheet;
 pub use compare::comparison_page;
 pub use survey::survey_page;
+
+pub use lesson::page as lesson_page;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -84,9 +87,13 @@ fn document(title: &str, introduction: &Markup, sections: &[Section]) -> String 
     markup.into_string()
 }
 
-/// The rule that puts `sheet` behind the pictures inside `class`, each `zoom` times as large as it is.
+/// The rule that puts `sheet` behind the pictures inside `class`, each as large as they are best seen.
 fn sheet_style(class: &str, sheet: &Sheet) -> Markup {
-    let zoom = zoom(sheet);
+    zoomed_style(class, sheet, zoom(sheet))
+}
+
+/// The same with pictures shown `zoom` times as large as they are.
+fn zoomed_style(class: &str, sheet: &Sheet, zoom: usize) -> Markup {
     let (width, height) = (sheet.width * zoom, sheet.height * zoom);
     let css = format!(
         ".{class} .p{{--w:{width}px;--h:{height}px;background-image:url({});background-size:{}px {}px}}",
