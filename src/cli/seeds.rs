@@ -11,8 +11,9 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use super::ExperimentArguments;
+use super::train::{self, DisplayArguments};
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, train};
 use crate::compare::over_seeds;
 use crate::lifecycle::Trainer;
 use crate::report::duration;
@@ -69,7 +70,7 @@ pub fn run(
     seeds: &Seeds,
     experiment: &ExperimentArguments,
     runs: &Path,
-    require_accuracy: Option<f64>,
+    display: &DisplayArguments,
     ui: &Ui,
 ) -> Result<()> {
     // Whatever is wrong with the config, the data or the device is said once, before anything begins.
@@ -82,7 +83,10 @@ pub fn run(
     drop(trainer);
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = cores.min(seeds.0.len());
-    ui.say(&format!("seeds          {} runs in {}, {jobs} at a time\n", seeds.0.len(), folder.display()));
+    ui.say(&format!("seeds          {} runs in {}, {jobs} at a time", seeds.0.len(), folder.display()));
+    let board = display.board.then(|| train::beside(&folder)).transpose()?;
+    board.iter().for_each(|board| ui.say(&format!("board          http://{}/", board.address())));
+    ui.say("");
 
     let left = seeds.0.iter().rev().copied().collect();
     let running = Arc::new(Mutex::new(Running { left, processes: Vec::new() }));
@@ -101,8 +105,9 @@ pub fn run(
             outcomes.push(one);
         }
     });
+    board.map(|board| drop(board.stop()));
     outcomes.sort_by_key(|one| seeds.0.iter().position(|seed| *seed == one.seed));
-    conclude(&outcomes, &folder, stop.is_stopped(), require_accuracy, ui)
+    conclude(&outcomes, &folder, stop.is_stopped(), display.require_accuracy, ui)
 }
 
 /// A folder of its own in `runs`, which no earlier set has.

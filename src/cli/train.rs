@@ -27,7 +27,7 @@ pub struct TrainArguments {
 
     /// Train once for each of these seeds, a number of them or a list like 1,2,7, as many at a time as there are cores, and
     /// say mean and standard deviation
-    #[arg(long, value_name = "SEEDS", conflicts_with = "seed")]
+    #[arg(long, value_name = "SEEDS", conflicts_with_all = ["seed", "ui"])]
     seeds: Option<Seeds>,
 }
 
@@ -60,7 +60,7 @@ pub enum Interface {
 pub fn run(arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
     if let Some(seeds) = &arguments.seeds {
-        return seeds::run(seeds, &arguments.experiment, &arguments.runs, arguments.display.require_accuracy, ui);
+        return seeds::run(seeds, &arguments.experiment, &arguments.runs, &arguments.display, ui);
     }
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?.runs(arguments.runs);
     follow(trainer, &arguments.display, ui)
@@ -141,7 +141,7 @@ pub fn check_accuracy(accuracy: f64, required: Option<f64>) -> Result<()> {
 }
 
 /// The board over the runs in `folder`, on a free port of this machine.
-fn beside(folder: &Path) -> Result<Server> {
+pub fn beside(folder: &Path) -> Result<Server> {
     let address = ([127, 0, 0, 1], 0).into();
     board::start(&board::Options { runs: folder.to_owned(), address, allow_hosts: Vec::new() })
 }

@@ -100,3 +100,59 @@ fn one_model_against_several_seeds_is_taken_to_vary_as_they_do() {
     let same = Comparison::new(&[arm("one", &[(1, &one)]), arm("same", &[(2, &one), (3, &one)])], 1).unwrap();
     assert!(!same.pairs[0].distinguishable && same.pairs[0].p_value == 1.0, "{:?}", same.pairs[0]);
 }
+
+/// Which of MNIST's test images the models of two configs answered wrongly: on each line the config, the seed, the images.
+const RECORDED: &str = include_str!("../../tests/fixtures/answers/mnist-fast.txt");
+
+fn recorded(config: &str) -> Vec<Answers> {
+    let lines = RECORDED.lines().filter_map(|line| line.strip_prefix(config)?.strip_prefix(' '));
+    let model = |line: &str| {
+        let mut numbers = line.split(' ').map(|number| number.parse::<usize>().unwrap());
+        let seed = numbers.next().map(|seed| seed as u64);
+        let mut right = vec![true; 10_000];
+        numbers.for_each(|image| right[image] = false);
+        Answers { seed, right }
+    };
+    lines.map(model).collect()
+}
+
+/// The verdict of ten models of `a` against ten others of `b`, drawn by `draw`. With `paired`, they are given the same
+/// seeds.
+fn verdict(a: &[Answers], b: &[Answers], draw: usize, paired: bool) -> Pair {
+    let mut rng = crate::seed::Stream::new(1, crate::seed::Purpose::Shuffle).at(0, draw);
+    let mut drawn = |models: &[Answers], count: usize| -> Vec<Answers> {
+        let mut left = models.to_vec();
+        (0..count).map(|_| left.swap_remove(rand::RngExt::random_range(&mut rng, 0..left.len()))).collect()
+    };
+    let (first, second) = if std::ptr::eq(a, b) {
+        let mut both = drawn(a, 20);
+        (both.split_off(10), both)
+    } else {
+        (drawn(a, 10), drawn(b, 10))
+    };
+    let arm = |models: Vec<Answers>| {
+        let renamed =
+            |(seed, model): (u64, Answers)| Answers { seed: if paired { Some(seed) } else { model.seed }, ..model };
+        Arm { name: String::new(), models: (0..).zip(models).map(renamed).collect() }
+    };
+    Comparison::new(&[arm(first), arm(second)], draw as u64).unwrap().pairs.remove(0)
+}
+
+#[test]
+fn a_config_is_told_from_itself_no_more_often_than_luck_allows() {
+    let models = recorded("one-epoch");
+    assert_eq!(models.len(), 40);
+    for paired in [false, true] {
+        let told = (0..100).filter(|draw| verdict(&models, &models, *draw, paired).distinguishable).count();
+        assert!(told <= 7, "{told} of 100 times");
+    }
+}
+
+#[test]
+fn a_config_that_is_better_is_called_better() {
+    let (worse, better) = (recorded("one-epoch"), recorded("five-epochs"));
+    for draw in 0..20 {
+        let pair = verdict(&worse, &better, draw, false);
+        assert!(pair.distinguishable && pair.difference > 0.001, "{pair:?}");
+    }
+}

@@ -141,9 +141,9 @@ for (const [name, test] of Object.entries(given.data ? ofEveryPage : { ...ofEver
   await page.close();
 }
 if (given.screenshot) {
-  const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
+  const page = await browser.newPage({ viewport: { width: 1200, height: 1500 } });
   await page.goto(file);
-  await page.screenshot({ path: given.screenshot, fullPage: true });
+  await page.screenshot({ path: given.screenshot });
 }
 await browser.close();
 process.exit(failed ? 1 : 0);
