@@ -1,6 +1,6 @@
 //! The server as a process: what it answers, and how it stops.
 
-use crate::fixture::{Folder, small};
+use crate::fixture::Folder;
 
 #[cfg(unix)]
 #[test]
@@ -46,6 +46,8 @@ fn statuses(address: &str) -> Vec<(String, String)> {
 #[test]
 fn the_board_tells_a_run_in_training_from_one_that_was_killed() {
     use std::io::{BufRead as _, BufReader};
+
+    use crate::fixture::small;
 
     let folder = Folder::new();
     let mut board = folder.start_piped(&["board", "--addr", "127.0.0.1:0", "--json"]);
