@@ -50,7 +50,7 @@ fn the_page_says_what_explain_measures_and_is_the_same_each_time() {
 fn the_data_of_the_page_are_those_of_explain_and_of_its_runs() {
     let folder = Folder::new();
     // Without smoothing and dropout, the first loss of a run is that of the iteration.
-    let lesson = folder.json(&small(&["explain", "--html"], &[]));
+    let lesson = folder.json(&small(&["explain", "--html", "explain.html"], &[]));
     assert_whole(&folder.read("explain.html"));
     let explanation = folder.json(&small(&["explain"], &[]));
     for (key, value) in explanation.as_object().unwrap() {
@@ -76,7 +76,7 @@ fn the_data_of_the_page_are_those_of_explain_and_of_its_runs() {
 fn plain_gradient_descent_is_worked_out_to_its_result() {
     let folder = Folder::new();
     let sets = ["optimizer.kind=sgd", "optimizer.momentum=0", "optimizer.learning_rate=0.05"];
-    let lesson = folder.json(&small(&["explain", "--html"], &sets));
+    let lesson = folder.json(&small(&["explain", "--html", "explain.html"], &sets));
     let weight = |key: &str| lesson["weight"][key].as_f64().unwrap();
     let expected = weight("before") - weight("learning_rate") * weight("gradient");
     assert!((expected - weight("after")).abs() < 1e-6);
@@ -87,14 +87,14 @@ fn plain_gradient_descent_is_worked_out_to_its_result() {
 fn every_kind_of_network_and_every_way_of_training_has_a_page() {
     let folder = Folder::new();
     for sets in [
-        &["model.kind=linear", "train.accumulation=3"][..],
+        &["model.kind=linear", "train.accumulation=2"][..],
         &["model.kind=mlp", "model.dropout=0.5", "optimizer.kind=adamw"],
         &["model.kind=lenet", "data.height=28", "data.width=28", "train.clip_norm=0.001"],
         &["model.kind=resnet", "loss.label_smoothing=0.1", "optimizer.kind=muon"],
         &["data.validation=0", "schedule.kind=one_cycle", "data.augment.rotate_degrees=10"],
         &["optimizer.kind=sgd", "optimizer.learning_rate=1"],
     ] {
-        let ran = folder.kiln(&small(&["explain", "--html"], sets));
+        let ran = folder.kiln(&small(&["explain", "--html", "explain.html"], sets));
         assert_eq!(ran.code, 0, "{sets:?}: {}", ran.stderr);
         let page = folder.read("explain.html");
         assert!(page.len() < MOST_BYTES && page.contains("id=\"words\""), "{sets:?}");
@@ -132,4 +132,14 @@ fn a_name_that_no_page_can_have_is_refused_before_anything_is_computed() {
         assert!(ran.stderr.contains(said), "{}", ran.stderr);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_page_without_a_name_has_one_and_replaces_the_last() {
+    let folder = Folder::new();
+    folder.write("explain.html", "an older page");
+    let ran = folder.kiln(&["explain", "smoke", "--set", "data.train=300", "--html"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "explain.html\n"), "{}", ran.stderr);
+    assert_whole(&folder.read("explain.html"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }

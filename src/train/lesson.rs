@@ -4,10 +4,11 @@
 use burn::module::Module as _;
 
 use super::explanation::{Measured, measure};
-use super::session::Session;
+use super::session::{ClassifierLearner, Session};
 use super::short_run::{self, Measure};
 use crate::Result;
 use crate::data::{ImageSet, Preprocess};
+use crate::models::{WeightTensor, Weights};
 use crate::optimizers::PlannedRate;
 use crate::report::{
     BatchRow, Cut, FilterChange, FilterShape, FollowedWeight, Frame, HeldOut, LayerWords, Lesson, PlanWords, RateRun,
@@ -170,7 +171,7 @@ impl Film {
     }
 
     /// The network after `iteration` iterations; none when its weights are no numbers.
-    fn frame(&self, iteration: usize, learner: &super::session::ClassifierLearner) -> Result<Option<Frame>> {
+    fn frame(&self, iteration: usize, learner: &ClassifierLearner) -> Result<Option<Frame>> {
         let network = learner.model().valid().network;
         let weights = network.weights()?;
         if weights.first_not_finite().is_some() {
@@ -231,7 +232,7 @@ fn followed(session: &Session, measured: &Measured) -> Option<FollowedWeight> {
     let size = |place: usize| measured.gradient[place].abs();
     let place =
         (0..measured.gradient.len()).reduce(|best, place| if size(place) > size(best) { place } else { best })?;
-    let value = |weights: &crate::models::Weights| Some(f64::from(*weights.get(&tensor.name)?.values.get(place)?));
+    let value = |weights: &Weights| Some(f64::from(*weights.get(&tensor.name)?.values.get(place)?));
     let rule = session.plan.update_rules.iter().find(|rule| rule.tensors.contains(&tensor.name))?;
     let mut rest = place;
     let mut indices: Vec<usize> = Vec::new();
@@ -255,7 +256,7 @@ fn followed(session: &Session, measured: &Measured) -> Option<FollowedWeight> {
 fn filters(form: Option<FilterShape>, session: &Session, measured: &Measured) -> Option<FilterChange> {
     let form = form?;
     let tensor = first_weights(&session.plan.layers)?;
-    let gradient = crate::models::WeightTensor { shape: tensor.shape.clone(), values: measured.gradient.clone() };
+    let gradient = WeightTensor { shape: tensor.shape.clone(), values: measured.gradient.clone() };
     Some(FilterChange {
         before: form.cut(measured.before.get(&form.tensor)?, FILTERS),
         gradient: form.cut(&gradient, FILTERS),

@@ -131,7 +131,7 @@ fn before_and_after(filters: &FilterChange) -> Result<Markup> {
         p {
             "These are " (if before.len() < filters.form.count { format!("{} of the {}", before.len(), filters.form.count) } else { format!("all {}", before.len()) })
             " filters of the first layer" (legend(filters))
-            @if times > 2.0 && times < 1e9 { " One update changes them too little to see; in the last row the colours are " (number(f64::from(times).round())) " times as strong." }
+            @if times > 2.0 && times < 1e9 { " One update changes them only a little; in the last row the colours are " (number(f64::from(times).round())) " times as strong." }
         }
         div.three {
             @for (class, caption, sheet) in &sheets {

@@ -31,6 +31,11 @@ pub(super) fn section(lesson: &Lesson, has: impl Fn(&str) -> bool) -> Markup {
             "forward",
             "from the picture through all layers to the prediction, each layer computing from the output of the one before.".into(),
         ),
+        (
+            "Filter",
+            "backward",
+            "the weights of one output of the first layer, seen as a picture; a convolution's filter is also called its kernel.".into(),
+        ),
         ("Logit", "forward", "what the last layer says of a class, before softmax makes a probability of it.".into()),
         ("Loss", "loss", "how wrong the predictions are, in one number: cross-entropy, the mean of −ln p of the label.".into()),
         (
