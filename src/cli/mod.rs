@@ -14,6 +14,7 @@ mod plan;
 mod predict;
 mod report;
 mod resume;
+mod runs;
 mod serve;
 mod summary;
 mod train;
@@ -66,6 +67,8 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
     Report(report::ReportArguments),
+    /// Look at runs that were made
+    Runs(runs::RunsArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
     /// Answer over HTTP what is in a picture, with a page to draw on
@@ -175,6 +178,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
         Command::Report(arguments) => report::run(arguments, ui),
+        Command::Runs(arguments) => runs::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),

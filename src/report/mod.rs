@@ -1,14 +1,17 @@
 //! What was measured, for people: as text here, as one page in `html`, from the data in `content`. Nothing here sees a
 //! tensor, and nothing prints.
 
+mod braille;
 mod content;
 mod html;
 mod sheet;
 mod suspects;
 mod terminal;
 
+pub use braille::curves;
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
 pub use html::page;
+pub use sheet::{LARGEST_SIDE, Sheet};
 pub use terminal::mistakes;
 
 use std::fmt::Write as _;
