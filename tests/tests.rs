@@ -11,6 +11,9 @@ mod training;
 /// A run on one page, and its mistakes in the terminal.
 mod reports;
 
+/// What a run tells elsewhere: event files for TensorBoard, and a run in the terminal.
+mod logs;
+
 /// Data sets in files: found from every folder, and refused before they fill the memory.
 mod data_sets;
 

@@ -36,7 +36,10 @@ impl Board {
     fn write(&self, path: &str, text: &str) {
         let path = self.folder.path().join("runs").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        // As runs write: by a rename, which the folder's own time tells.
+        let part = path.with_extension("part");
+        fs::write(&part, text).unwrap();
+        fs::rename(part, path).unwrap();
     }
 
     fn append(&self, path: &str, text: &str) {

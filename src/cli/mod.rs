@@ -17,6 +17,7 @@ mod plan;
 mod predict;
 mod report;
 mod resume;
+mod runs;
 mod seeds;
 mod serve;
 mod summary;
@@ -76,6 +77,8 @@ enum Command {
     Report(report::ReportArguments),
     /// Show all runs on a local page, with their curves as they grow
     Board(board::BoardArguments),
+    /// Look at runs that were made
+    Runs(runs::RunsArguments),
     /// Say what is in a picture
     Predict(predict::PredictArguments),
     /// Answer over HTTP what is in a picture, with a page to draw on
@@ -188,6 +191,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Compare(arguments) => compare::run(arguments, ui),
         Command::Report(arguments) => report::run(arguments, ui),
         Command::Board(arguments) => board::run(arguments, ui),
+        Command::Runs(arguments) => runs::run(arguments, ui),
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),

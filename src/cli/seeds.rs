@@ -105,7 +105,10 @@ pub fn run(
             outcomes.push(one);
         }
     });
-    board.map(|board| drop(board.stop()));
+    if let Some(board) = board {
+        // One who looks and does not listen is not waited for.
+        drop(board.stop());
+    }
     outcomes.sort_by_key(|one| seeds.0.iter().position(|seed| *seed == one.seed));
     conclude(&outcomes, &folder, stop.is_stopped(), display.require_accuracy, ui)
 }

@@ -37,6 +37,12 @@ pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
     if let Some(problem) = &outcome.report_problem {
         ui.warn(&format!("the report could not be written: {}", problem.render().trim_start_matches("error: ")));
     }
+    if let Some(problem) = &outcome.log_problem {
+        ui.warn(&format!(
+            "the log for TensorBoard is not complete: {}",
+            problem.render().trim_start_matches("error: ")
+        ));
+    }
     ui.aside(&format!(
         "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {} --out model.safetensors",
         summary.run_dir.display()

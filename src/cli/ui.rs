@@ -95,6 +95,11 @@ impl Ui {
         bar
     }
 
+    /// How many columns the terminal has; 80 where stdout is none.
+    pub fn width(&self) -> usize {
+        terminal_size::terminal_size_of(io::stdout()).map_or(80, |(width, _)| usize::from(width.0))
+    }
+
     /// Whether what people read comes out in colour.
     pub fn has_colour(&self) -> bool {
         let choice = match self.mode {

@@ -23,7 +23,7 @@ use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
 
 pub use document::Origin;
-pub use training::{CheckpointConfig, EarlyStoppingConfig, LossConfig, StopAtConfig, TrainConfig};
+pub use training::{CheckpointConfig, EarlyStoppingConfig, LogConfig, LossConfig, StopAtConfig, TrainConfig};
 
 /// One experiment: everything that decides a run's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +54,8 @@ pub struct Experiment {
     pub stop_at: StopAtConfig,
     /// What is saved on the way.
     pub checkpoint: CheckpointConfig,
+    /// What else is written while a run trains.
+    pub log: LogConfig,
 }
 
 impl Default for Experiment {
@@ -71,6 +73,7 @@ impl Default for Experiment {
             early_stopping: EarlyStoppingConfig::default(),
             stop_at: StopAtConfig::default(),
             checkpoint: CheckpointConfig::default(),
+            log: LogConfig::default(),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The sections that say how training goes: `[loss]`, `[train]`, `[early_stopping]`, `[stop_at]`, `[checkpoint]`. The code that
-//! they configure takes a whole experiment, so they stand here and not beside it.
+//! The sections that say how training goes: `[loss]`, `[train]`, `[early_stopping]`, `[stop_at]`, `[checkpoint]`, `[log]`. The
+//! code that they configure takes a whole experiment, so they stand here and not beside it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,14 @@ impl Default for CheckpointConfig {
     fn default() -> Self {
         Self { keep_last: 2, every_iterations: None, every_minutes: None }
     }
+}
+
+/// `[log]`: what else is written while a run trains. It changes nothing about the result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct LogConfig {
+    /// Write event files for TensorBoard into the folder `tensorboard` of the run.
+    pub tensorboard: bool,
 }
 
 impl Check for LossConfig {

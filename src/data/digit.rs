@@ -11,12 +11,12 @@
 //! image types, and brings a linear-algebra library, a font renderer and a statistics library along.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use image::RgbImage;
 use image::imageops;
 
-use super::paper::{Paper, Row, coordinates};
+use super::paper::{Paper, Row};
+use super::samples::coordinates;
 use super::strokes::{self, BORDER, Plane};
 use crate::{Error, Result};
 
@@ -47,10 +47,26 @@ pub(super) fn fit(picture: &RgbImage, size: (usize, usize), box_size: usize) -> 
     } else {
         Cow::Borrowed(picture)
     };
-    let ink = find_ink(&picture)?;
-    let digit = strokes::isolate(&ink.plane, ink.threshold);
-    let fitted = strokes::scale_into(digit, box_size.min(size.0).min(size.1));
+    let fitted = pulp::Arch::new().dispatch(Search { picture: &picture, side: box_size.min(size.0).min(size.1) })?;
     Ok(centre(&fitted, size))
+}
+
+/// The search for the digit, scaled to `side`. A type, since all of it is compiled for each instruction set: a closure that
+/// borrows is not taken into the functions that have them.
+struct Search<'a> {
+    picture: &'a RgbImage,
+    side: usize,
+}
+
+impl pulp::NullaryFnOnce for Search<'_> {
+    type Output = Result<Plane>;
+
+    #[inline(always)]
+    fn call(self) -> Result<Plane> {
+        let ink = find_ink(self.picture)?;
+        let digit = strokes::isolate(&ink.plane, ink.threshold);
+        Ok(strokes::scale_into(digit, self.side))
+    }
 }
 
 fn blank() -> Error {
@@ -66,6 +82,7 @@ struct Ink {
 }
 
 /// The difference from the paper, projected on the direction of the ink.
+#[inline(always)]
 fn find_ink(picture: &RgbImage) -> Result<Ink> {
     let (width, height) = (picture.width() as usize, picture.height() as usize);
     if width.min(height) < 2 {
@@ -75,105 +92,148 @@ fn find_ink(picture: &RgbImage) -> Result<Ink> {
     // Most pixels are so near to the paper that they are noise for the ink and of the first class for the threshold,
     // and need not be looked at one by one. How near the latter is shows once the strongest ink is known.
     let mut near = NOISE * paper.noise;
-    let (different, mut values) = loop {
-        let different = pulp::Arch::new().dispatch(Find { picture, paper: &paper, near });
-        let values = different.along(different.direction().ok_or_else(blank)?);
-        let of_first_class = largest(&values) / BINS as f64;
+    let (runs, mut values, most) = loop {
+        let runs = Runs::beyond(near, picture, &paper);
+        let values = runs.along(runs.direction().ok_or_else(blank)?);
+        let most = largest(&values);
+        let of_first_class = most / BINS as f64;
         if near <= of_first_class {
-            break (different, values);
+            break (runs, values, most);
         }
         near = 0.9 * of_first_class;
     };
-
-    let threshold = otsu(&values, width * height - values.len()).max(4.0 * paper.noise);
-    let mut inked: Vec<f64> = values.iter().copied().filter(|value| *value > threshold).collect();
-    let (half, most) = (inked.len() / 2, inked.len() * 9 / 10);
-    // In colour space, white and black are the square root of 3 times 255 apart.
-    let faint = (FAINTEST_INK * 3.0_f64.sqrt()).max(LEAST_SIGNAL * paper.noise);
-    if inked.iter().filter(|value| **value < faint).count() > half || inked.is_empty() {
-        return Err(blank());
-    }
-    let (_, &mut full, _) = inked.select_nth_unstable_by(most, f64::total_cmp);
+    let threshold = otsu(&values, most, width * height).max(4.0 * paper.noise);
+    let full = full_ink(&values, threshold, paper.noise).ok_or_else(blank)?;
     for value in &mut values {
-        *value = if *value < NOISE * paper.noise { 0.0 } else { (*value / full).min(1.0) };
+        let share = *value / full;
+        let share = if share < 1.0 { share } else { 1.0 };
+        *value = if *value < NOISE * paper.noise { 0.0 } else { share };
     }
     let threshold = (threshold / full) as f32;
-    let plane = different.plane(&values, threshold, width).ok_or_else(blank)?;
+    let plane = runs.plane(&values, threshold, width).ok_or_else(blank)?;
     Ok(Ink { plane, threshold })
 }
 
 /// Pixels of a row that are looked at together.
-const RUN: usize = 16;
+const RUN: usize = 8;
 
-/// What differs from the paper.
-struct Differences {
-    /// Where the pixels are, counted row by row.
-    runs: Vec<Range<usize>>,
-    /// Their differences from the paper, per colour channel.
+/// Runs of pixels some of which differ from the paper.
+struct Runs {
+    /// The column and the row of the first pixel of each.
+    starts: Vec<(usize, usize)>,
+    /// How all of their pixels differ from the paper, per colour channel; 0 in places beyond the end of a row.
     channels: [Vec<f64>; 3],
 }
 
-impl Differences {
-    /// Adds the first `count` pixels of a run that starts at `start`.
+impl Runs {
+    /// All pixels that are farther from the paper than `near`, and some that are not.
     #[inline(always)]
-    fn push(&mut self, (start, count): (usize, usize), pixels: &[u8; 3 * RUN], xs: &[f64; RUN], row: &Row) {
-        for (channel, ([one, linear, square], differences)) in row.iter().zip(&mut self.channels).enumerate() {
-            let mut values = [0.0; RUN];
-            for lane in 0..RUN {
-                let paper = (square * xs[lane] + linear) * xs[lane] + one;
-                let paper = if paper > 0.0 { paper } else { 0.0 };
-                let paper = if paper < 255.0 { paper } else { 255.0 };
-                values[lane] = f64::from(pixels[3 * lane + channel]) - paper;
+    fn beyond(near: f64, picture: &RgbImage, paper: &Paper) -> Self {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let mut xs = coordinates(width);
+        xs.resize(width.next_multiple_of(RUN), 0.0);
+        let base = std::array::from_fn(|place| paper.base[place % 3]);
+        let some = width * height / 4;
+        let channels = std::array::from_fn(|_| Vec::with_capacity(some));
+        let mut runs = Self { starts: Vec::with_capacity(some / RUN), channels };
+        let mut planes = std::array::from_fn(|_| vec![0; xs.len()]);
+        for ((y, pixels), place) in picture.as_raw().chunks_exact(3 * width).enumerate().zip(coordinates(height)) {
+            let row = paper.row(place);
+            let [low, high] = near_colours(&row, near);
+            if paper.blank_rows[y] && !outside(&base, &low, &high) {
+                continue;
             }
-            differences.extend_from_slice(&values[..count]);
+            let first = runs.starts.len();
+            let (chunks, rest) = pixels.as_chunks();
+            for (index, pixels) in chunks.iter().enumerate() {
+                if outside(pixels, &low, &high) {
+                    runs.starts.push((index * RUN, y));
+                }
+            }
+            // The rest of the row, filled up with paper.
+            let mut last = low;
+            last[..rest.len()].copy_from_slice(rest);
+            if !rest.is_empty() && outside(&last, &low, &high) {
+                runs.starts.push((width - rest.len() / 3, y));
+            }
+            if runs.starts.len() > first {
+                split(pixels, &mut planes);
+                runs.add_differences(first, &planes, &row, &xs);
+                let beyond = (runs.starts[runs.starts.len() - 1].0 + RUN).saturating_sub(width);
+                runs.channels
+                    .iter_mut()
+                    .for_each(|channel| channel.iter_mut().rev().take(beyond).for_each(|value| *value = 0.0));
+            }
         }
-        self.runs.push(start..start + count);
+        runs
     }
 
-    fn squares(&self) -> impl Iterator<Item = f64> {
-        let [red, green, blue] = &self.channels;
-        red.iter().zip(green).zip(blue).map(|((red, green), blue)| red * red + green * green + blue * blue)
+    /// The differences of a row's pixels, `planes`, from the paper, for its runs, which are those from `first` on.
+    #[inline(always)]
+    fn add_differences(&mut self, first: usize, planes: &[Vec<u8>; 3], row: &Row, xs: &[f64]) {
+        for (([one, linear, square], differences), colours) in row.iter().zip(&mut self.channels).zip(planes) {
+            differences.resize(self.starts.len() * RUN, 0.0);
+            let of_row = differences[first * RUN..].as_chunks_mut::<RUN>().0;
+            for ((start, _), differences) in self.starts[first..].iter().zip(of_row) {
+                let places = xs[*start..].iter().zip(&colours[*start..]);
+                for (difference, (x, colour)) in differences.iter_mut().zip(places) {
+                    let paper = (square * x + linear) * x + one;
+                    let paper = if paper > 0.0 { paper } else { 0.0 };
+                    let paper = if paper < 255.0 { paper } else { 255.0 };
+                    *difference = f64::from(*colour) - paper;
+                }
+            }
+        }
     }
 
     /// The direction of the strongest differences, each counted by its square: of length 1, or none.
+    #[inline(always)]
     fn direction(&self) -> Option<[f64; 3]> {
-        let squares: Vec<f64> = self.squares().collect();
-        let strong = 0.25 * largest(&squares);
-        let mut direction = [0.0; 3];
-        for (index, square) in squares.iter().enumerate().filter(|(_, square)| **square > strong) {
-            for (sum, channel) in direction.iter_mut().zip(&self.channels) {
-                *sum += channel[index] * square;
-            }
+        let [red, green, blue] = &self.channels;
+        let mut squares = vec![0.0; red.len()];
+        for (((square, red), green), blue) in squares.iter_mut().zip(red).zip(green).zip(blue) {
+            *square = red * red + green * green + blue * blue;
         }
+        let strong = 0.25 * largest(&squares);
+        let [mut of_red, mut of_green, mut of_blue] = [0.0; 3];
+        for (((square, red), green), blue) in squares.iter().zip(red).zip(green).zip(blue) {
+            let weight = if *square > strong { *square } else { 0.0 };
+            of_red += red * weight;
+            of_green += green * weight;
+            of_blue += blue * weight;
+        }
+        let direction: [f64; 3] = [of_red, of_green, of_blue];
         let norm = direction.iter().map(|value| value * value).sum::<f64>().sqrt();
         (norm > 0.0).then(|| direction.map(|value| value / norm))
     }
 
     /// How far each pixel is from the paper in `direction`; 0 for what lies in the other.
+    #[inline(always)]
     fn along(&self, direction: [f64; 3]) -> Vec<f64> {
         let [red, green, blue] = &self.channels;
-        let along = |((red, green), blue): ((&f64, &f64), &f64)| {
+        let mut values = vec![0.0; red.len()];
+        for (((value, red), green), blue) in values.iter_mut().zip(red).zip(green).zip(blue) {
             let along = red * direction[0] + green * direction[1] + blue * direction[2];
-            if along > 0.0 { along } else { 0.0 }
-        };
-        red.iter().zip(green).zip(blue).map(along).collect()
+            *value = if along > 0.0 { along } else { 0.0 };
+        }
+        values
     }
 
     /// The `values` of these pixels and 0 for the others, cut to where the values are above `threshold`, with a border
     /// of [`BORDER`] pixels, which may lie beyond the picture. None when no value is. Of a picture of `width`.
+    #[inline(always)]
     fn plane(&self, values: &[f64], threshold: f32, width: usize) -> Option<Plane> {
-        let mut rest = values;
-        let mut runs = Vec::with_capacity(self.runs.len());
+        let values = values.as_chunks::<RUN>().0;
         let (mut top, mut bottom, mut left, mut right) = (usize::MAX, 0, usize::MAX, 0);
-        for run in &self.runs {
-            let (values, after) = rest.split_at(run.len());
-            rest = after;
-            let (x, y) = (run.start % width, run.start / width);
-            if values.iter().any(|value| *value as f32 > threshold) {
-                (top, bottom) = (top.min(y), bottom.max(y));
-                (left, right) = (left.min(x), right.max(x + run.len()));
+        for ((x, y), values) in self.starts.iter().zip(values) {
+            let mut inked = false;
+            for value in values {
+                inked |= *value as f32 > threshold;
             }
-            runs.push((x, y, values));
+            if inked {
+                (top, bottom) = (top.min(*y), bottom.max(*y));
+                (left, right) = (left.min(*x), right.max((x + RUN).min(width)));
+            }
         }
         if top > bottom {
             return None;
@@ -181,11 +241,13 @@ impl Differences {
         // The coordinates are moved by the border, so that it may lie beyond the edge.
         let (wide, high) = (right - left + 2 * BORDER, bottom - top + 1 + 2 * BORDER);
         let mut plane = Plane { width: wide, height: high, values: vec![0.0; wide * high] };
-        for (x, y, values) in runs {
+        for ((x, y), values) in self.starts.iter().zip(values) {
             let Some(y) = (y + BORDER).checked_sub(top).filter(|y| *y < high) else { continue };
-            let row = &mut plane.values[y * wide..][..wide];
-            for (x, value) in (x + BORDER..).zip(values) {
-                if let Some(place) = x.checked_sub(left).and_then(|x| row.get_mut(x)) {
+            // How many of the first pixels lie left of the plane, and where in it the others are.
+            let (cut, x) = (left.saturating_sub(x + BORDER), (x + BORDER).saturating_sub(left));
+            let row = &mut plane.values[y * wide..(y + 1) * wide];
+            if let (Some(places), Some(values)) = (row.get_mut(x..), values.get(cut..)) {
+                for (place, value) in places.iter_mut().zip(values) {
                     *place = *value as f32;
                 }
             }
@@ -194,42 +256,33 @@ impl Differences {
     }
 }
 
-/// All pixels that are farther from the paper than `near`, and some that are not. A type, since it is compiled for each
-/// instruction set: a closure that borrows is not taken into the functions that have them.
-struct Find<'a> {
-    picture: &'a RgbImage,
-    paper: &'a Paper,
-    near: f64,
+/// The colours of a row's pixels, channel by channel.
+#[inline(always)]
+fn split(pixels: &[u8], [red, green, blue]: &mut [Vec<u8>; 3]) {
+    for (((pixel, red), green), blue) in pixels.as_chunks().0.iter().zip(red).zip(green).zip(blue) {
+        [*red, *green, *blue] = *pixel;
+    }
 }
 
-impl pulp::NullaryFnOnce for Find<'_> {
-    type Output = Differences;
-
-    #[inline(always)]
-    fn call(self) -> Differences {
-        let (width, height) = (self.picture.width() as usize, self.picture.height() as usize);
-        let (xs, ys) = (coordinates(width), coordinates(height));
-        let mut found = Differences { runs: Vec::new(), channels: Default::default() };
-        for (y, pixels) in self.picture.as_raw().chunks_exact(3 * width).enumerate() {
-            let row = self.paper.row(ys[y]);
-            let [low, high] = near_colours(&row, self.near);
-            let (pixels, rest) = pixels.as_chunks();
-            let (places, rest_of_places) = xs.as_chunks();
-            for (index, (pixels, xs)) in pixels.iter().zip(places).enumerate() {
-                if outside(pixels, &low, &high) {
-                    found.push((y * width + index * RUN, RUN), pixels, xs, &row);
-                }
-            }
-            // The rest of the row, filled up with paper.
-            let (mut pixels, mut xs) = (low, [0.0; RUN]);
-            pixels[..rest.len()].copy_from_slice(rest);
-            xs[..rest_of_places.len()].copy_from_slice(rest_of_places);
-            if !rest.is_empty() && outside(&pixels, &low, &high) {
-                found.push(((y + 1) * width - rest.len() / 3, rest.len() / 3), &pixels, &xs, &row);
-            }
-        }
-        found
+/// What counts as full ink, of the values above `threshold`: what a tenth of them exceed. None when they are too few or
+/// too faint to be ink.
+#[inline(always)]
+fn full_ink(values: &[f64], threshold: f64, noise: f64) -> Option<f64> {
+    // In colour space, white and black are the square root of 3 times 255 apart.
+    let faint = (FAINTEST_INK * 3.0_f64.sqrt()).max(LEAST_SIGNAL * noise);
+    // Each value is put behind the last one that counts, whether it counts or not: there is nothing to guess wrong.
+    let (mut inked, mut count, mut faint_ones) = (vec![0.0; values.len()], 0, 0);
+    for value in values {
+        inked[count] = *value;
+        count += usize::from(*value > threshold);
+        faint_ones += usize::from((*value > threshold) & (*value < faint));
     }
+    inked.truncate(count);
+    if faint_ones > count / 2 || count == 0 {
+        return None;
+    }
+    // Of numbers that are not negative, the bits are in the same order.
+    Some(*inked.select_nth_unstable_by_key(count * 9 / 10, |value| value.to_bits()).1)
 }
 
 /// The least and the greatest bytes of a run of pixels that are all within `near` of the paper along a row.
@@ -265,25 +318,32 @@ fn outside(pixels: &[u8; 3 * RUN], low: &[u8; 3 * RUN], high: &[u8; 3 * RUN]) ->
 }
 
 /// The largest of some numbers and 0; in lanes, since each comparison waits for the one before it.
+#[inline(always)]
 fn largest(values: &[f64]) -> f64 {
-    let mut lanes = [0.0; 8];
-    for chunk in values.chunks(lanes.len()) {
-        for (largest, value) in lanes.iter_mut().zip(chunk) {
+    let mut lanes = [0.0; 4 * RUN];
+    for values in values.chunks(lanes.len()) {
+        for (largest, value) in lanes.iter_mut().zip(values) {
             *largest = if *value > *largest { *value } else { *largest };
         }
     }
     lanes.into_iter().fold(0.0, f64::max)
 }
 
-/// The threshold with the largest variance between what is below and above it (Otsu, 1979), of `values` and as many zeros.
-fn otsu(values: &[f64], zeros: usize) -> f64 {
-    let largest = largest(values).max(f64::MIN_POSITIVE);
-    let mut histogram = [0_u64; BINS];
-    histogram[0] = zeros as u64;
-    for value in values {
-        histogram[((value / largest * BINS as f64) as usize).min(BINS - 1)] += 1;
+/// The threshold with the largest variance between what is below and above it (Otsu, 1979), of `values`, the `largest` of
+/// them, and so many zeros that they are `count`.
+#[inline(always)]
+fn otsu(values: &[f64], largest: f64, count: usize) -> f64 {
+    let largest = largest.max(f64::MIN_POSITIVE);
+    // Equal values stand side by side, and each count waits for the one before it: so each lane is counted apart.
+    let mut histograms = [[0_u32; BINS]; RUN];
+    for values in values.as_chunks::<RUN>().0 {
+        for (value, histogram) in values.iter().zip(&mut histograms) {
+            histogram[((value / largest * BINS as f64) as i32 as usize).min(BINS - 1)] += 1;
+        }
     }
-    let total = (values.len() + zeros) as f64;
+    let mut histogram: [u64; BINS] = std::array::from_fn(|bin| histograms.iter().map(|one| u64::from(one[bin])).sum());
+    histogram[0] = count as u64 - histogram[1..].iter().sum::<u64>();
+    let total = count as f64;
     let sum: f64 = (0..).zip(histogram).map(|(bin, count)| f64::from(bin) * count as f64).sum();
     let (mut below, mut sum_below, mut best) = (0.0, 0.0, (0.0, 0));
     for (bin, count) in histogram.into_iter().enumerate() {

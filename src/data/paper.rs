@@ -1,14 +1,14 @@
 //! The paper that a digit is written on: a smooth surface of colour, fitted to what lies at the border and then to
 //! everything that looks like it. So uneven light does not matter, nor what the colour of the paper is.
+//!
+//! Where a drawing is blank, its pixels have one colour, the base. Such places are paper wherever the surface stays near
+//! the base, and what they add to the sums that the surface is fitted with depends on their columns alone: it is
+//! computed once for all rows.
 
 use image::RgbImage;
 use pulp::{Simd, WithSimd};
 
-/// Places that are worked on together.
-const LANES: usize = 8;
-
-/// Some so many places are enough to fit a surface to.
-const PLACES: f64 = 20_000.0;
+use super::samples::{BASE, Colours, Grid, LANES, POWERS, Powers, Region, SampledRow, Samples, border_median, total};
 
 /// Pixels nearer to the paper than this are paper, whatever the noise.
 const CLOSE: f64 = 12.0;
@@ -20,10 +20,8 @@ const SPREAD: f64 = 3.5;
 const TERMS: [(usize, usize); 6] = [(0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2)];
 const PLANE: usize = 3;
 
-/// A place in the picture from -1 to 1.
-pub(super) fn coordinates(length: usize) -> Vec<f64> {
-    (0..length).map(|place| 2.0 * place as f64 / (length - 1) as f64 - 1.0).collect()
-}
+/// The fewest samples that say something about the surface.
+const LEAST: usize = 4 * TERMS.len();
 
 /// The paper along a row: for each colour channel `c[0] + c[1] x + c[2] x²`.
 pub(super) type Row = [[f64; 3]; 3];
@@ -31,7 +29,9 @@ pub(super) type Row = [[f64; 3]; 3];
 /// The colour of the paper as a quadratic function of the place, per colour channel.
 pub(super) struct Paper {
     /// The median colour of the border, from which the coefficients count.
-    base: [f64; 3],
+    pub(super) base: [u8; 3],
+    /// For each row of the picture, whether all of it has the colour of the base; it may have where that is not told.
+    pub(super) blank_rows: Vec<bool>,
     coefficients: [[f64; TERMS.len()]; 3],
     /// Standard deviation of the paper's pixels from it, along one direction of colour.
     pub(super) noise: f64,
@@ -42,15 +42,20 @@ impl Paper {
     /// the border a plane, then of the whole picture the quadratic function. The picture must have two rows and columns.
     pub(super) fn fit(picture: &RgbImage) -> Self {
         let grid = Grid::of(picture);
-        let base = border_median(picture, &grid);
-        let mut paper = Self { base, coefficients: [[0.0; TERMS.len()]; 3], noise: 0.0 };
-        let [border, places] =
-            [Region::Border, Region::Everywhere].map(|region| Samples::new(picture, &grid, region, base));
-        for (samples, terms) in [(&border, PLANE), (&border, PLANE), (&places, TERMS.len()), (&places, TERMS.len())] {
+        let columns = grid.columns();
+        let (base, blank_rows) = border_median(picture, &grid, &columns);
+        let mut paper = Self { base, blank_rows, coefficients: [[0.0; TERMS.len()]; 3], noise: 0.0 };
+        let [border, places] = [Region::Border, Region::Everywhere]
+            .map(|region| Samples::new(picture, (base, &paper.blank_rows), &grid, &columns, region));
+        // The plane through a border that is blank is the base.
+        let done = if border.coloured.is_empty() && border.count >= LEAST { 2 } else { 0 };
+        for (samples, terms) in
+            [(&border, PLANE), (&border, PLANE), (&places, TERMS.len()), (&places, TERMS.len())].into_iter().skip(done)
+        {
             let close = paper.close(&border);
             let sums = pulp::Arch::new().dispatch(Sum { paper: &paper, samples, close });
             // Too few to tell anything: keep what there is.
-            if sums.count() < (4 * TERMS.len()) as f64 {
+            if sums.count() < LEAST as f64 {
                 break;
             }
             paper.solve(&sums, terms);
@@ -62,7 +67,7 @@ impl Paper {
     pub(super) fn row(&self, y: f64) -> Row {
         let mut row = self.offset(y);
         for (row, base) in row.iter_mut().zip(self.base) {
-            row[0] += base;
+            row[0] += f64::from(base);
         }
         row
     }
@@ -77,13 +82,22 @@ impl Paper {
         row
     }
 
+    /// Whether the base counts as paper everywhere, given the square of the distance up to which a colour does.
+    fn stays_near_base(&self, close: f64) -> bool {
+        // No place is farther out than 1; the hundredth is for what the distances themselves are rounded by.
+        let farthest = |of_channel: &[f64; TERMS.len()]| of_channel.iter().map(|term| term.abs()).sum::<f64>().powi(2);
+        self.coefficients.iter().map(farthest).sum::<f64>() * 1.01 <= close
+    }
+
     /// The square of the distance up to which a colour counts as paper: the spread of the closer half of the border's
     /// pixels tells paper from ink.
     fn close(&self, border: &Samples) -> f64 {
+        let (middle, surely) = (border.count / 2, (CLOSE / SPREAD).powi(2));
+        if border.blank > middle && self.stays_near_base(surely) {
+            return CLOSE * CLOSE;
+        }
         let mut squares = pulp::Arch::new().dispatch(Squares { paper: self, samples: border });
-        let surely = squares.iter().filter(|square| **square <= (CLOSE / SPREAD).powi(2)).count();
-        let middle = border.count / 2;
-        if surely > middle {
+        if squares.iter().filter(|square| **square <= surely).count() > middle {
             return CLOSE * CLOSE;
         }
         let (_, median, _) = squares.select_nth_unstable_by(middle, f64::total_cmp);
@@ -128,7 +142,7 @@ impl Paper {
 /// The square of each sample's distance from the paper, compiled for each instruction set.
 struct Squares<'a> {
     paper: &'a Paper,
-    samples: &'a Samples,
+    samples: &'a Samples<'a>,
 }
 
 impl WithSimd for Squares<'_> {
@@ -136,17 +150,19 @@ impl WithSimd for Squares<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Vec<f64> {
-        let mut squares = vec![0.0; self.samples.blocks.len() * LANES];
-        let mut rest = S::as_mut_simd_f64s(&mut squares).0;
-        for (y, blocks) in self.samples.rows() {
-            let row = splat(simd, &self.paper.offset(y));
-            for block in blocks {
-                let (of_block, after) = rest.split_at_mut(LANES / S::F64_LANES);
-                for (group, square) in of_block.iter_mut().enumerate() {
-                    *square = block.squares(simd, group, &row);
+        let mut squares = Vec::with_capacity(self.samples.count + LANES);
+        for row in self.samples.rows() {
+            let paper = splat(simd, &self.paper.offset(row.y));
+            let before = squares.len();
+            for (powers, colours) in row.blocks() {
+                let mut of_block = [0.0; LANES];
+                for (group, square) in S::as_mut_simd_f64s(&mut of_block).0.iter_mut().enumerate() {
+                    *square = distances(simd, powers, colours.unwrap_or(&BASE), group, &paper);
                 }
-                rest = after;
+                squares.extend_from_slice(&of_block);
             }
+            // The last lanes may be without a place.
+            squares.truncate(before + row.columns.places.len());
         }
         squares
     }
@@ -156,7 +172,7 @@ impl WithSimd for Squares<'_> {
 /// set. Each of [`LANES`] lanes has its own sum, whatever number of them an instruction takes.
 struct Sum<'a> {
     paper: &'a Paper,
-    samples: &'a Samples,
+    samples: &'a Samples<'a>,
     close: f64,
 }
 
@@ -166,16 +182,23 @@ impl WithSimd for Sum<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Sums {
         let mut sums = Sums::default();
-        for (y, blocks) in self.samples.rows() {
-            let row = splat(simd, &self.paper.offset(y));
+        let base_is_close = self.paper.stays_near_base(self.close);
+        for row in self.samples.rows() {
+            if base_is_close && row.coloured.is_empty() {
+                let mut of_row = [0.0; ROW_SUMS];
+                of_row[..POWERS].copy_from_slice(&row.columns.sums);
+                sums.add_row(row.y, &of_row);
+                continue;
+            }
+            let paper = splat(simd, &self.paper.offset(row.y));
             let mut lanes = [[0.0; LANES]; ROW_SUMS];
             for group in 0..LANES / S::F64_LANES {
-                let of_group = row_sums(simd, blocks, group, &row, simd.splat_f64s(self.close));
+                let of_group = row_sums(simd, &row, group, &paper, (simd.splat_f64s(self.close), base_is_close));
                 for (lanes, sum) in lanes.iter_mut().zip(of_group) {
                     S::as_mut_simd_f64s(lanes).0[group] = sum;
                 }
             }
-            sums.add_row(y, &lanes.map(total));
+            sums.add_row(row.y, &lanes.map(total));
         }
         sums
     }
@@ -190,36 +213,54 @@ fn splat<S: Simd>(simd: S, row: &Row) -> [[S::f64s; 3]; 3] {
 
 /// Sums over the close samples of a row: of the powers 0 to 4 of x, of each channel's colour times the powers 0 to 2 of
 /// x, and of the colours squared.
-const ROW_SUMS: usize = 5 + 3 * 3 + 1;
+const ROW_SUMS: usize = POWERS + 3 * 3 + 1;
 
 #[inline(always)]
 fn row_sums<S: Simd>(
     simd: S,
-    blocks: &[Block],
+    row: &SampledRow,
     group: usize,
-    row: &[[S::f64s; 3]; 3],
-    close: S::f64s,
+    paper: &[[S::f64s; 3]; 3],
+    (close, base_is_close): (S::f64s, bool),
 ) -> [S::f64s; ROW_SUMS] {
-    let mut sums = [simd.splat_f64s(0.0); ROW_SUMS];
-    for block in blocks {
-        let x = S::as_simd_f64s(&block.x).0[group];
-        let is_close = simd.less_than_or_equal_f64s(block.squares(simd, group, row), close);
-        let mut power = simd.select_f64s(is_close, simd.splat_f64s(1.0), simd.splat_f64s(0.0));
-        for sum in &mut sums[..5] {
-            *sum = simd.add_f64s(*sum, power);
-            power = simd.mul_f64s(power, x);
+    let zero = simd.splat_f64s(0.0);
+    let mut sums = [zero; ROW_SUMS];
+    for (powers, colours) in row.blocks() {
+        let power = |exponent: usize| S::as_simd_f64s(&powers[exponent]).0[group];
+        if colours.is_none() && base_is_close {
+            for (exponent, sum) in sums[..POWERS].iter_mut().enumerate() {
+                *sum = simd.add_f64s(*sum, power(exponent));
+            }
+            continue;
         }
-        for channel in 0..3 {
-            let colour = S::as_simd_f64s(&block.colours[channel]).0[group];
-            let mut power = simd.select_f64s(is_close, colour, simd.splat_f64s(0.0));
-            sums[ROW_SUMS - 1] = simd.add_f64s(sums[ROW_SUMS - 1], simd.mul_f64s(power, power));
-            for sum in &mut sums[5 + 3 * channel..][..3] {
-                *sum = simd.add_f64s(*sum, power);
-                power = simd.mul_f64s(power, x);
+        let colours = colours.unwrap_or(&BASE);
+        let is_close = simd.less_than_or_equal_f64s(distances(simd, powers, colours, group, paper), close);
+        for (exponent, sum) in sums[..POWERS].iter_mut().enumerate() {
+            *sum = simd.add_f64s(*sum, simd.select_f64s(is_close, power(exponent), zero));
+        }
+        for (channel, colours) in colours.iter().enumerate() {
+            let mut of_power = simd.select_f64s(is_close, S::as_simd_f64s(colours).0[group], zero);
+            sums[ROW_SUMS - 1] = simd.add_f64s(sums[ROW_SUMS - 1], simd.mul_f64s(of_power, of_power));
+            for sum in &mut sums[POWERS + 3 * channel..][..3] {
+                *sum = simd.add_f64s(*sum, of_power);
+                of_power = simd.mul_f64s(of_power, power(1));
             }
         }
     }
     sums
+}
+
+/// The square of each colour's distance from the paper, of one group of lanes.
+#[inline(always)]
+fn distances<S: Simd>(simd: S, powers: &Powers, colours: &Colours, group: usize, paper: &[[S::f64s; 3]; 3]) -> S::f64s {
+    let x = S::as_simd_f64s(&powers[1]).0[group];
+    let mut square = simd.splat_f64s(0.0);
+    for (colours, [one, linear, quadratic]) in colours.iter().zip(paper) {
+        let paper = simd.add_f64s(simd.mul_f64s(simd.add_f64s(simd.mul_f64s(*quadratic, x), *linear), x), *one);
+        let difference = simd.sub_f64s(S::as_simd_f64s(colours).0[group], paper);
+        square = simd.add_f64s(square, simd.mul_f64s(difference, difference));
+    }
+    square
 }
 
 /// Gauss-Jordan elimination with the largest pivot; leaves the solutions in the last three columns.
@@ -236,130 +277,6 @@ fn eliminate<const WIDTH: usize, const COUNT: usize>(rows: &mut [[f64; WIDTH]; C
                 *value -= factor * solved;
             }
         }
-    }
-}
-
-/// Which places are looked at.
-#[derive(Clone, Copy, PartialEq)]
-enum Region {
-    Border,
-    Everywhere,
-}
-
-/// Which pixels are looked at: on the border every so many in a row, as on a chessboard, and elsewhere half as many.
-struct Grid {
-    width: usize,
-    height: usize,
-    step: usize,
-    /// The width of the border.
-    margin: usize,
-}
-
-impl Grid {
-    fn of(picture: &RgbImage) -> Self {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
-        let step = ((width * height) as f64 / PLACES).sqrt().ceil().max(1.0) as usize;
-        Self { width, height, step, margin: (width.min(height) / 25).max(1) }
-    }
-
-    /// The columns of row `y` that are looked at.
-    fn columns(&self, y: usize, region: Region) -> impl Iterator<Item = usize> {
-        let Self { width, height, step, margin } = *self;
-        let whole = y < margin || y >= height - margin || (region == Region::Everywhere && y.is_multiple_of(step));
-        let first = (step - y % step) % step;
-        let (left, right) = if whole { (width, width) } else { (margin, width - margin) };
-        let first_right = first + right.saturating_sub(first).div_ceil(step) * step;
-        (first..left).step_by(step).chain((first_right..width).step_by(step))
-    }
-}
-
-/// The median of the border's colours, per channel.
-fn border_median(picture: &RgbImage, grid: &Grid) -> [f64; 3] {
-    let mut counts = [[0_u32; 256]; 3];
-    let mut total = 0;
-    for (y, row) in picture.as_raw().chunks_exact(3 * grid.width).enumerate() {
-        for x in grid.columns(y, Region::Border) {
-            for (channel, counts) in counts.iter_mut().enumerate() {
-                counts[usize::from(row[3 * x + channel])] += 1;
-            }
-            total += 1;
-        }
-    }
-    counts.map(|counts| {
-        let mut below = 0;
-        let reached = |count: &u32| {
-            below += count;
-            below > total / 2
-        };
-        counts.iter().position(reached).unwrap_or(0) as f64
-    })
-}
-
-/// Colours at places of one row, counted from the base.
-#[derive(Clone, Copy)]
-struct Block {
-    x: [f64; LANES],
-    colours: [[f64; LANES]; 3],
-}
-
-impl Block {
-    /// The square of each colour's distance from the paper, of one group of lanes.
-    #[inline(always)]
-    fn squares<S: Simd>(&self, simd: S, group: usize, row: &[[S::f64s; 3]; 3]) -> S::f64s {
-        let x = S::as_simd_f64s(&self.x).0[group];
-        let mut square = simd.splat_f64s(0.0);
-        for (colours, [one, linear, quadratic]) in self.colours.iter().zip(row) {
-            let paper = simd.add_f64s(simd.mul_f64s(simd.add_f64s(simd.mul_f64s(*quadratic, x), *linear), x), *one);
-            let difference = simd.sub_f64s(S::as_simd_f64s(colours).0[group], paper);
-            square = simd.add_f64s(square, simd.mul_f64s(difference, difference));
-        }
-        square
-    }
-}
-
-/// The places that are looked at, row by row.
-struct Samples {
-    blocks: Vec<Block>,
-    /// y, and the end of the row's blocks.
-    ends: Vec<(f64, usize)>,
-    count: usize,
-}
-
-impl Samples {
-    fn new(picture: &RgbImage, grid: &Grid, region: Region, base: [f64; 3]) -> Self {
-        let (xs, ys) = (coordinates(grid.width), coordinates(grid.height));
-        let most = grid.height * (grid.width / grid.step / LANES + 2);
-        let mut samples = Self { blocks: Vec::with_capacity(most), ends: Vec::with_capacity(grid.height), count: 0 };
-        for ((y, row), place) in picture.as_raw().chunks_exact(3 * grid.width).enumerate().zip(ys) {
-            let mut block = Block { x: [0.0; LANES], colours: [[0.0; LANES]; 3] };
-            let mut lane = 0;
-            grid.columns(y, region).for_each(|x| {
-                block.x[lane] = xs[x];
-                for channel in 0..3 {
-                    block.colours[channel][lane] = f64::from(row[3 * x + channel]) - base[channel];
-                }
-                lane += 1;
-                if lane == LANES {
-                    samples.blocks.push(block);
-                    samples.count += LANES;
-                    lane = 0;
-                }
-            });
-            if lane > 0 {
-                // Lanes without a place are far from every paper.
-                block.colours.iter_mut().for_each(|colours| colours[lane..].fill(1e9));
-                samples.blocks.push(block);
-                samples.count += lane;
-            }
-            samples.ends.push((place, samples.blocks.len()));
-        }
-        samples
-    }
-
-    #[inline(always)]
-    fn rows(&self) -> impl Iterator<Item = (f64, &[Block])> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(y, end)| (y, &self.blocks[std::mem::replace(&mut start, end)..end]))
     }
 }
 
@@ -404,7 +321,5 @@ impl Sums {
     }
 }
 
-fn total(lanes: [f64; LANES]) -> f64 {
-    let [a, b, c, d, e, f, g, h] = lanes;
-    ((a + b) + (c + d)) + ((e + f) + (g + h))
-}
+#[cfg(test)]
+mod tests;

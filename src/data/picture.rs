@@ -256,8 +256,16 @@ fn flatten(picture: &DynamicImage) -> Cow<'_, RgbImage> {
     if let Some(flat) = picture.as_rgb8() {
         return Cow::Borrowed(flat);
     }
+    if let Some(grey) = picture.as_luma8() {
+        return rgb(picture, grey.iter().flat_map(|value| [*value; 3]).collect());
+    }
     if !picture.color().has_alpha() {
         return Cow::Owned(picture.to_rgb8());
+    }
+    if let Some(pixels) = picture.as_rgba8().map(|opaque| opaque.as_raw().as_chunks::<4>().0)
+        && pixels.iter().all(|[.., alpha]| *alpha == u8::MAX)
+    {
+        return rgb(picture, pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect());
     }
     let picture = picture.as_rgba8().map_or_else(|| Cow::Owned(picture.to_rgba8()), Cow::Borrowed);
     let (mut light, mut total) = (0_u64, 0_u64);
@@ -274,6 +282,12 @@ fn flatten(picture: &DynamicImage) -> Cow<'_, RgbImage> {
         flat.0 = colours.map(|colour| ((u32::from(colour) * alpha + ground * (255 - alpha) + 127) / 255) as u8);
     }
     Cow::Owned(flat)
+}
+
+/// As `picture` is large, with these colours.
+fn rgb(picture: &DynamicImage, colours: Vec<u8>) -> Cow<'_, RgbImage> {
+    RgbImage::from_raw(picture.width(), picture.height(), colours)
+        .map_or_else(|| Cow::Owned(picture.to_rgb8()), Cow::Owned)
 }
 
 /// The widest image that is drawn with two characters per pixel, to fit into 80 columns.
@@ -373,6 +387,14 @@ mod tests {
         encoder.write_image(gradient().as_bytes(), 40, 30, image::ExtendedColorType::Rgb8).unwrap();
         let picture = decode(&bytes).unwrap();
         assert_eq!((picture.width(), picture.height()), (30, 40));
+    }
+
+    #[test]
+    fn grey_and_opaque_pictures_are_what_they_are_in_colour() {
+        let colour = gradient();
+        assert_eq!(flatten(&colour.to_rgba8().into()).into_owned(), colour.to_rgb8());
+        let grey = DynamicImage::from(colour.to_luma8());
+        assert_eq!(flatten(&grey).into_owned(), grey.to_rgb8());
     }
 
     #[test]

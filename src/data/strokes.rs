@@ -1,9 +1,10 @@
-//! The shape of ink: its pieces, the width of its strokes, and how it is scaled without losing them.
+//! The shape of ink: the digit alone, the width of its strokes, and how it is scaled without losing them.
 
-use std::cell::LazyCell;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
+
+use super::pieces::{is_one_piece, main_pieces, stretches};
 
 /// One value per pixel, row by row: 0 paper, 1 ink.
 #[derive(Clone, Debug)]
@@ -13,15 +14,6 @@ pub(super) struct Plane {
     pub(super) values: Vec<f32>,
 }
 
-/// A piece with at least this share of the largest piece's ink belongs to the digit wherever it is.
-const LARGE_PIECE: f32 = 0.1;
-
-/// A piece with at least this share belongs to the digit when it is close to the largest one.
-const SMALL_PIECE: f32 = 0.015;
-
-/// Close: the gap is at most this share of the largest piece's longer side.
-const CLOSE: f32 = 0.15;
-
 /// The faintest ink that counts for the crop.
 const EDGE: f32 = 0.1;
 
@@ -29,20 +21,10 @@ const EDGE: f32 = 0.1;
 pub(super) const BORDER: usize = 2;
 
 /// The digit alone, cropped: pieces of ink that belong to it, with one pixel of their soft edge.
+#[inline(always)]
 pub(super) fn isolate(ink: &Plane, threshold: f32) -> Plane {
-    let (pieces, places) = find_pieces(ink, threshold);
-    let Some(main) = pieces.iter().max_by(|a, b| a.mass.total_cmp(&b.mass)) else { return ink.clone() };
-    let extent = |piece: &Piece| Extent::of(&places[piece.places.clone()], ink.width);
-    // Only looked at when there is more than one.
-    let main_extent = LazyCell::new(|| extent(main));
-    let mut kept = vec![false; ink.values.len()];
-    for piece in &pieces {
-        let share = piece.mass / main.mass;
-        let close = || extent(piece).gap_to(&main_extent) <= CLOSE * main_extent.longer_side() as f32;
-        if share >= LARGE_PIECE || (share >= SMALL_PIECE && close()) {
-            places[piece.places.clone()].iter().for_each(|&place| kept[place] = true);
-        }
-    }
+    let inked: Vec<bool> = ink.values.iter().map(|value| *value > threshold).collect();
+    let kept = if is_one_piece(&inked, ink.width) { inked } else { main_pieces(ink, inked) };
     let mut digit = Plane { values: vec![0.0; ink.values.len()], ..*ink };
     let width = ink.width;
     let mut columns = vec![false; width];
@@ -53,84 +35,16 @@ pub(super) fn isolate(ink: &Plane, threshold: f32) -> Plane {
         }
         let row = y * width + 1..(y + 1) * width - 1;
         let values = digit.values[row.clone()].iter_mut().zip(&ink.values[row]);
-        for ((to, from), near) in values.zip(columns.windows(3)) {
-            *to = if near[0] | near[1] | near[2] { *from } else { 0.0 };
+        let near = columns.iter().zip(&columns[1..]).zip(&columns[2..]);
+        for ((to, from), ((left, here), right)) in values.zip(near) {
+            *to = if *left | *here | *right { *from } else { 0.0 };
         }
     }
     crop(&digit)
 }
 
-/// One connected piece of ink.
-struct Piece {
-    mass: f32,
-    /// Where its pixels are in the list of all.
-    places: Range<usize>,
-}
-
-/// The bounding box of a piece.
-struct Extent {
-    left: usize,
-    right: usize,
-    top: usize,
-    bottom: usize,
-}
-
-impl Extent {
-    /// Of at least one place in a plane of `width`.
-    fn of(places: &[usize], width: usize) -> Self {
-        let mut extent = Self { left: usize::MAX, right: 0, top: usize::MAX, bottom: 0 };
-        for place in places {
-            let (x, y) = (place % width, place / width);
-            (extent.left, extent.right) = (extent.left.min(x), extent.right.max(x));
-            (extent.top, extent.bottom) = (extent.top.min(y), extent.bottom.max(y));
-        }
-        extent
-    }
-
-    fn longer_side(&self) -> usize {
-        (self.right - self.left).max(self.bottom - self.top) + 1
-    }
-
-    /// The gap between the bounding boxes in pixels; 0 when they overlap.
-    fn gap_to(&self, other: &Self) -> f32 {
-        let apart = |start: usize, end: usize, other_start: usize, other_end: usize| {
-            other_start.saturating_sub(end).max(start.saturating_sub(other_end))
-        };
-        apart(self.left, self.right, other.left, other.right).max(apart(self.top, self.bottom, other.top, other.bottom))
-            as f32
-    }
-}
-
-/// The pieces whose pixels touch by side or corner, and the places of all their pixels.
-fn find_pieces(ink: &Plane, threshold: f32) -> (Vec<Piece>, Vec<usize>) {
-    let width = ink.width;
-    let around = [-1, 0, 1].map(|row| [-1, 0, 1].map(|column| row * width as isize + column));
-    let mut unseen: Vec<bool> = ink.values.iter().map(|value| *value > threshold).collect();
-    let mut places = Vec::with_capacity(unseen.len());
-    let mut pieces = Vec::new();
-    for start in 0..unseen.len() {
-        if !unseen[start] {
-            continue;
-        }
-        let mut piece = Piece { mass: 0.0, places: places.len()..places.len() };
-        unseen[start] = false;
-        places.push(start);
-        while let Some(&place) = places.get(piece.places.end) {
-            piece.places.end += 1;
-            piece.mass += ink.values[place];
-            for offset in around.as_flattened() {
-                let neighbour = place.wrapping_add_signed(*offset);
-                if std::mem::take(&mut unseen[neighbour]) {
-                    places.push(neighbour);
-                }
-            }
-        }
-        pieces.push(piece);
-    }
-    (pieces, places)
-}
-
 /// Cuts off rows and columns without ink.
+#[inline(always)]
 fn crop(plane: &Plane) -> Plane {
     let rows = || plane.values.chunks_exact(plane.width);
     let inked = |row: &[f32]| row.iter().any(|value| *value > EDGE);
@@ -157,6 +71,7 @@ const STROKE_SHARES: (f32, f32) = (0.1, 0.25);
 
 /// Scales the digit, aspect kept, so that its longer side is `side` pixels. One that is within a pixel of it already is
 /// left as it is.
+#[inline(always)]
 pub(super) fn scale_into(digit: Plane, side: usize) -> Plane {
     let longer = digit.width.max(digit.height);
     if longer.abs_diff(side) <= 1 && longer <= side {
@@ -171,6 +86,7 @@ pub(super) fn scale_into(digit: Plane, side: usize) -> Plane {
 }
 
 /// Thickens or thins the strokes so that after scaling they are neither hairlines nor blobs.
+#[inline(always)]
 fn with_usual_strokes(digit: Plane, side: usize, scale: f32) -> Plane {
     let ink: Vec<bool> = digit.values.iter().map(|value| *value > 0.5).collect();
     let count = ink.iter().filter(|ink| **ink).count();
@@ -180,7 +96,7 @@ fn with_usual_strokes(digit: Plane, side: usize, scale: f32) -> Plane {
     // A pixel's edge is half a pixel nearer than the next pixel's centre. Across a stroke, the distance to the edge
     // averages a quarter of its width.
     let inside = distances(&ink, digit.width, false, f32::INFINITY);
-    let width = 4.0 * inside.iter().map(|distance| (distance - 0.5).max(0.0)).sum::<f32>() / count as f32;
+    let width = 4.0 * sum_to_edge(&inside) / count as f32;
     let (thinnest, thickest) = (STROKE_SHARES.0 * side as f32 / scale, STROKE_SHARES.1 * side as f32 / scale);
     let grow = (width.clamp(thinnest, thickest) - width) / 2.0;
     if grow.abs() < 0.5 {
@@ -189,7 +105,8 @@ fn with_usual_strokes(digit: Plane, side: usize, scale: f32) -> Plane {
     // How much of a pixel lies within an edge that is moved out by `grow`, given its distance beyond the edge.
     let covered = |beyond: f32| (0.5 + grow - beyond).clamp(0.0, 1.0);
     if grow < 0.0 {
-        let values = inside.iter().map(|inside| if *inside > 0.0 { covered(0.5 - inside) } else { 0.0 }).collect();
+        let of_pixel = |inside: &f32| if *inside > 0.0 { covered(0.5 - inside) } else { 0.0 };
+        let values = inside.iter().map(of_pixel).collect();
         return crop(&Plane { values, ..digit });
     }
     let margin = grow.ceil() as usize;
@@ -199,79 +116,99 @@ fn with_usual_strokes(digit: Plane, side: usize, scale: f32) -> Plane {
         padded[(row + margin) * wide + margin..][..digit.width].copy_from_slice(values);
     }
     let outside = distances(&padded, wide, true, 1.0 + grow);
-    let values = outside.iter().map(|outside| if *outside > 0.0 { covered(outside - 0.5) } else { 1.0 }).collect();
+    let of_pixel = |outside: &f32| if *outside > 0.0 { covered(outside - 0.5) } else { 1.0 };
+    let values = outside.iter().map(of_pixel).collect();
     crop(&Plane { width: wide, height: high, values })
+}
+
+/// The sum of the distances from the edge, where there is one, one after the other.
+#[inline(always)]
+fn sum_to_edge(inside: &[f32]) -> f32 {
+    let (chunks, rest) = inside.as_chunks::<LANES>();
+    let mut sum = 0.0;
+    for values in chunks.iter().map(<[f32; LANES]>::as_slice).chain([rest]) {
+        // Most are nowhere near the ink.
+        if values.iter().fold(false, |ink, value| ink | (*value > 0.0)) {
+            values.iter().for_each(|distance| sum += (distance - 0.5).max(0.0));
+        }
+    }
+    sum
 }
 
 /// For each pixel the distance to the nearest one with `ink == to`, which counts as there beyond the border when `to` is
 /// false. Distances above `limit` may come out larger than they are.
+#[inline(always)]
 fn distances(ink: &[bool], width: usize, to: bool, limit: f32) -> Vec<f32> {
     let height = ink.len() / width;
-    let far = (width + height + 2) as u32;
-    let beyond = if to { far } else { 0 };
+    let far = (width + height + 2) as i32;
     // The squares of the distances within the rows: whole numbers, which single precision holds exactly up to sides of
     // 2,000 pixels. The rows are filled up with zeros.
     let stride = width.next_multiple_of(LANES);
     let mut in_rows = vec![0.0; stride * height];
-    let mut line = vec![0; width];
     for (ink, squares) in ink.chunks_exact(width).zip(in_rows.chunks_exact_mut(stride)) {
-        let mut distance = beyond;
-        for (value, ink) in line.iter_mut().zip(ink) {
-            distance = if *ink == to { 0 } else { (distance + 1).min(far) };
-            *value = distance;
-        }
-        distance = beyond;
-        for (square, value) in squares[..width].iter_mut().zip(&line).rev() {
-            distance = (distance + 1).min(*value);
-            *square = (distance * distance) as f32;
+        for Range { start, end } in stretches(ink, !to) {
+            let (left, right) = (if to && start == 0 { far } else { 0 }, if to && end == width { far } else { 0 });
+            for (steps, square) in (1..).zip(&mut squares[start..end]) {
+                let distance = (left + steps).min(right + (end - start + 1) as i32 - steps).min(far);
+                *square = (distance * distance) as f32;
+            }
         }
     }
-    let mut squares = in_rows.clone();
-    for (y, row) in squares.chunks_exact_mut(stride).enumerate() {
-        let border = if to { far } else { (y + 1).min(height - y) as u32 };
-        row.iter_mut().for_each(|square| *square = lesser(*square, (border * border) as f32));
-        pulp::Arch::new().dispatch(Columns { in_rows: &in_rows, y, limit, row });
+    let mut distances = Vec::with_capacity(width * height);
+    let mut row = vec![0.0; stride];
+    let mut reach = limit;
+    for (y, in_row) in in_rows.chunks_exact(stride).enumerate() {
+        let border = if to { far } else { (y + 1).min(height - y) as i32 };
+        for (square, in_row) in row.iter_mut().zip(in_row) {
+            *square = lesser(*in_row, (border * border) as f32);
+        }
+        let largest = pulp::Arch::new().dispatch(Columns { in_rows: &in_rows, y, reach, row: &mut row });
+        // From one row to the next, no distance grows by more than 1.
+        reach = limit.min(largest + 1.01);
+        distances.extend_from_slice(&row[..width]);
     }
-    squares.chunks_exact(stride).flat_map(|row| &row[..width]).map(|square| square.sqrt()).collect()
+    distances
 }
 
 /// Numbers that are worked on together.
 const LANES: usize = 16;
 
-/// Lowers the squares of a row's distances to what the rows above and below have, given the squares of the distances
-/// within each row; compiled for each instruction set.
+/// Lowers the squares of a row's distances to what the rows above and below, up to `reach` away, have, given the squares of
+/// the distances within each row. Leaves the distances, and tells the largest; compiled for each instruction set.
 struct Columns<'a> {
     in_rows: &'a [f32],
     y: usize,
-    limit: f32,
+    reach: f32,
     row: &'a mut [f32],
 }
 
 impl WithSimd for Columns<'_> {
-    type Output = ();
+    type Output = f32;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
         let stride = self.row.len();
         let height = self.in_rows.len() / stride;
         let line = |y: usize| S::as_simd_f32s(&self.in_rows[y * stride..(y + 1) * stride]).0;
         let row = S::as_mut_simd_f32s(self.row).0;
-        let mut largest = row.iter().fold(simd.splat_f32s(0.0), |largest, value| simd.max_f32s(largest, *value));
-        for aside in 1..height {
-            let square = (aside * aside) as f32;
-            if square >= simd.reduce_max_f32s(largest) || aside as f32 > self.limit {
-                break;
-            }
+        let zero = simd.splat_f32s(0.0);
+        let largest = simd.reduce_max_f32s(row.iter().fold(zero, |largest, value| simd.max_f32s(largest, *value)));
+        let nearest = (1..height).map(|aside| (aside, (aside * aside) as f32));
+        for (aside, square) in nearest.take_while(|(aside, square)| *square < largest && *aside as f32 <= self.reach) {
             // Beyond the border there is no row; the row itself changes nothing.
             let above = line(self.y.checked_sub(aside).unwrap_or(self.y));
             let below = line(if self.y + aside < height { self.y + aside } else { self.y });
             let square = simd.splat_f32s(square);
-            largest = simd.splat_f32s(0.0);
             for ((value, above), below) in row.iter_mut().zip(above).zip(below) {
                 *value = simd.min_f32s(*value, simd.add_f32s(simd.min_f32s(*above, *below), square));
-                largest = simd.max_f32s(largest, *value);
             }
         }
+        let mut largest = zero;
+        for value in row {
+            *value = simd.sqrt_f32s(*value);
+            largest = simd.max_f32s(largest, *value);
+        }
+        simd.reduce_max_f32s(largest)
     }
 }
 
@@ -282,6 +219,7 @@ fn lesser(a: f32, b: f32) -> f32 {
 }
 
 /// Averages over areas where the plane shrinks, interpolates where it grows.
+#[inline(always)]
 fn resample(plane: &Plane, width: usize, height: usize) -> Plane {
     let rows: Vec<Vec<(usize, f32)>> = weights(plane.height, height);
     let columns = weights(plane.width, width);
@@ -354,16 +292,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn pieces_touch_by_side_or_corner() {
-        let drawing = ["......", ".##.#.", "...#..", "......", ".#....", "......"];
-        let values = drawing.concat().bytes().map(|cell| if cell == b'#' { 1.0 } else { 0.0 }).collect();
-        let (pieces, places) = find_pieces(&Plane { width: 6, height: 6, values }, 0.5);
-        assert_eq!(pieces.iter().map(|piece| piece.mass).collect::<Vec<_>>(), [4.0, 1.0]);
-        assert_eq!(places, [7, 8, 15, 10, 25]);
-        let [first, second] = [&pieces[0], &pieces[1]].map(|piece| Extent::of(&places[piece.places.clone()], 6));
-        assert_eq!((first.longer_side(), first.gap_to(&second)), (4, 2.0));
     }
 }

@@ -36,6 +36,7 @@ mod report;
 mod run;
 mod running;
 mod stopped;
+mod tensorboard;
 mod trainer;
 mod verify_resume;
 mod ways_on;

@@ -135,7 +135,7 @@ fn add_training(report: &mut Report, session: &Session) -> Result<()> {
 }
 
 /// The first images of the first batch, before and after augmentation.
-fn inputs(session: &Session) -> Result<Inputs> {
+pub(super) fn inputs(session: &Session) -> Result<Inputs> {
     let (set, augment): (&ImageSet, _) = (&session.dataset.train, &session.experiment.data.augment);
     let mut samples = session.first_batch()?;
     samples.truncate(INPUTS);

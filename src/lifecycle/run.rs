@@ -58,15 +58,18 @@ impl Run {
     /// The metrics of every finished epoch, in order.
     ///
     /// # Errors
-    /// When `metrics.jsonl` is missing or a line is damaged.
+    /// When `metrics.jsonl` is missing or a line is damaged. A last line without its end is being written, or its process
+    /// was killed, and is left out.
     pub fn metrics(&self) -> Result<Vec<EpochMetrics>> {
         let path = self.dir.metrics();
+        let text = file::read_text(&path)?;
+        let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
         let parse = |(number, line): (usize, &str)| {
             serde_json::from_str(line).map_err(|error| {
                 Error::usage(format!("`{}` is damaged in line {}", path.display(), number + 1)).caused_by(error)
             })
         };
-        file::read_text(&path)?.lines().enumerate().map(parse).collect()
+        whole.lines().enumerate().map(parse).collect()
     }
 
     /// The best epoch's model, ready to answer.

@@ -8,6 +8,7 @@ use super::prepared::Prepared;
 use super::report;
 use super::run::Run;
 use super::stopped::StoppedRun;
+use super::tensorboard::EventLog;
 use crate::error::{Kind, panic_text};
 use crate::eval::Evaluation;
 use crate::models::Weights;
@@ -49,6 +50,8 @@ pub struct Outcome {
     pub report: Option<PathBuf>,
     /// Why there is no page of a finished run.
     pub(crate) report_problem: Option<Error>,
+    /// Why the log for TensorBoard is not complete.
+    pub(crate) log_problem: Option<Error>,
     pub(super) state: TrainingState,
     pub(super) weights: Weights,
 }
@@ -61,6 +64,7 @@ pub(super) struct Running {
     checkpoint: Checkpoint,
     /// The best epoch's weights where its checkpoint is lost and the model file still has them.
     best: Option<Weights>,
+    events: EventLog,
     _lock: RunLock,
 }
 
@@ -100,7 +104,8 @@ impl Running {
         record.save(&new.dir)?;
         let (dir, lock) = new.finish(runs, &prepared.experiment.name)?;
         let store = CheckpointStore::at(dir.checkpoints());
-        Ok(Self { dir, store, record, checkpoint, best: None, _lock: lock })
+        let events = EventLog::begin(prepared, &dir, &checkpoint.state);
+        Ok(Self { dir, store, record, checkpoint, best: None, events, _lock: lock })
     }
 
     /// An earlier run, from where it stopped. Its lock has been held since before it was read.
@@ -134,7 +139,8 @@ impl Running {
         record.status = Status::Running;
         (record.ended, record.message, record.result) = (None, None, None);
         record.save(&dir)?;
-        Ok(Self { dir, store, record, checkpoint, best, _lock: lock })
+        let events = EventLog::begin(prepared, &dir, &checkpoint.state);
+        Ok(Self { dir, store, record, checkpoint, best, events, _lock: lock })
     }
 
     /// Trains what is left to train and finishes what is trained. A panic, wherever it comes from, is an error of the run.
@@ -153,6 +159,7 @@ impl Running {
 
     fn train_on(&self, prepared: &Prepared, controls: Controls) -> Result<Trained> {
         let session = prepared.session();
+        let controls = Controls { observer: self.events.following(controls.observer), ..controls };
         let checkpoint = self.checkpoint.clone();
         if !checkpoint.state.is_trained(prepared.experiment.train.epochs) {
             return session.train(checkpoint, &self.dir, &self.store, controls);
@@ -173,6 +180,9 @@ impl Running {
             Some(best) => Some(finish::export(prepared, &self.dir, &state, best, &mut *observer)?),
             None => None,
         };
+        if let Some(exported) = exported.as_ref().filter(|_| termination == Termination::Complete) {
+            self.events.tested(state.iteration, prepared, exported);
+        }
         let evaluation = exported.as_ref().map(|exported| exported.evaluation.clone());
         let summary = evaluation.as_ref().map(|evaluation| Summary::new(prepared, &self.dir, &state, evaluation));
         let status = match termination {
@@ -204,6 +214,7 @@ impl Running {
             evaluation,
             report,
             report_problem,
+            log_problem: self.events.take_problem(),
             state,
             weights,
         })
@@ -265,6 +276,11 @@ impl Running {
     /// Writes into `run.json` how it ended.
     pub(super) fn end(mut self, ended: Result<Outcome>) -> Result<Outcome> {
         self.record.ended = Some(now());
+        let of_failed = self.events.take_problem();
+        let log_problem = ended.as_ref().map_or(of_failed.as_ref(), |outcome| outcome.log_problem.as_ref());
+        self.record
+            .warnings
+            .extend(log_problem.map(|error| format!("the log for TensorBoard is not complete: {error}")));
         match &ended {
             Ok(outcome) => {
                 let problem = outcome.report_problem.as_ref();

@@ -1,6 +1,7 @@
 //! What was measured, for people: as text here, as one page in `html`, from the data in `content`. Nothing here sees a
 //! tensor, and nothing prints.
 
+mod braille;
 mod compare;
 mod content;
 mod explanation;
@@ -12,6 +13,7 @@ mod survey;
 mod suspects;
 mod terminal;
 
+pub use braille::curves;
 pub use compare::comparison;
 pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test, curves_csv};
 pub use explanation::{Explanation, Layer, Parameter, PredictionRow};
@@ -19,6 +21,7 @@ pub(crate) use filters::{FilterShape, first_weights};
 pub(crate) use html::POLICY as PAGE_POLICY;
 pub use html::{comparison_page, lesson_page, page, survey_page};
 pub use lesson::{Answer, BatchRow, Cut, FilterChange, FollowedWeight, Frame, HeldOut, Lesson, RateRun, Watched};
+pub use sheet::{LARGEST_SIDE, Sheet};
 pub use survey::{SurveySheets, survey};
 pub use terminal::{examples, mistakes};
 

@@ -140,6 +140,16 @@ impl Sheet {
         Ok(Some(Self { width, height, columns, count: pictures.len(), png }))
     }
 
+    /// The PNG.
+    pub fn png(&self) -> &[u8] {
+        &self.png
+    }
+
+    /// Its width and height in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.columns * self.width, self.count.div_ceil(self.columns) * self.height)
+    }
+
     /// A sheet of the images of `set` at `indices`, none with a side longer than `side`.
     ///
     /// # Errors

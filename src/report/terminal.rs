@@ -91,7 +91,12 @@ fn shortened(name: &str, room: usize) -> String {
 }
 
 /// With spaces after it to `width` visible characters; ANSI codes take none.
-fn padded(line: &str, width: usize) -> String {
+pub(super) fn padded(line: &str, width: usize) -> String {
+    format!("{line}{}", " ".repeat(width.saturating_sub(visible(line))))
+}
+
+/// How many characters of a line are seen; ANSI codes are not.
+pub(super) fn visible(line: &str) -> usize {
     let mut visible = 0;
     let mut is_code = false;
     for letter in line.chars() {
@@ -102,7 +107,7 @@ fn padded(line: &str, width: usize) -> String {
             _ => {}
         }
     }
-    format!("{line}{}", " ".repeat(width.saturating_sub(visible)))
+    visible
 }
 
 /// The lines of a picture, two of its rows in each.

@@ -1,7 +1,7 @@
 //! Writing files so that a reader never sees half of one, and reading them with errors that name them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
 use super::fault;
@@ -10,12 +10,21 @@ use crate::{Error, Result};
 /// How the temporary files begin that a killed process may leave behind.
 const TEMPORARY: &str = ".tmp-";
 
-/// Puts `bytes` at `path` in one step: a temporary file beside it, flushed to disk, renamed into place.
+/// Puts `bytes` at `path` in one step: a temporary file beside it, flushed to disk, renamed into place. A device or a pipe
+/// is written to instead: a rename would put a file in its place.
 ///
 /// # Errors
 /// When it cannot be written; then what was at `path` before is still there.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).map_err(|error| cannot_write(path, error))
+    let is_stream = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    let written = if is_stream { write_into(path, bytes) } else { replace(path, bytes) };
+    written.map_err(|error| cannot_write(path, error))
+}
+
+fn write_into(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut stream = OpenOptions::new().write(true).open(path)?;
+    stream.write_all(bytes)?;
+    stream.flush()
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -217,6 +226,22 @@ mod tests {
         fs::write(folder.path().join("any"), b"").unwrap();
         let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
         assert_eq!(mode("ours"), mode("any"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_written_to_and_stays_a_pipe() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).unwrap()
+        });
+        write_atomic(&pipe, b"page").unwrap();
+        assert_eq!(reader.join().unwrap(), b"page");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
     }
 
     #[test]

@@ -12,9 +12,11 @@
 //!   model.bpk        the artifact of the best epoch
 //!   report.html      the finished run on one page
 //!   curves.csv       the metrics once more, as a table
+//!   tensorboard/     event files, where the config asks for them; one for each process that trained
 //! ```
 
 pub(crate) mod checkpoints;
+pub(crate) mod events;
 mod fault;
 pub(crate) mod file;
 pub(crate) mod lock;
@@ -113,6 +115,11 @@ impl RunDir {
     /// The metrics as comma-separated values.
     pub(crate) fn curves(&self) -> PathBuf {
         self.path.join("curves.csv")
+    }
+
+    /// The event files for TensorBoard.
+    pub(crate) fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
 
     /// The checkpoints.

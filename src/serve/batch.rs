@@ -123,6 +123,10 @@ impl Preparing {
             return Err(Refusal::busy("as many requests wait for the network as may"));
         }
         queue.requests.push_back(QueuedRequest { inputs, predictions: Vec::new(), deadline, answer });
+        // Between the first image and the last that is being prepared, or a full batch, there is nothing to wake up for.
+        if queue.requests.len() == 1 || queue.images() >= self.shared.size {
+            self.shared.changed.notify_one();
+        }
         self.shared.metrics.queue_depth.set(queue.requests.len());
         Ok(receiver)
     }
@@ -130,8 +134,11 @@ impl Preparing {
 
 impl Drop for Preparing {
     fn drop(&mut self) {
-        self.shared.preparing.fetch_sub(1, Ordering::AcqRel);
-        self.shared.changed.notify_one();
+        if self.shared.preparing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Not between the look at the count and the wait for it.
+            drop(self.shared.queue());
+            self.shared.changed.notify_one();
+        }
     }
 }
 
