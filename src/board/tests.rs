@@ -35,11 +35,12 @@ impl Board {
 
     fn write(&self, path: &str, text: &str) {
         let path = self.folder.path().join("runs").join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // As runs write: by a rename, which the folder's own time tells.
-        let part = path.with_extension("part");
-        fs::write(&part, text).unwrap();
-        fs::rename(part, path).unwrap();
+        let folder = path.parent().unwrap();
+        fs::create_dir_all(folder).unwrap();
+        // As kiln writes: a name that is put into its place, which the folder's time tells.
+        let new = folder.join(".new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, path).unwrap();
     }
 
     fn append(&self, path: &str, text: &str) {

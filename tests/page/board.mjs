@@ -348,7 +348,7 @@ async function picture(browser) {
   await page.getByRole("checkbox", { name: "convnet-dropout-0001 in the charts" }).check();
   await until("two epochs", async () => /[2-4]\/5/.test(await page.locator("#body tr.running").textContent()), 120);
   const box = await page.locator("#accuracy").boundingBox();
-  await page.mouse.move(box.x + box.width * 0.45, box.y + box.height / 2);
+  await page.mouse.move(box.x + box.width * 0.62, box.y + box.height / 2);
   await sleep(300);
   await page.screenshot({ path: given.screenshot });
   child.kill("SIGTERM");
