@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::fixture::{Folder, small};
+use crate::fixture::Folder;
 
 const RUN: &str = "runs/smoke-0001";
 const LOGGED: [&str; 2] = ["train.epochs=2", "log.tensorboard=true"];
