@@ -51,7 +51,9 @@ impl Chart<'_> {
         let low = values().reduce(f64::min)?;
         let high = values().reduce(f64::max)?;
         let pad = if high > low { (high - low) * 0.05 } else { high.abs().max(1e-9) * 0.1 };
-        let (low, high) = (if low >= 0.0 { (low - pad).max(0.0) } else { low - pad }, high + pad);
+        let leaves = self.lines.iter().flat_map(|line| line.values.iter().flatten()).any(|value| *value > ceiling);
+        let top = if leaves { high + pad } else { (high + pad).min(ceiling) };
+        let (low, high) = (if low >= 0.0 { (low - pad).max(0.0) } else { low - pad }, top);
         // What leaves the chart is drawn a little above its top, where the drawing ends.
         let y = |value: f64| (TOP - 4.0).max(TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - low) / (high - low)));
         let places = self.epochs.len();

@@ -13,7 +13,7 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
         return None;
     }
     let column = |of: fn(&EpochMetrics) -> Option<f64>| report.epochs.iter().map(of).collect::<Vec<_>>();
-    let chart = |title, format, lines: Vec<Line>| {
+    let chart = |title, format, ceiling, lines: Vec<Line>| {
         let epochs = report.epochs.iter().map(|epoch| epoch.epoch).collect();
         let lines = lines.into_iter().filter(|line| line.values.iter().any(Option::is_some)).collect();
         Chart {
@@ -21,7 +21,7 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
             unit: "epoch",
             epochs,
             best: report.best_epoch,
-            ceiling: None,
+            ceiling,
             points: 120,
             marker: false,
             lines,
@@ -33,6 +33,7 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
         chart(
             "Loss, in nats",
             |value| format!("{value:.3}"),
+            None,
             vec![
                 Line { name: "training", values: column(|epoch| Some(epoch.train_loss)) },
                 Line { name: "validation", values: column(|epoch| epoch.validation_loss) },
@@ -41,6 +42,7 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
         chart(
             "Accuracy",
             |value| format!("{:.1} %", value * 100.0),
+            Some(1.0),
             vec![
                 Line { name: "training", values: column(|epoch| Some(epoch.train_accuracy)) },
                 Line { name: "validation", values: column(|epoch| epoch.validation_accuracy) },
@@ -49,11 +51,13 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
         chart(
             "Learning rate at the end of the epoch",
             |value| format!("{value:.1e}"),
+            None,
             vec![Line { name: "rate", values: column(|epoch| Some(epoch.learning_rate)) }],
         ),
         chart(
             "Training images per second",
             |value| thousands(value.max(0.0) as u64),
+            None,
             vec![Line { name: "images/s", values: column(|epoch| Some(epoch.images_per_second)) }],
         ),
     ];

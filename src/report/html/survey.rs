@@ -95,7 +95,7 @@ fn of_class(survey: &Survey, number: usize, class: &ClassSheet) -> Markup {
         }
     };
     let rows = html! {
-        div.rows {
+        div.epochs {
             (row(0, "as it is"))
             @for epoch in 1..=class.epochs { (row(epoch, &format!("as epoch {epoch} sees it"))) }
         }
