@@ -42,7 +42,12 @@ mod models;
 
 /// Commands that train nothing: plan, config, devices, completions, and wrong input.
 mod commands;
+
+/// Whether one is better than another.
 mod comparing;
+
+/// The runs of a folder: listed, told apart, deleted.
+mod listing;
 
 /// Which room of the code may know which.
 mod structure;

@@ -20,11 +20,14 @@ mod tests;
 mod watch;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub(crate) use summary::{RunSummary, Standing};
 
 use crate::Result;
 use crate::http::Server;
+use folder::Folder;
 
 /// How long a connection may be silent, and a reader of events take nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,6 +49,13 @@ pub(crate) struct Options {
 /// A usage error when the address cannot be listened on, or a host is no name.
 pub(crate) fn start(options: &Options) -> Result<Server> {
     Server::start(options.address, PATIENCE, |address, stopped| routes::app(options, address, stopped))
+}
+
+/// Every run in `folder` as it stands now, by name. None in a folder that is not there.
+pub(crate) fn runs(folder: &Path) -> Vec<RunSummary> {
+    let mut folder = Folder::at(folder.to_owned());
+    folder.look();
+    folder.lines().into_iter().cloned().collect()
 }
 
 /// The part of an address that opens the page with the run `name`.

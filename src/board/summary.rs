@@ -14,7 +14,7 @@ const MOST_RECORD_BYTES: u64 = 16 << 20;
 /// How a run stands, as the page calls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// A living process trains it.
     Running,
     /// Finished.
@@ -29,51 +29,51 @@ pub(super) enum Standing {
 
 /// A run in a line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct RunSummary {
+pub(crate) struct RunSummary {
     /// The name of its directory.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// How it stands.
-    pub(super) status: Standing,
+    pub(crate) status: Standing,
     /// Why it stands so, and what can be done.
-    pub(super) message: Option<String>,
+    pub(crate) message: Option<String>,
     /// The name of the experiment.
-    pub(super) experiment: Option<String>,
+    pub(crate) experiment: Option<String>,
     /// The kind of data set.
-    pub(super) data: Option<String>,
+    pub(crate) data: Option<String>,
     /// The kind of network.
-    pub(super) model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The kind of optimizer.
-    pub(super) optimizer: Option<String>,
+    pub(crate) optimizer: Option<String>,
     /// The seed of every random draw.
-    pub(super) seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Where it computes, for example `flex`.
-    pub(super) device: Option<String>,
+    pub(crate) device: Option<String>,
     /// Epochs planned.
-    pub(super) epochs: Option<u64>,
+    pub(crate) epochs: Option<u64>,
     /// Epochs done.
-    pub(super) epochs_done: usize,
+    pub(crate) epochs_done: usize,
     /// How much of it is trained, 0 to 1, epochs under way included.
-    pub(super) progress: Option<f64>,
+    pub(crate) progress: Option<f64>,
     /// The newest training loss.
-    pub(super) train_loss: Option<f64>,
+    pub(crate) train_loss: Option<f64>,
     /// The best epoch so far.
-    pub(super) best_epoch: Option<usize>,
+    pub(crate) best_epoch: Option<usize>,
     /// Its validation accuracy, 0 to 1.
-    pub(super) validation_accuracy: Option<f64>,
+    pub(crate) validation_accuracy: Option<f64>,
     /// The accuracy on the test images, 0 to 1.
-    pub(super) test_accuracy: Option<f64>,
+    pub(crate) test_accuracy: Option<f64>,
     /// Seconds that it has trained and validated.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// The newest number of training images per second.
-    pub(super) images_per_second: Option<f64>,
+    pub(crate) images_per_second: Option<f64>,
     /// When it began, RFC 3339.
-    pub(super) started: Option<String>,
+    pub(crate) started: Option<String>,
     /// When it last ended, RFC 3339.
-    pub(super) ended: Option<String>,
+    pub(crate) ended: Option<String>,
     /// The bytes of its model file.
-    pub(super) model_bytes: Option<u64>,
+    pub(crate) model_bytes: Option<u64>,
     /// Whether it has its page.
-    pub(super) has_report: bool,
+    pub(crate) has_report: bool,
 }
 
 /// What a run's directory says besides its curves.

@@ -6,6 +6,7 @@ use crate::artifact::{Dtype, Format};
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::predict::Predictor;
+use crate::run::lock::RunLock;
 use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
 use crate::{Error, Result, predict};
 
@@ -102,9 +103,27 @@ impl Run {
         Err(error.tip(format!("train it to its end: kiln resume {path}")))
     }
 
+    /// Deletes the run with all that is in its directory. It loses its name first, so that a process that is killed meanwhile
+    /// leaves no half of a run.
+    ///
+    /// # Errors
+    /// When a process trains in it, which is named, or it cannot be deleted.
+    pub fn remove(self) -> Result<()> {
+        let path = self.path().to_owned();
+        let fail =
+            |error: std::io::Error| Error::failed(format!("cannot delete `{}`", path.display())).caused_by(error);
+        let lock = RunLock::acquire(&self.dir)?;
+        let hidden = tempfile::Builder::new()
+            .prefix(".deleted-")
+            .tempdir_in(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+            .map_err(fail)?;
+        std::fs::rename(&path, hidden.path().join("run")).map_err(fail)?;
+        drop(lock);
+        hidden.close().map_err(fail)
+    }
+
     /// Whether a process trains in it at this moment.
     pub fn is_training(&self) -> bool {
-        self.record().is_ok_and(|record| record.status == Status::Running)
-            && crate::run::lock::RunLock::is_held(&self.dir)
+        self.record().is_ok_and(|record| record.status == Status::Running) && RunLock::is_held(&self.dir)
     }
 }

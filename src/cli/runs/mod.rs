@@ -1,5 +1,8 @@
 //! `kiln runs`: what there is to know of runs that were made. One file per command of the group.
 
+mod diff;
+mod ls;
+mod rm;
 mod show;
 
 use super::ui::Ui;
@@ -15,13 +18,22 @@ pub struct RunsArguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum RunsCommand {
+    /// List the runs of a folder
+    Ls(ls::LsArguments),
     /// Draw a run in the terminal: how it stands, and its curves
     Show(show::ShowArguments),
+    /// Show in what the configs of two runs differ, and what each reached
+    Diff(diff::DiffArguments),
+    /// Delete runs that are not in training
+    Rm(rm::RmArguments),
 }
 
 /// Runs one command of the group.
 pub fn run(arguments: RunsArguments, ui: &mut Ui) -> Result<()> {
     match arguments.command {
+        RunsCommand::Ls(arguments) => ls::run(arguments, ui),
         RunsCommand::Show(arguments) => show::run(arguments, ui),
+        RunsCommand::Diff(arguments) => diff::run(arguments, ui),
+        RunsCommand::Rm(arguments) => rm::run(arguments, ui),
     }
 }
