@@ -68,3 +68,23 @@ fn a_run_is_deleted_when_it_is_confirmed_and_never_in_training() {
     assert!(gone.stdout.contains("deleted runs/smoke-0001"), "{}", gone.stdout);
     assert_eq!(std::fs::read_dir(folder.path().join("runs")).unwrap().count(), 0);
 }
+
+#[test]
+fn the_best_runs_by_validation_survive_a_pruning() {
+    let folder = Folder::new();
+    folder.train(&["name=slow", "train.epochs=1", "optimizer.learning_rate=0.000001"]);
+    folder.train(&["name=good"]);
+    folder.train(&["name=blind", "data.validation=0", "train.epochs=1"]);
+    let names = || -> Vec<String> {
+        let runs = folder.json(&["runs", "ls", "--sort", "name"]);
+        runs.as_array().unwrap().iter().map(|run| run["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(folder.kiln(&["runs", "prune", "--keep-best", "1"]).code, 2, "it would have to ask");
+    assert_eq!(names().len(), 3);
+    let pruned = folder.kiln(&["runs", "prune", "--keep-best", "1", "--yes"]);
+    assert_eq!(pruned.code, 0, "{}", pruned.stderr);
+    assert!(pruned.stderr.contains("`blind-0001` has no validation accuracy"), "{}", pruned.stderr);
+    assert_eq!(names(), ["blind-0001", "good-0001"]);
+    let again = folder.kiln(&["runs", "prune", "--keep-best", "1", "--yes"]);
+    assert!(again.stdout.contains("there is nothing to delete"), "{}", again.stdout);
+}

@@ -2,6 +2,7 @@
 
 mod diff;
 mod ls;
+mod prune;
 mod rm;
 mod show;
 
@@ -26,6 +27,8 @@ enum RunsCommand {
     Diff(diff::DiffArguments),
     /// Delete runs that are not in training
     Rm(rm::RmArguments),
+    /// Delete all finished runs of a folder but the best by validation accuracy
+    Prune(prune::PruneArguments),
 }
 
 /// Runs one command of the group.
@@ -35,5 +38,6 @@ pub fn run(arguments: RunsArguments, ui: &mut Ui) -> Result<()> {
         RunsCommand::Show(arguments) => show::run(arguments, ui),
         RunsCommand::Diff(arguments) => diff::run(arguments, ui),
         RunsCommand::Rm(arguments) => rm::run(arguments, ui),
+        RunsCommand::Prune(arguments) => prune::run(arguments, ui),
     }
 }

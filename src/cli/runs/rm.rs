@@ -27,7 +27,12 @@ pub fn run(arguments: RmArguments, ui: &mut Ui) -> Result<()> {
         return Err(Error::usage(format!("`{}` is in training", run.path().display()))
             .tip("stop it first, with Ctrl-C where it runs"));
     }
-    if !arguments.yes && !is_confirmed(&runs)? {
+    delete(runs, arguments.yes, ui)
+}
+
+/// Deletes `runs`, and asks first unless `yes`.
+pub fn delete(runs: Vec<Run>, yes: bool, ui: &Ui) -> Result<()> {
+    if !yes && !is_confirmed(&runs)? {
         ui.say("nothing was deleted");
         return Ok(());
     }
