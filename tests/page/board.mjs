@@ -14,6 +14,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { contrasts, tooWide } from "./look.mjs";
 
 const { values: given } = parseArgs({
   options: {
@@ -65,41 +66,6 @@ function pointsOf(chart) {
   const found = {};
   for (const path of document.querySelectorAll(`#${chart} path.curve`)) found[path.dataset.name] = (found[path.dataset.name] ?? 0) + Number(path.dataset.points);
   return found;
-}
-
-/** Runs in the page: what is wider than the window and not inside something that scrolls. */
-function tooWide() {
-  const excess = document.documentElement.scrollWidth - innerWidth;
-  if (excess <= 0) return "";
-  const wide = [...document.querySelectorAll("body *")].filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".scroll, pre"));
-  return `${excess} px: ${wide.slice(0, 3).map((one) => `${one.tagName}.${one.className}`).join(", ")}`;
-}
-
-/** Runs in the page: the text with the least contrast to what is behind it, as WCAG 2 computes it. */
-function contrasts() {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const parse = (text) => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = text;
-    canvas.fillRect(0, 0, 1, 1);
-    return canvas.getImageData(0, 0, 1, 1).data;
-  };
-  const light = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map((v) => (v / 255 <= 0.04045 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  let worst = { ratio: 21, text: "" };
-  for (const one of document.querySelectorAll("p, h1, h2, span, th, td, button, label, a, figcaption, dt, dd, text, b, i, code, pre")) {
-    if (!one.checkVisibility() || !one.textContent.trim()) continue;
-    let behind = one;
-    while (behind && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
-    const style = getComputedStyle(one);
-    const a = light(parse(one.tagName === "text" ? style.fill : style.color));
-    const b = light(parse(getComputedStyle(behind ?? document.body).backgroundColor));
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < worst.ratio) worst = { ratio, text: `${one.tagName} ${one.textContent.slice(0, 40)}` };
-  }
-  return worst;
 }
 
 const statusOf = (page, name) => page.evaluate((name) => [...document.querySelectorAll("#body tr")].find((row) => row.querySelector(".name").textContent === name)?.querySelector(".status").textContent, name);

@@ -24,14 +24,15 @@ export function contrasts() {
     return 0.2126 * x + 0.7152 * y + 0.0722 * z;
   };
   let worst = { ratio: 21, text: "" };
-  for (const element of document.querySelectorAll("p, h1, h2, span, th, td, button, summary, a, figcaption, dt, dd, li")) {
+  for (const element of document.querySelectorAll("p, h1, h2, span, th, td, button, summary, label, a, figcaption, dt, dd, li, text, b, i, code, pre")) {
     if (!element.checkVisibility() || !element.textContent.trim()) continue;
     let behind = element;
     while (behind && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
-    const a = light(parse(getComputedStyle(element).color));
+    const style = getComputedStyle(element);
+    const a = light(parse(element.tagName === "text" ? style.fill : style.color));
     const b = light(parse(getComputedStyle(behind ?? document.body).backgroundColor));
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < worst.ratio) worst = { ratio, text: element.textContent.slice(0, 40) };
+    if (ratio < worst.ratio) worst = { ratio, text: `${element.tagName} ${element.textContent.slice(0, 40)}` };
   }
   return worst;
 }
