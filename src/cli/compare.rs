@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::ui::{Mode, Ui};
-use super::{model_file, open_device};
+use super::{data_of, model_file, open_device};
 use crate::compare::{Answers, Arm, Comparison};
-use crate::config::Experiment;
-use crate::config::document::Origin;
-use crate::data::{self, Dataset};
+use crate::data::Dataset;
 use crate::eval::{Predictions, training_data};
 use crate::predict::Predictor;
 use crate::run::file;
@@ -38,7 +36,7 @@ pub struct CompareArguments {
 pub fn run(arguments: CompareArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let found: Vec<Vec<PathBuf>> = arguments.models.iter().map(|path| models(path, ui)).collect::<Result<_>>()?;
-    let mut dataset = arguments.data.as_deref().map(configured).transpose()?;
+    let mut dataset = arguments.data.as_deref().map(data_of).transpose()?;
     let bar = ui.bar("measuring", found.iter().map(Vec::len).sum());
     let mut arms = Vec::new();
     for (name, paths) in names(&arguments.models).into_iter().zip(found) {
@@ -106,11 +104,6 @@ fn names(paths: &[PathBuf]) -> Vec<String> {
         last(path).filter(|_| others == 1).unwrap_or_else(|| path.display().to_string())
     };
     paths.iter().map(name).collect()
-}
-
-fn configured(config: &str) -> Result<Dataset> {
-    let experiment = Experiment::load(&Origin::find(config)?, &[])?;
-    data::open(&experiment.data, experiment.seed)
 }
 
 /// The data that all models are measured on: those that are `known` already, if they are this model's too.

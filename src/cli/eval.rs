@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
-use super::{model_file, open_device};
-use crate::config::Experiment;
-use crate::config::document::Origin;
+use super::{data_of, model_file, open_device};
 use crate::eval::{Predictions, training_data};
 use crate::predict::Predictor;
 use crate::run::file;
@@ -60,10 +58,7 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
     let dataset = match &arguments.data {
-        Some(config) => {
-            let experiment = Experiment::load(&Origin::find(config)?, &[])?;
-            data::open(&experiment.data, experiment.seed)?
-        }
+        Some(config) => data_of(config)?,
         None => training_data(predictor.manifest()).map_err(|error| {
             error.tip("to measure on other data on purpose, name a config that has them: --data CONFIG")
         })?,

@@ -33,6 +33,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Experiment;
 use crate::config::document::{self, Origin};
+use crate::data::Dataset;
 use crate::{Error, Result, device};
 use ui::{Mode, Ui};
 
@@ -230,6 +231,12 @@ fn keep_panics() {
 /// Opens the device named in a config or on the command line.
 pub fn open_device(name: &str) -> Result<device::Opened> {
     device::open(name.parse()?)
+}
+
+/// The images of a config's `[data]`.
+pub fn data_of(config: &str) -> Result<Dataset> {
+    let experiment = Experiment::load(&Origin::find(config)?, &[])?;
+    crate::data::open(&experiment.data, experiment.seed)
 }
 
 /// A file or run directory given for a model: the model file itself.

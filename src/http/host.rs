@@ -4,8 +4,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use axum::extract::Request;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 
 use super::refusal::Refusal;
 use crate::{Error, Result};
@@ -34,6 +37,18 @@ impl AllowedHosts {
         };
         let names = names.iter().filter(|name| *name != "*").map(name).collect::<Result<_>>()?;
         Ok(Self { served: served.ip(), names, any })
+    }
+
+    /// Answers a request with `next` if it may be answered at all, under the headers that every answer has.
+    pub async fn answer(&self, request: Request, next: Next) -> Response {
+        let mut response = match self.check(request.uri(), request.headers()) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
     /// Refuses a request that is addressed to another host, or that a page from another host sends. A request that names

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::sheet::{LARGEST_SIDE, Picture, Sheet};
+use super::terminal::shortened;
 use super::thousands;
 use crate::Result;
 use crate::data::examples::{Examples, examples};
@@ -121,7 +122,7 @@ pub fn survey(survey: &Survey) -> String {
 
 /// A row for each class; of very many classes, the largest and the smallest.
 fn counts(survey: &Survey, text: &mut String) {
-    let names: Vec<String> = survey.classes.iter().map(|name| clipped(name, 28)).collect();
+    let names: Vec<String> = survey.classes.iter().map(|name| shortened(name, 28)).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
     let _ =
         write!(text, "{:<width$}  {:>9}  {:>10}  {:>7}  share of training", "class", "training", "validation", "test");
@@ -168,13 +169,6 @@ fn listed_classes(counts: &[usize]) -> (Vec<usize>, usize) {
     let hidden = order.split_off(15).len();
     order.extend(smallest);
     (order, hidden)
-}
-
-fn clipped(name: &str, room: usize) -> String {
-    if name.chars().count() <= room {
-        return name.to_owned();
-    }
-    name.chars().take(room - 1).chain(['…']).collect()
 }
 
 /// Mean and standard deviation of the training pixels.
@@ -230,7 +224,7 @@ pub(super) fn same(survey: &Survey, found: &Duplicates) -> String {
 
 /// An image by its place, its label and its file.
 fn named(survey: &Survey, place: &Place) -> String {
-    let label = clipped(&survey.classes[place.label], 28);
+    let label = shortened(&survey.classes[place.label], 28);
     let image = format!("{} image {} ({label})", place.part.name(), place.index);
     place.file.as_ref().map_or_else(|| image.clone(), |file| format!("{image} {file}"))
 }

@@ -83,7 +83,7 @@ fn block(predictions: &Predictions, set: &ImageSet, index: usize, colour: bool) 
 }
 
 /// The name, or as much of it as fits into `room` characters.
-fn shortened(name: &str, room: usize) -> String {
+pub(super) fn shortened(name: &str, room: usize) -> String {
     if name.chars().count() <= room {
         return name.to_owned();
     }

@@ -108,14 +108,8 @@ async fn around(
     let begun = Instant::now();
     let path = request.uri().path();
     let route = ROUTES.iter().find(|(route, _)| *route == path).map_or(ELSEWHERE, |(route, _)| *route);
-    let mut response = match app.hosts.check(request.uri(), request.headers()) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
-    };
+    let response = app.hosts.answer(request, next).await;
     app.metrics.request(route, response.status().as_u16(), begun.elapsed().as_secs_f64());
-    let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

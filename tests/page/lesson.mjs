@@ -7,7 +7,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
-import { contrasts, tooWide } from "./look.mjs";
+import { contrasts, reachAll, runAll, tooWide } from "./look.mjs";
 
 const { values: given } = parseArgs({
   options: {
@@ -111,18 +111,7 @@ const tests = {
   },
 
   async "the keyboard reaches every control, and every link leads somewhere"({ page }) {
-    const all = await page.evaluate(() => {
-      const found = [...document.querySelectorAll("a[href], button, input, [tabindex='0']")].filter((one) => one.checkVisibility());
-      found.forEach((each, place) => (each.dataset.place = place));
-      return found.length;
-    });
-    const reached = new Set();
-    for (let i = 0; i < all + 5; i++) {
-      await page.keyboard.press("Tab");
-      const place = await page.evaluate(() => document.activeElement.dataset.place);
-      if (place !== undefined) reached.add(place);
-    }
-    assert.equal(reached.size, all, "some controls are not reached");
+    const all = await reachAll(page);
     const lost = await page.evaluate(() =>
       [...document.querySelectorAll("a[href]")].filter((a) => !document.querySelector(a.getAttribute("href"))).length,
     );
@@ -161,23 +150,7 @@ const tests = {
 };
 
 const browser = await chromium.launch({ executablePath: given.browser, args: ["--no-sandbox"] });
-let failed = 0;
-for (const [name, test] of Object.entries(tests)) {
-  const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
-  const [complaints, requests] = [[], []];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("request", (request) => requests.push(request.url()));
-  try {
-    await page.goto(address);
-    const note = await test({ browser, page, complaints, requests });
-    console.log(`ok      ${name}${note ? ` (${note.join(", ")})` : ""}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n${error.stack}`);
-  }
-  await page.close();
-}
+const failed = await runAll(browser, address, tests);
 if (given.screenshot) {
   const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
   await page.goto(address);

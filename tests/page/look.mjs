@@ -1,4 +1,6 @@
-// How a page looks, asked inside it: functions for `page.evaluate`.
+// What the tests of all pages share: how a page looks, asked inside it by `page.evaluate`; what the keyboard reaches; and
+// the run of tests over a page that is opened anew for each.
+import assert from "node:assert/strict";
 
 /** Runs in the page: what is wider than the window and not inside something that scrolls. */
 export function tooWide() {
@@ -35,4 +37,44 @@ export function contrasts() {
     if (ratio < worst.ratio) worst = { ratio, text: `${element.tagName} ${element.textContent.slice(0, 40)}` };
   }
   return worst;
+}
+
+/** Goes through the page by Tab; how many controls it has, all of which must be reached. */
+export async function reachAll(page) {
+  const all = await page.evaluate(() => {
+    const one = "a[href], button, input, summary, [tabindex='0']";
+    const found = [...document.querySelectorAll(one)].filter((each) => !each.closest("[popover]") && each.checkVisibility());
+    found.forEach((each, place) => (each.dataset.place = place));
+    return found.length;
+  });
+  const reached = new Set();
+  for (let i = 0; i < all + 5; i++) {
+    await page.keyboard.press("Tab");
+    const place = await page.evaluate(() => document.activeElement.dataset.place);
+    if (place !== undefined) reached.add(place);
+  }
+  assert.equal(reached.size, all, "some controls are not reached");
+  return all;
+}
+
+/** Runs `tests`, each over the page at `address` in a window of its own; how many failed. */
+export async function runAll(browser, address, tests) {
+  let failed = 0;
+  for (const [name, test] of Object.entries(tests)) {
+    const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
+    const [complaints, requests] = [[], []];
+    page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
+    page.on("pageerror", (error) => complaints.push(error.message));
+    page.on("request", (request) => requests.push(request.url()));
+    try {
+      await page.goto(address);
+      const note = await test({ browser, page, complaints, requests });
+      console.log(`ok      ${name}${note ? ` (${note.join(", ")})` : ""}`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAILED  ${name}\n${error.stack}`);
+    }
+    await page.close();
+  }
+  return failed;
 }

@@ -8,7 +8,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
-import { contrasts, tooWide } from "./look.mjs";
+import { contrasts, reachAll, runAll, tooWide } from "./look.mjs";
 
 const { values: given } = parseArgs({
   options: {
@@ -45,19 +45,7 @@ const ofEveryPage = {
   },
 
   async "the keyboard alone reaches every control"({ page }) {
-    const all = await page.evaluate(() => {
-      const one = "a[href], button, summary, [tabindex='0']";
-      const found = [...document.querySelectorAll(one)].filter((each) => !each.closest("[popover]") && each.checkVisibility());
-      found.forEach((each, place) => (each.dataset.place = place));
-      return found.length;
-    });
-    const reached = new Set();
-    for (let i = 0; i < all + 5; i++) {
-      await page.keyboard.press("Tab");
-      const place = await page.evaluate(() => document.activeElement.dataset.place);
-      if (place !== undefined) reached.add(place);
-    }
-    assert.equal(reached.size, all, "some controls are not reached");
+    const all = await reachAll(page);
     return [`${all} controls`];
   },
 
@@ -122,24 +110,8 @@ const ofReports = {
 };
 
 const browser = await chromium.launch({ executablePath: given.browser, args: ["--no-sandbox"] });
-let failed = 0;
 const file = pathToFileURL(resolve(given.data ?? given.report)).href;
-for (const [name, test] of Object.entries(given.data ? ofEveryPage : { ...ofEveryPage, ...ofReports })) {
-  const page = await browser.newPage({ viewport: { width: 1024, height: 900 } });
-  const [complaints, requests] = [[], []];
-  page.on("console", (message) => ["error", "warning"].includes(message.type()) && complaints.push(message.text()));
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("request", (request) => requests.push(request.url()));
-  try {
-    await page.goto(file);
-    const note = await test({ page, complaints, requests });
-    console.log(`ok      ${name}${note ? ` (${note.join(", ")})` : ""}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n${error.stack}`);
-  }
-  await page.close();
-}
+const failed = await runAll(browser, file, given.data ? ofEveryPage : { ...ofEveryPage, ...ofReports });
 if (given.screenshot) {
   const page = await browser.newPage({ viewport: { width: 1200, height: 1500 } });
   await page.goto(file);

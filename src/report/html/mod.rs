@@ -59,15 +59,7 @@ fn document(title: &str, introduction: &Markup, sections: &[Section]) -> String 
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                title { (title) " - kiln" }
-                link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(title, POLICY, &[STYLE]))
             body {
                 header {
                     h1 { (title) }
@@ -85,6 +77,21 @@ fn document(title: &str, introduction: &Markup, sections: &[Section]) -> String 
         }
     };
     markup.into_string()
+}
+
+/// The head of a page that is one file.
+fn head(title: &str, policy: &str, styles: &[&str]) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="color-scheme" content="light dark";
+            meta http-equiv="Content-Security-Policy" content=(policy);
+            title { (title) " - kiln" }
+            link rel="icon" href="data:,";
+            style { @for style in styles { (PreEscaped(style)) } }
+        }
+    }
 }
 
 /// The rule that puts `sheet` behind the pictures inside `class`, each as large as they are best seen.

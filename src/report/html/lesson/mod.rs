@@ -14,7 +14,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use super::{STYLE, picture, zoomed_style};
+use super::{STYLE, head, picture, zoomed_style};
 use crate::Result;
 use crate::report::lesson::Lesson;
 use crate::report::sheet::Sheet;
@@ -49,15 +49,7 @@ pub fn page(lesson: &Lesson) -> Result<String> {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content=(policy);
-                title { "How a network learns: " (lesson.experiment) " - kiln" }
-                link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) (PreEscaped(LESSON_STYLE)) }
-            }
+            (head(&format!("How a network learns: {}", lesson.experiment), &policy, &[STYLE, LESSON_STYLE]))
             body.lesson {
                 header {
                     h1 { "How a network learns" }
