@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Result;
 use crate::config::Experiment;
-use crate::data::{Dataset, ImageShape};
+use crate::data::{Dataset, ImageShape, Sampling};
 use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
 
@@ -31,17 +31,21 @@ pub struct Images {
     pub shape: ImageShape,
     /// The classes.
     pub classes: usize,
+    /// Images to learn from of the smallest class that has any, and of the largest.
+    pub of_class: [usize; 2],
 }
 
 impl Images {
     /// The images of an opened data set.
     pub fn of(dataset: &Dataset) -> Self {
+        let counts: Vec<_> = dataset.train.class_counts().into_iter().filter(|count| *count > 0).collect();
         Self {
             train: dataset.train.len(),
             validation: dataset.validation.len(),
             test: dataset.test.len(),
             shape: dataset.train.shape,
             classes: dataset.train.classes.len(),
+            of_class: [counts.iter().min(), counts.iter().max()].map(|count| count.copied().unwrap_or(0)),
         }
     }
 }
@@ -79,8 +83,12 @@ pub struct Plan {
     pub updates_per_epoch: usize,
     /// Updates in the run.
     pub total_updates: usize,
-    /// How often the images are seen.
+    /// Which images an epoch shows.
+    pub sampling: Sampling,
+    /// How often the images are seen, where every one is seen as often.
     pub seen: Seen,
+    /// How often an image of the smallest class, and one of the largest, is seen in an epoch, on average.
+    pub seen_of_class: [f64; 2],
     /// The learning rate over the run.
     pub learning_rate: LearningRate,
     /// How the optimizer updates which of the parameters.
@@ -206,6 +214,8 @@ impl Plan {
             checkpoint_bytes: memory.parameters + memory.optimizer,
             memory,
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
+            seen_of_class: cut.seen_of_class(experiment.train.sampling, &images),
+            sampling: train.sampling,
             seen,
             learning_rate,
             layers,
@@ -256,6 +266,17 @@ impl Cut {
             most_per_epoch: most,
             images_seen_most: if partial > 0 { partial } else { per_pass },
         }
+    }
+}
+
+impl Cut {
+    /// How often an image of the smallest and of the largest class is seen in an epoch, on average.
+    fn seen_of_class(&self, sampling: Sampling, images: &Images) -> [f64; 2] {
+        let shown = self.seen(images).images_per_epoch as f64;
+        images.of_class.map(|count| match sampling {
+            Sampling::Uniform => shown / images.train.max(1) as f64,
+            Sampling::Balanced => shown / images.classes.max(1) as f64 / count.max(1) as f64,
+        })
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Purpose {
     Initialisation,
     /// The split into training and validation images; the index is the class.
     Split,
+    /// Which pictures of a folder without test images become those.
+    Test,
     /// The order of the images in an epoch; the index is the pass within that epoch.
     Shuffle,
     /// The distortion of one image in one epoch; the index is the image's position in the epoch's order.
@@ -31,6 +33,7 @@ impl Purpose {
         match self {
             Self::Initialisation => "initialisation",
             Self::Split => "split",
+            Self::Test => "test",
             Self::Shuffle => "shuffle",
             Self::Augmentation => "augmentation",
             Self::Dropout => "dropout",
@@ -62,6 +65,16 @@ impl Stream {
         let mut rng = ChaCha8Rng::from_seed(self.key);
         rng.set_stream(((epoch as u64) << 40) | (index as u64 & ((1 << 40) - 1)));
         rng
+    }
+
+    /// A number from 0 to below 1 that depends on `content` alone, uniform over contents.
+    pub fn of_content(&self, content: &[u8]) -> f64 {
+        let mut hash = Sha256::new();
+        hash.update(self.key);
+        hash.update(content);
+        let digest: [u8; 32] = hash.finalize().into();
+        let number = digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        (number >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A 64-bit number for (`epoch`, `index`), for consumers that seed a generator of their own.

@@ -133,3 +133,75 @@ fn files_that_promise_more_than_memory_holds_are_refused_in_bounded_memory() {
         assert!(ran.stderr.contains(message), "{name}: {}", ran.stderr);
     }
 }
+
+/// A bitmap of 12 x 12 pixels of one grey, a little different with each `number`.
+fn picture(path: &Path, grey: u8, number: u8) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let head: [u8; 54] = {
+        let mut head = [0; 54];
+        head[..2].copy_from_slice(b"BM");
+        for (place, value) in [(2, 54 + 12 * 36_u32), (10, 54), (14, 40), (18, 12), (22, 12), (34, 12 * 36)] {
+            head[place..place + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        (head[26], head[28]) = (1, 24);
+        head
+    };
+    let mut pixels = [grey; 12 * 36];
+    pixels[usize::from(number) * 3..][..3].fill(grey / 2);
+    fs::write(path, [&head[..], &pixels].concat()).unwrap();
+}
+
+#[test]
+fn from_a_folder_of_pictures_to_a_measured_model_in_two_commands() {
+    let folder = Folder::new();
+    let root = folder.path().join("my greys");
+    (0..60).for_each(|number| picture(&root.join(format!("dark/{number}.bmp")), 40, number));
+    (0..60).for_each(|number| picture(&root.join(format!("light/deep/{number}.bmp")), 220, number));
+    (0..8).for_each(|number| picture(&root.join(format!("rare/{number}.bmp")), 130, number));
+    fs::write(root.join("dark/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    fs::write(root.join("README.md"), b"greys").unwrap();
+    let made = folder.kiln(&["new", "my greys"]);
+    assert_eq!((made.code, made.stdout.as_str()), (0, "wrote my greys.toml\n"), "{}", made.stderr);
+    let config = folder.read("my greys.toml");
+    for wanted in [
+        "# 128 pictures of 3 classes",
+        "#   rare        8",
+        "channels = 1             # every picture is grey",
+        "height = 28              # the pictures are 12 x 12 pixels",
+        "test = 0.2",
+        "on_unreadable = \"skip\"   # 1 files cannot be read",
+        "sampling = \"balanced\"    # the largest class has",
+        "kiln train 'my greys.toml'",
+    ] {
+        assert!(config.contains(wanted), "{wanted} is not in:\n{config}");
+    }
+    let again = folder.kiln(&["new", "my greys"]);
+    assert_eq!(again.code, 2);
+    assert!(again.stderr.contains("`my greys.toml` exists already"), "{}", again.stderr);
+
+    let sets = ["--set", "train.epochs=4", "--set", "data.height=12", "--set", "data.width=12"];
+    let trained = folder.json(&[&["train", "my greys.toml", "--device", "flex"], &sets[..]].concat());
+    assert_eq!(trained["test_accuracy"], 1.0, "{trained}");
+    let record = folder.read_json("runs/my-greys-0001/run.json");
+    let warnings: Vec<_> = record["warnings"].as_array().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+    assert!(
+        warnings.iter().any(|warning| warning.contains("cannot be read as pictures: 1 of 129 files")),
+        "{warnings:?}"
+    );
+    let plan = folder.json(&["plan", "my greys.toml"]);
+    let [of_rare, of_dark] = [0, 1].map(|place| plan["seen_of_class"][place].as_f64().unwrap());
+    assert!(of_rare > 4.0 && of_dark < 1.0, "{plan}");
+}
+
+#[test]
+fn a_run_that_learned_nothing_says_so_everywhere() {
+    let folder = Folder::new();
+    let sets = ["--set", "optimizer.learning_rate=1e-9", "--set", "train.epochs=1"];
+    let ran = folder.kiln(&[&["train", "smoke", "--device", "flex"], &sets[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let told = "the network has learned nothing that shows: ";
+    assert!(ran.stderr.contains(&format!("warning: {told}")), "{}", ran.stderr);
+    let record = folder.read_json("runs/smoke-0001/run.json");
+    assert!(record["result"]["findings"][0].as_str().unwrap().starts_with(told), "{record}");
+    assert!(folder.read("runs/smoke-0001/report.html").contains(told));
+}

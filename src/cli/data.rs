@@ -50,5 +50,5 @@ pub fn run(arguments: DataArguments, ui: &mut Ui) -> Result<()> {
         file::write_atomic(path, page.as_bytes())?;
         ui.say(&format!("\nwrote {}", path.display()));
     }
-    survey.check_readable()
+    survey.unreadable.check()
 }

@@ -13,6 +13,7 @@ mod export;
 mod extend;
 mod fork;
 mod import;
+mod new;
 mod plan;
 mod predict;
 mod report;
@@ -62,6 +63,8 @@ enum Command {
     Plan(plan::PlanArguments),
     /// Look at a data set: counts, sizes, duplicates, files that cannot be read, pictures of every class
     Data(data::DataArguments),
+    /// Look at a folder of pictures and write a config that trains on it
+    New(new::NewArguments),
     /// Train a network and leave a verified model file
     Train(train::TrainArguments),
     /// Go on with a run that was stopped, exactly where it stopped
@@ -184,6 +187,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
     match command {
         Command::Plan(arguments) => plan::run(arguments, ui),
         Command::Data(arguments) => data::run(arguments, ui),
+        Command::New(arguments) => new::run(arguments, ui),
         Command::Train(arguments) => train::run(arguments, ui),
         Command::Resume(arguments) => resume::run(arguments, ui),
         Command::Extend(arguments) => extend::run(arguments, ui),

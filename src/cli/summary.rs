@@ -2,7 +2,7 @@
 
 use super::ui::{Mode, Ui};
 use crate::lifecycle::{Outcome, Summary};
-use crate::report::{duration, thousands};
+use crate::report::{balanced, duration, thousands};
 use crate::{Error, Result};
 
 /// Says what came of a run: the result for programs on stdout, for people in lines.
@@ -29,6 +29,12 @@ pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
             low * 100.0,
             high * 100.0
         ));
+    }
+    if let Some(evaluation) = outcome.evaluation.as_ref().filter(|evaluation| evaluation.is_unequal()) {
+        ui.say(&format!("               {}", balanced(evaluation)));
+    }
+    for finding in &summary.findings {
+        ui.warn(finding);
     }
     ui.say(&format!("model          {model} (verified)"));
     if let Some(report) = &outcome.report {

@@ -79,10 +79,10 @@ fn schedule(experiment: &Experiment, found: &mut Vec<Contradiction>) {
 }
 
 fn validation(experiment: &Experiment, found: &mut Vec<Contradiction>) {
-    if experiment.data.validation > 0 {
+    if !experiment.data.validation.is_none() {
         return;
     }
-    let fix = "set data.validation to 5000 or so, or this to \"none\"";
+    let fix = "set data.validation to 0.1 or so, or this to \"none\"";
     if experiment.early_stopping.patience.is_some() {
         let message = format!("needs validation images, but data.validation = 0; {fix}");
         add(found, &["early_stopping.patience", "data.validation"], message);

@@ -251,6 +251,8 @@ mod tests {
             Batches whose gradients are averaged into one update of the parameters; must divide the iterations per epoch.
         train.clip_norm  (number or "none"; default "none")
             Scales the gradients down when their norm over all parameters together exceeds this.
+        train.sampling  ("uniform", "balanced"; default "uniform")
+            Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal sizes.
         "#);
     }
 }

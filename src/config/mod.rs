@@ -8,6 +8,7 @@ pub(crate) mod presets;
 mod renames;
 mod schema;
 mod sets;
+pub mod starter;
 mod suggest;
 mod training;
 mod tree;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Problems};
+use crate::data::Sampling;
 
 /// `[loss]`: cross-entropy between prediction and label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +31,9 @@ pub struct TrainConfig {
     pub accumulation: usize,
     /// Scales the gradients down when their norm over all parameters together exceeds this.
     pub clip_norm: Option<f64>,
+    /// Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal
+    /// sizes.
+    pub sampling: Sampling,
 }
 
 impl Default for TrainConfig {
@@ -41,6 +45,7 @@ impl Default for TrainConfig {
             iterations_per_epoch: None,
             accumulation: 1,
             clip_norm: None,
+            sampling: Sampling::Uniform,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! `[data]`: its types, their defaults and their limits.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::augment::AugmentConfig;
 use super::sources::{MnistConfig, SourceConfig};
@@ -13,24 +15,77 @@ pub struct DataConfig {
     /// Where the images come from.
     #[serde(flatten)]
     pub source: SourceConfig,
-    /// Images held out of the training set to choose the best epoch by: stratified by class, drawn by the seed. 0 keeps
-    /// every image for training, and then the last epoch is the one that is kept.
-    #[serde(default = "default_validation")]
-    pub validation: usize,
+    /// Images held out of the training set to choose the best epoch by, a number of them or a share below 1: stratified by
+    /// class, drawn by the seed. 0 keeps every image for training, and then the last epoch is the one that is kept.
+    #[serde(default)]
+    pub validation: Validation,
     /// Random distortions of the training images, new in every epoch.
     #[serde(default)]
     pub augment: AugmentConfig,
 }
 
-fn default_validation() -> usize {
-    5000
+/// How many training images are held out: a whole number of them, or below 1 their share.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub struct Validation(f64);
+
+impl Validation {
+    /// Whether none is held out.
+    pub fn is_none(self) -> bool {
+        self.0 == 0.0
+    }
+
+    /// The share that is held out, where it is given as one.
+    pub fn share(self) -> Option<f64> {
+        (self.0 > 0.0 && self.0 < 1.0).then_some(self.0)
+    }
+
+    /// How many of `images` are held out; a share is rounded, and never to none.
+    pub fn of(self, images: usize) -> usize {
+        self.share().map_or(self.0, |share| (share * images as f64).round().max(1.0)) as usize
+    }
+}
+
+impl Default for Validation {
+    fn default() -> Self {
+        Self(0.1)
+    }
+}
+
+impl From<usize> for Validation {
+    fn from(images: usize) -> Self {
+        Self(images as f64)
+    }
+}
+
+impl Serialize for Validation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.share() {
+            Some(share) => serializer.serialize_f64(share),
+            None => serializer.serialize_u64(self.0 as u64),
+        }
+    }
+}
+
+impl JsonSchema for Validation {
+    fn schema_name() -> Cow<'static, str> {
+        "Validation".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number" })
+    }
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
             source: SourceConfig::Mnist(MnistConfig {}),
-            validation: default_validation(),
+            validation: Validation::default(),
             augment: AugmentConfig::default(),
         }
     }
@@ -39,6 +94,11 @@ impl Default for DataConfig {
 impl Check for DataConfig {
     fn check(&self, problems: &mut Problems) {
         self.source.check(problems);
+        let Validation(held_out) = self.validation;
+        let allowed = (0.0..1.0).contains(&held_out) || (held_out >= 1.0 && held_out.fract() == 0.0);
+        problems.require(allowed && held_out < 1e15, "validation", || {
+            format!("must be a share of the training images below 1 or a whole number of them, got {held_out}")
+        });
         problems.within("augment", |problems| self.augment.check(problems));
     }
 }
@@ -61,6 +121,20 @@ mod tests {
     }
 
     #[test]
+    fn a_share_and_a_number_of_validation_images_are_told_apart() {
+        let of = |text: &str| {
+            let config: DataConfig = toml::from_str(&format!("kind = \"mnist\"\nvalidation = {text}")).unwrap();
+            let written = serde_json::to_value(&config).unwrap()["validation"].to_string();
+            (config.validation.of(415), config.validation.is_none(), written)
+        };
+        assert_eq!(of("0.1"), (42, false, "0.1".into()));
+        assert_eq!(of("1"), (1, false, "1".into()));
+        assert_eq!(of("5000"), (5000, false, "5000".into()));
+        assert_eq!(of("0"), (0, true, "0".into()));
+        assert_eq!(of("0.0"), (0, true, "0".into()));
+    }
+
+    #[test]
     fn every_value_out_of_range_is_named_with_what_is_allowed() {
         let synthetic = "kind = \"synthetic\"\nclasses = 1\ntrain = 0\ntest = 0\nchannels = 2\nheight = 3\nnoise = 2.0";
         assert_eq!(
@@ -75,6 +149,10 @@ mod tests {
             ]
         );
         assert_eq!(problems("kind = \"idx\"\npath = \"\""), ["path: must name a folder, got an empty path"]);
+        for wrong in ["-1", "1.5", "-0.1", "1e300"] {
+            let found = problems(&format!("kind = \"mnist\"\nvalidation = {wrong}"));
+            assert!(found[0].starts_with("validation: must be a share of the training images below 1 or"), "{found:?}");
+        }
         let augment = "kind = \"mnist\"\n[augment]\nscale = 1.0\nrotate_degrees = -1\nelastic_smoothness = nan";
         assert_eq!(
             problems(augment),

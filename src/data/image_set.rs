@@ -90,13 +90,16 @@ pub(super) struct Fingerprint {
     pub unnamed: String,
 }
 
-/// SHA-256 over the shape, the counts, the pixels and the labels of both splits, and over names that a user gave to the
-/// classes.
-pub(super) fn fingerprint(train: &ImageSet, test: &ImageSet) -> Fingerprint {
+/// SHA-256 over the shape, the counts, the pixels and the labels of all splits that the source has, and over names that a
+/// user gave to the classes.
+pub(super) fn fingerprint(train: &ImageSet, validation: Option<&ImageSet>, test: &ImageSet) -> Fingerprint {
     let (train_digest, test_digest) = rayon::join(|| digest(train), || digest(test));
     let mut hash = Sha256::new();
     hash.update(train_digest);
     hash.update(test_digest);
+    if let Some(validation) = validation {
+        hash.update(digest(validation));
+    }
     let unnamed = hex::encode(hash.clone().finalize());
     let numbered = train.classes.iter().enumerate().all(|(label, name)| *name == label.to_string());
     if numbered {
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_fingerprint_covers_every_pixel_label_and_class_name_of_both_splits() {
-        let of = |train: &ImageSet, test: &ImageSet| fingerprint(train, test).named;
+        let of = |train: &ImageSet, test: &ImageSet| fingerprint(train, None, test).named;
         let base = set([1, 2], [0, 1], ["cat", "dog"]);
         let expected = of(&base, &base);
         assert_eq!(of(&base.clone(), &base), expected);
@@ -149,15 +152,16 @@ mod tests {
         }
         assert_ne!(of(&base, &set([1, 3], [0, 1], ["cat", "dog"])), expected);
         assert_ne!(of(&base, &set([1, 2], [1, 0], ["cat", "dog"])), expected);
+        assert_ne!(fingerprint(&base, Some(&base), &base).named, expected);
     }
 
     #[test]
     fn numbered_classes_add_nothing_to_the_fingerprint() {
         let numbered = set([1, 2], [0, 1], ["0", "1"]);
-        let Fingerprint { named, unnamed } = fingerprint(&numbered, &numbered);
+        let Fingerprint { named, unnamed } = fingerprint(&numbered, None, &numbered);
         assert_eq!(named, unnamed);
         let called = set([1, 2], [0, 1], ["cat", "dog"]);
-        let Fingerprint { named, unnamed: without_names } = fingerprint(&called, &called);
+        let Fingerprint { named, unnamed: without_names } = fingerprint(&called, None, &called);
         assert_eq!(without_names, unnamed);
         assert_ne!(named, unnamed);
     }

@@ -7,6 +7,9 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
+use rand::Rng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, ImageBatcher, SampleRef};
 use super::random;
@@ -87,13 +90,27 @@ impl EpochShape {
     }
 }
 
+/// `train.sampling`: which images an epoch shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// Every image once in a pass.
+    #[default]
+    Uniform,
+    /// As many images of every class, in as many batches: those of a small class more than once in a pass, of a large one
+    /// some, others in each pass.
+    Balanced,
+}
+
 /// How images are ordered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Order {
     /// As they are in the set, always.
     Sequential,
     /// Anew for every epoch and pass.
     Shuffled(Stream),
+    /// Anew for every epoch and pass, with as many of each of these classes.
+    Balanced(Stream, Arc<Vec<Vec<u32>>>),
 }
 
 /// Where the next epoch starts. Shared between the clones of a loader.
@@ -124,6 +141,19 @@ impl EpochLoader {
     /// A usage error when `shape` does not yield a single batch.
     pub fn shuffled(batcher: ImageBatcher, shape: EpochShape, seed: u64, device: &Device) -> Result<Self> {
         Self::new(batcher, shape, Order::Shuffled(Stream::new(seed, Purpose::Shuffle)), device)
+    }
+
+    /// The same with as many images of every class that has any.
+    ///
+    /// # Errors
+    /// A usage error when `shape` does not yield a single batch.
+    pub fn balanced(batcher: ImageBatcher, shape: EpochShape, seed: u64, device: &Device) -> Result<Self> {
+        let set = batcher.set();
+        let mut members = vec![Vec::new(); set.classes.len()];
+        (0..set.len()).for_each(|index| members[set.label(index)].push(index as u32));
+        members.retain(|members| !members.is_empty());
+        let order = Order::Balanced(Stream::new(seed, Purpose::Shuffle), Arc::new(members));
+        Self::new(batcher, shape, order, device)
     }
 
     /// For validation and test: every image once, in the order of the set. An empty set yields no batch.
@@ -167,9 +197,30 @@ impl EpochLoader {
     fn pass_order(&self, epoch: usize, pass: usize) -> Vec<u32> {
         match &self.order {
             Order::Shuffled(stream) => shuffled(self.images(), stream, (epoch, pass)),
+            Order::Balanced(stream, members) => balanced(members, self.images(), &mut stream.at(epoch, pass)),
             Order::Sequential => (0..self.images() as u32).collect(),
         }
     }
+}
+
+/// `images` images in random order, as many of each class, or one more of the first ones drawn. Of each class, no image is
+/// there twice before every one is there once.
+fn balanced(members: &[Vec<u32>], images: usize, rng: &mut impl Rng) -> Vec<u32> {
+    let mut classes: Vec<usize> = (0..members.len()).collect();
+    random::shuffle(rng, &mut classes);
+    let (each, more) = (images / members.len().max(1), images % members.len().max(1));
+    let mut order = Vec::with_capacity(images);
+    for (place, class) in classes.into_iter().enumerate() {
+        let end = order.len() + each + usize::from(place < more);
+        while order.len() < end {
+            let mut pass = members[class].clone();
+            random::shuffle(rng, &mut pass);
+            pass.truncate(end - order.len());
+            order.append(&mut pass);
+        }
+    }
+    random::shuffle(rng, &mut order);
+    order
 }
 
 /// The order of `images` images in a pass of an epoch, under the stream of the experiment's seed for shuffling.
@@ -201,10 +252,15 @@ impl DataLoader<Batch> for EpochLoader {
         let mut shape = self.shape;
         shape.iterations = if indices.is_empty() { 0 } else { shape.batches_per_pass(indices.len()) };
         let (epoch, iteration) = (AtomicUsize::new(self.position().0), AtomicUsize::new(0));
+        let order = match &self.order {
+            // The classes of the slice are not those of the whole.
+            Order::Balanced(stream, _) => Order::Shuffled(*stream),
+            order => order.clone(),
+        };
         Arc::new(Self {
             batcher: self.batcher.select(&indices),
             shape,
-            order: self.order,
+            order,
             position: Arc::new(Position { epoch, iteration }),
             device: self.device.clone(),
         })
@@ -384,6 +440,25 @@ mod tests {
         let empty = EpochLoader::sequential(batcher(10).select(&[]), 4, &Device::flex()).unwrap();
         assert!(empty.iter().progress().is_completed());
         assert!(empty.iter().next().is_none());
+    }
+
+    #[test]
+    fn a_balanced_pass_has_as_many_images_of_every_class() {
+        let members = [(0..2).collect(), (2..100).collect(), (100..109).collect::<Vec<u32>>()];
+        let stream = Stream::new(9, Purpose::Shuffle);
+        let mut seen = [0; 109];
+        for epoch in 1..=300 {
+            let order = balanced(&members, 109, &mut stream.at(epoch, 0));
+            let of = |class: &Vec<u32>| order.iter().filter(|image| class.contains(image)).count();
+            let counts: Vec<usize> = members.iter().map(of).collect();
+            assert!(order.len() == 109 && counts.iter().all(|count| [36, 37].contains(count)), "{counts:?}");
+            order.iter().for_each(|image| seen[*image as usize] += 1);
+            let of_first: Vec<_> = (0..2).map(|image| order.iter().filter(|other| **other == image).count()).collect();
+            assert!(of_first[0].abs_diff(of_first[1]) <= 1, "{of_first:?}");
+        }
+        // 36.33 of a pass are of the 98 images of the largest class: each is seen 111 times, standard deviation 8.4.
+        assert!(seen[2..100].iter().all(|times| (70..152).contains(times)), "{seen:?}");
+        assert_ne!(balanced(&members, 109, &mut stream.at(1, 0)), balanced(&members, 109, &mut stream.at(1, 1)));
     }
 
     #[test]

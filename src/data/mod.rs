@@ -33,8 +33,9 @@ pub mod survey;
 
 pub use augment::AugmentConfig;
 pub(crate) use classes::check_class_names;
-pub use config::DataConfig;
+pub use config::{DataConfig, Validation};
 pub use image_set::ImageSet;
+pub use loader::Sampling;
 pub use path::DataPath;
 pub use preprocess::Preprocess;
 pub use shape::ImageShape;
@@ -45,7 +46,6 @@ use crate::check::Problems;
 use crate::{Error, Result};
 use image_set::Fingerprint;
 use sources::Splits;
-use split::stratified_split;
 
 /// An opened data set: three splits that have no image in common, and what identifies their content.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub struct Dataset {
     /// brought to its size.
     pub preprocess: Preprocess,
     /// SHA-256 over the pixels, the labels and the class names of the source's training and test images, before
-    /// validation is held out. It depends on the content alone: neither on paths nor on how files are packed.
+    /// validation is held out, and of validation images of its own. It depends on the content alone: neither on paths nor on how files are packed.
     pub fingerprint: String,
     /// Things the user must know, for example a damaged cache file that was replaced.
     pub notices: Vec<String>,
@@ -82,14 +82,20 @@ impl Dataset {
 /// A usage error when the files are missing, damaged or contradict each other, or when too few images would be left to
 /// train on.
 pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
-    let Splits { train, test, notices, .. } = config.source.open(seed)?;
+    let Splits { train, validation, test, mut notices, files, .. } = config.source.open(seed)?;
     let mut problems = Problems::default();
     check_class_names(&train.classes, "data", &mut problems);
     if let Some(problem) = problems.into_vec().first() {
         return Err(Error::usage(format!("the classes of the data: {}", problem.message)));
     }
-    let Fingerprint { named, unnamed } = image_set::fingerprint(&train, &test);
-    let (train, validation) = stratified_split(&train, config.validation, seed)?;
+    let Fingerprint { named, unnamed } = image_set::fingerprint(&train, validation.as_ref(), &test);
+    let (train, validation) = match validation {
+        Some(own) => (train, own),
+        None => {
+            let held_out = split::held_out(&train, &files.train, config.validation, seed, &mut notices)?;
+            split::divide(&train, &held_out)
+        }
+    };
     let preprocess = Preprocess::from_training(&train, config.source.fit(train.shape));
     Ok(Dataset { train, validation, test, preprocess, fingerprint: named, notices, unnamed_fingerprint: unnamed })
 }

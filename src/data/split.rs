@@ -1,31 +1,45 @@
-//! The split into training and validation images: stratified by class, drawn by the seed.
+//! Which images are held out: stratified by class, drawn by the seed. A picture that has a file is drawn by the file's
+//! content, so that pictures that are added later move no other.
 
-use super::{ImageSet, random};
+use super::sources::PictureFile;
+use super::{ImageSet, Validation, random};
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
-/// Holds `validation` images out of `set`; returns what is left to train on, and them, each in the order of `set`.
-///
-/// # Errors
-/// As [`held_out`].
-pub(super) fn stratified_split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
-    if validation == 0 {
-        return Ok((set.clone(), set.select(&[])));
+/// A class with fewer pictures is not divided by a share of them.
+const FEWEST: usize = 3;
+
+/// The images that are not held out and those that are, each in the order of `set`.
+pub(super) fn divide(set: &ImageSet, held_out: &[bool]) -> (ImageSet, ImageSet) {
+    if !held_out.contains(&true) {
+        return (set.clone(), set.select(&[]));
     }
-    let held_out = held_out(set, validation, seed)?;
-    let (validation, train): (Vec<_>, Vec<_>) = (0..set.len()).partition(|index| held_out[*index]);
-    Ok((set.select(&train), set.select(&validation)))
+    let (out, kept): (Vec<_>, Vec<_>) = (0..set.len()).partition(|index| held_out[*index]);
+    (set.select(&kept), set.select(&out))
 }
 
-/// Which images of `set` to hold out so that they are `validation`, with the classes in proportion in both parts as far as
-/// whole images allow.
+/// Which images of `set` to hold out for validation, with the classes in proportion in both parts as far as whole images
+/// allow. `files` are those of the images, or none. What becomes of small classes is added to `notices`.
 ///
 /// # Errors
 /// A usage error when a class would be left without a training image.
-pub(super) fn held_out(set: &ImageSet, validation: usize, seed: u64) -> Result<Vec<bool>> {
-    if validation == 0 {
+pub(super) fn held_out(
+    set: &ImageSet,
+    files: &[PictureFile],
+    validation: Validation,
+    seed: u64,
+    notices: &mut Vec<String>,
+) -> Result<Vec<bool>> {
+    if validation.is_none() {
         return Ok(vec![false; set.len()]);
     }
+    let stream = Stream::new(seed, Purpose::Split);
+    if let (Some(share), false) = (validation.share(), files.is_empty()) {
+        let held_out = by_content(set, files, share, stream);
+        notices.extend(without(set, &held_out, "validation"));
+        return Ok(held_out);
+    }
+    let validation = validation.of(set.len());
     let counts = set.class_counts();
     let classes = counts.iter().filter(|count| **count > 0).count();
     let most = set.len().saturating_sub(classes);
@@ -35,22 +49,54 @@ pub(super) fn held_out(set: &ImageSet, validation: usize, seed: u64) -> Result<V
              ({} training images in all), got {validation}",
             set.len()
         ))
-        .tip(format!("set `data.validation` to at most {most}; 0 keeps every image for training")));
+        .tip("set `data.validation` to a share, such as 0.1 for a tenth; 0 keeps every image for training"));
     }
-
-    let mut members = vec![Vec::new(); counts.len()];
-    for index in 0..set.len() {
-        members[set.label(index)].push(index);
-    }
-    let stream = Stream::new(seed, Purpose::Split);
     let mut held_out = vec![false; set.len()];
-    for (class, (members, quota)) in members.iter_mut().zip(quotas(&counts, validation)).enumerate() {
-        random::shuffle(&mut stream.at(0, class), members);
-        for &index in &members[..quota] {
-            held_out[index] = true;
+    for (class, (members, quota)) in members(set).iter_mut().zip(quotas(&counts, validation)).enumerate() {
+        if files.is_empty() {
+            random::shuffle(&mut stream.at(0, class), members);
+        } else {
+            in_order_of_content(members, files, stream);
         }
+        members[..quota].iter().for_each(|&index| held_out[index] = true);
     }
     Ok(held_out)
+}
+
+/// Which images of `set` to hold out so that they are about `share` of each class: each is drawn by its file's content
+/// alone. Of a class with at least [`FEWEST`] images one is held out and one is not, whatever is drawn; a smaller one is
+/// kept whole.
+pub(super) fn by_content(set: &ImageSet, files: &[PictureFile], share: f64, stream: Stream) -> Vec<bool> {
+    let mut held_out = vec![false; set.len()];
+    for mut members in members(set).into_iter().filter(|members| members.len() >= FEWEST) {
+        in_order_of_content(&mut members, files, stream);
+        let drawn = members.partition_point(|&index| stream.of_content(&files[index].digest) < share);
+        let drawn = drawn.clamp(1, members.len() - 1);
+        members[..drawn].iter().for_each(|&index| held_out[index] = true);
+    }
+    held_out
+}
+
+/// What to say of classes of which nothing is held out, where anything is.
+pub(super) fn without(set: &ImageSet, held_out: &[bool], part: &str) -> Option<String> {
+    let mut counts = vec![0; set.classes.len()];
+    (0..set.len()).filter(|index| held_out[*index]).for_each(|index| counts[set.label(index)] += 1);
+    let all = set.class_counts();
+    let missing = (0..counts.len()).filter(|class| counts[*class] == 0 && all[*class] > 0);
+    let names: Vec<_> = missing.map(|class| format!("`{}` ({} pictures)", set.classes[class], all[class])).collect();
+    (!names.is_empty()).then(|| format!("too few pictures for one to be held out for {part}: {}", names.join(", ")))
+}
+
+/// The images of each class.
+fn members(set: &ImageSet) -> Vec<Vec<usize>> {
+    let mut members = vec![Vec::new(); set.classes.len()];
+    (0..set.len()).for_each(|index| members[set.label(index)].push(index));
+    members
+}
+
+/// Sorts images by what is drawn for the contents of their files.
+fn in_order_of_content(members: &mut [usize], files: &[PictureFile], stream: Stream) {
+    members.sort_by_cached_key(|&index| (stream.of_content(&files[index].digest).to_bits(), index));
 }
 
 /// How many of `wanted` each class gives: its proportional quota rounded down, and the rest one each to the largest
@@ -97,6 +143,64 @@ mod tests {
         }
     }
 
+    fn held_out(set: &ImageSet, validation: usize, seed: u64) -> Result<Vec<bool>> {
+        super::held_out(set, &[], validation.into(), seed, &mut Vec::new())
+    }
+
+    fn stratified_split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
+        Ok(divide(set, &held_out(set, validation, seed)?))
+    }
+
+    /// Files whose contents are numbered from `first`.
+    fn files(count: usize, first: usize) -> Vec<PictureFile> {
+        let file = |number: usize| {
+            let digest = std::array::from_fn(|place| number.to_le_bytes().get(place).copied().unwrap_or(0));
+            PictureFile { path: number.to_string().into(), size: (1, 1), colour: "grey", digest }
+        };
+        (first..first + count).map(file).collect()
+    }
+
+    #[test]
+    fn pictures_that_are_added_move_no_other() {
+        let stream = Stream::new(3, Purpose::Test);
+        let few = by_content(&set(&[0; 100], 1), &files(100, 50), 0.2, stream);
+        let more = by_content(&set(&[0; 200], 1), &files(200, 0), 0.2, stream);
+        assert_eq!(few[..], more[50..150]);
+        let drawn = more.iter().filter(|drawn| **drawn).count();
+        // Expected 40, standard deviation 5.7.
+        assert!((20..60).contains(&drawn), "{drawn}");
+        assert_ne!(few, by_content(&set(&[0; 100], 1), &files(100, 50), 0.2, Stream::new(4, Purpose::Test)));
+    }
+
+    #[test]
+    fn a_small_class_is_in_both_parts_and_a_tiny_one_is_kept_whole() {
+        let labels: Vec<u16> = [vec![0; 3], vec![1; 2], vec![2; 50]].concat();
+        for seed in 0..50 {
+            for share in [0.01, 0.5, 0.99] {
+                let all = set(&labels, 3);
+                let held_out = by_content(&all, &files(55, 0), share, Stream::new(seed, Purpose::Test));
+                let (kept, out) = divide(&all, &held_out);
+                assert!((1..=2).contains(&out.class_counts()[0]) && kept.class_counts()[0] > 0);
+                assert_eq!((kept.class_counts()[1], out.class_counts()[1]), (2, 0));
+                assert!(out.class_counts()[2] > 0 && kept.class_counts()[2] > 0);
+                assert_eq!(
+                    without(&all, &held_out, "testing").unwrap(),
+                    "too few pictures for one to be held out for testing: `1` (2 pictures)"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_of_pictures_is_held_out_exactly() {
+        let labels: Vec<u16> = (0..60).map(|index| u16::from(index % 3 == 0)).collect();
+        let validation = 12.into();
+        let drawn = |seed| super::held_out(&set(&labels, 2), &files(60, 0), validation, seed, &mut Vec::new()).unwrap();
+        let (_, validation) = divide(&set(&labels, 2), &drawn(1));
+        assert_eq!(validation.class_counts(), [8, 4]);
+        assert_ne!(drawn(1), drawn(2));
+    }
+
     #[test]
     fn the_parts_share_no_image_and_miss_none() {
         let labels: Vec<u16> = (0..100).map(|index| u16::from(index % 4 == 0)).collect();
@@ -129,7 +233,7 @@ mod tests {
         let error = stratified_split(&set(&[0, 1, 0, 1], 2), 3, 7).unwrap_err();
         insta::assert_snapshot!(error.render(), @r"
         error: `data.validation` must be at most 2, so that each of the 2 classes keeps an image to train on (4 training images in all), got 3
-        tip: set `data.validation` to at most 2; 0 keeps every image for training
+        tip: set `data.validation` to a share, such as 0.1 for a tenth; 0 keeps every image for training
         ");
         assert_eq!(error.exit_code(), 2);
     }

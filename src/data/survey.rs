@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::sources::{PictureFile, Splits, check_readable};
-use super::split::held_out;
+use super::sources::{PictureFile, Splits, Unreadable};
+use super::split;
 use super::{DataConfig, ImageSet, ImageShape, Preprocess};
 use crate::Result;
 
@@ -31,6 +31,9 @@ pub struct Survey {
     pub mean: Vec<f32>,
     /// Standard deviation of the training pixels per channel, in units of 0..=1.
     pub std: Vec<f32>,
+    /// Which parts the source has of its own, in the order of [`parts`](Self::parts); the others are held out of the
+    /// training images.
+    pub has_own: [bool; 3],
     /// What the files were, for a source that has one for each image.
     pub files: Option<FilesFound>,
     /// Images that are the same pixel for pixel, those that matter most first.
@@ -39,8 +42,9 @@ pub struct Survey {
     pub blank: Vec<Place>,
     /// What must be known before training.
     pub warnings: Vec<String>,
-    /// Files that cannot be read as pictures, each with the reason. Training refuses a data set with such files.
-    pub unreadable: Vec<String>,
+    /// Files that cannot be read as pictures, and whether training refuses the data set for them.
+    #[serde(flatten)]
+    pub unreadable: Unreadable,
 }
 
 /// The images of one part.
@@ -129,23 +133,29 @@ impl Surveyed {
     /// # Errors
     /// A usage error when there are no images, or they contradict each other.
     pub fn open(config: &DataConfig, seed: u64) -> Result<Self> {
-        let Splits { train, test, notices, files } = config.source.look(seed)?;
+        let Splits { train, validation, test, has_test, notices, files } = config.source.look(seed)?;
         let mut warnings = notices;
-        let held = held_out(&train, config.validation, seed).unwrap_or_else(|error| {
-            warnings.push(error.to_string());
-            vec![false; train.len()]
-        });
-        let (validation, kept): (Vec<_>, Vec<_>) = (0..train.len()).partition(|index| held[*index]);
+        let has_own = [true, validation.is_some(), has_test];
+        let all = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
         let named = |places: &[usize], files: &[PictureFile]| -> Vec<Option<String>> {
             places.iter().map(|place| files.get(*place).map(|file| file.path.display().to_string())).collect()
         };
-        let names = [
-            named(&kept, &files.train),
-            named(&validation, &files.train),
-            named(&(0..test.len()).collect::<Vec<_>>(), &files.test),
-        ];
-        let sets = [train.select(&kept), train.select(&validation), test];
-        let preprocess = Preprocess::from_training(&sets[0], config.source.fit(train.shape));
+        let ([kept, held_out], sets, validation_files) = match validation {
+            Some(own) => ([all(&train), all(&own)], [train, own, test], &files.validation),
+            None => {
+                let held = split::held_out(&train, &files.train, config.validation, seed, &mut warnings);
+                let held = held.unwrap_or_else(|error| {
+                    warnings.push(error.to_string());
+                    vec![false; train.len()]
+                });
+                let (out, kept): (Vec<_>, Vec<_>) = (0..train.len()).partition(|index| held[*index]);
+                let sets = [train.select(&kept), train.select(&out), test];
+                ([kept, out], sets, &files.train)
+            }
+        };
+        let names =
+            [named(&kept, &files.train), named(&held_out, validation_files), named(&all(&sets[2]), &files.test)];
+        let preprocess = Preprocess::from_training(&sets[0], config.source.fit(sets[0].shape));
         let parts = Part::ALL.map(|part| {
             let set = &sets[part as usize];
             PartCounts { part, images: set.len(), classes: set.class_counts() }
@@ -158,13 +168,14 @@ impl Surveyed {
         };
         let mut survey = Survey {
             kind: config.source.kind(),
-            classes: train.classes.to_vec(),
-            shape: train.shape,
+            classes: sets[0].classes.to_vec(),
+            shape: sets[0].shape,
             imbalance: imbalance(&parts[0].classes),
             parts,
             mean: preprocess.mean,
             std: preprocess.std,
-            files: FilesFound::of(files.train.iter().chain(&files.test)),
+            has_own,
+            files: FilesFound::of(files.train.iter().chain(&files.validation).chain(&files.test)),
             duplicates: duplicates(&sets, place),
             blank: blank(&sets, place),
             warnings,
@@ -176,12 +187,6 @@ impl Surveyed {
 }
 
 impl Survey {
-    /// # Errors
-    /// The usage error with which training would refuse the files that cannot be read.
-    pub fn check_readable(&self) -> Result<()> {
-        check_readable(&self.unreadable)
-    }
-
     /// What in these figures makes results worse or wrong.
     fn concerns(&self) -> Vec<String> {
         let mut concerns = Vec::new();

@@ -42,6 +42,12 @@ pub struct Evaluation {
     /// The 95 % Wilson score interval of the accuracy (Wilson, 1927): what another sample of as many images would
     /// plausibly give.
     pub accuracy_interval: [f64; 2],
+    /// The mean of the classes' recalls: each class counts the same, however many images it has. Of classes with images.
+    #[serde(default)]
+    pub balanced_accuracy: f64,
+    /// The mean of the classes' F1, of classes with images.
+    #[serde(default)]
+    pub macro_f1: f64,
     /// Mean cross-entropy per image, in nats.
     pub loss: f64,
     /// Expected calibration error over 15 equally wide bins (Guo et al., 2017): how far confidence is from accuracy.
@@ -91,6 +97,12 @@ pub fn evaluate(predictor: &Predictor, set: &ImageSet, progress: impl FnMut(usiz
 }
 
 impl Evaluation {
+    /// Whether a class has more than twice the images of another, so that accuracy says little of the smaller one.
+    pub fn is_unequal(&self) -> bool {
+        let counts = || self.classes.iter().map(|class| class.images).filter(|images| *images > 0);
+        counts().max() > counts().min().map(|least| 2 * least)
+    }
+
     /// Measures from `logits`, `[images, classes]` row by row, and the true `labels`, `[images]`.
     pub fn from_logits(logits: &[f32], labels: &[u16], classes: &[String]) -> Self {
         let count = classes.len();
@@ -113,18 +125,27 @@ impl Evaluation {
         }
         mistakes.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
         let images = labels.len();
+        let classes = class_metrics(&confusion, classes);
         Self {
             images,
             correct,
             accuracy: correct as f64 / images as f64,
             accuracy_interval: wilson(correct, images),
+            balanced_accuracy: mean_of_classes(&classes, |class| class.recall),
+            macro_f1: mean_of_classes(&classes, |class| class.f1),
             loss: loss / images as f64,
             calibration_error: calibration.error(),
-            classes: class_metrics(&confusion, classes),
+            classes,
             confusion,
             mistakes,
         }
     }
+}
+
+/// The mean of a figure over the classes with images.
+fn mean_of_classes(classes: &[ClassMetrics], of: impl Fn(&ClassMetrics) -> f64) -> f64 {
+    let tested: Vec<f64> = classes.iter().filter(|class| class.images > 0).map(of).collect();
+    tested.iter().sum::<f64>() / tested.len().max(1) as f64
 }
 
 fn class_metrics(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ClassMetrics> {
@@ -226,6 +247,9 @@ mod tests {
         assert_eq!(evaluation.classes[0].recall, 1.0);
         assert_eq!(evaluation.classes[0].precision, 0.5);
         assert_eq!(evaluation.classes[1].recall, 0.5);
+        assert_eq!(evaluation.balanced_accuracy, 0.75);
+        // F1 is 2/3 for each: one hit, one image or answer too many.
+        assert!((evaluation.macro_f1 - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!((evaluation.mistakes.len(), evaluation.mistakes[0].index), (1, 2));
     }
 

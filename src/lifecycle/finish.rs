@@ -51,6 +51,9 @@ pub struct Summary {
     /// Why it ended before its last epoch, by its own rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_early: Option<String>,
+    /// What the run's figures say went wrong, each with what to do about it; empty while the run is not finished.
+    #[serde(default)]
+    pub findings: Vec<String>,
 }
 
 impl Summary {
@@ -72,6 +75,7 @@ impl Summary {
             device: prepared.device.name.clone(),
             seed: prepared.experiment.seed,
             stopped_early: state.stopped.clone(),
+            findings: Vec::new(),
         }
     }
 }

@@ -30,6 +30,7 @@
 //! `metrics.jsonl` are copies for people and programs to read. So a single rename moves a run from one state to the next,
 //! and there is no moment between.
 
+mod diagnosis;
 mod finish;
 mod prepared;
 mod report;

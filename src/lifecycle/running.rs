@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::diagnosis::{self, Finished};
 use super::finish::{self, Summary};
 use super::prepared::Prepared;
 use super::report;
@@ -16,7 +17,7 @@ use crate::run::checkpoints::{Checkpoint, CheckpointStore};
 use crate::run::lock::RunLock;
 use crate::run::record::now;
 use crate::run::state::TrainingState;
-use crate::run::{NewRun, RunDir, RunRecord, Status, file};
+use crate::run::{EpochMetrics, NewRun, RunDir, RunRecord, Status, file};
 use crate::train::epoch_loop::Termination;
 use crate::train::session::{Controls, Session, Trained};
 use crate::{Error, Result, ops};
@@ -184,7 +185,7 @@ impl Running {
             self.events.tested(state.iteration, prepared, exported);
         }
         let evaluation = exported.as_ref().map(|exported| exported.evaluation.clone());
-        let summary = evaluation.as_ref().map(|evaluation| Summary::new(prepared, &self.dir, &state, evaluation));
+        let mut summary = evaluation.as_ref().map(|evaluation| Summary::new(prepared, &self.dir, &state, evaluation));
         let status = match termination {
             Termination::Interrupted => Status::Interrupted,
             Termination::Complete if summary.is_none() => {
@@ -196,8 +197,12 @@ impl Running {
                 Status::Done
             }
         };
-        let (report, report_problem) = match exported.filter(|_| status == Status::Done) {
-            Some(exported) => match self.write_report(prepared, &state, &exported) {
+        let exported = exported.filter(|_| status == Status::Done);
+        if let (Some(summary), Some(exported)) = (&mut summary, &exported) {
+            summary.findings = findings(prepared, &state, exported);
+        }
+        let (report, report_problem) = match exported {
+            Some(exported) => match self.write_report(prepared, &state, &exported, summary.as_ref()) {
                 Ok(()) => (Some(self.dir.report()), None),
                 Err(error) => (None, Some(error)),
             },
@@ -221,18 +226,22 @@ impl Running {
     }
 
     /// The page of the run, which is done but for the word in `run.json`. Whatever goes wrong, the run stays done.
-    fn write_report(&self, prepared: &Prepared, state: &TrainingState, exported: &finish::Exported) -> Result<()> {
+    fn write_report(
+        &self,
+        prepared: &Prepared,
+        state: &TrainingState,
+        exported: &finish::Exported,
+        summary: Option<&Summary>,
+    ) -> Result<()> {
         let record = RunRecord {
+            result: summary.and_then(|summary| serde_json::to_value(summary).ok()),
             status: Status::Done,
             ended: Some(now()),
             message: state.stopped.clone(),
             ..self.record.clone()
         };
-        let write = || {
-            let epochs = state.metrics.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
-            let epochs = epochs.map_err(|error| Error::failed("a line of the metrics is damaged").caused_by(error))?;
-            report::write(prepared, &self.dir, &record, epochs, state.best.map(|best| best.epoch), exported)
-        };
+        let write =
+            || report::write(prepared, &self.dir, &record, epochs(state)?, state.best.map(|best| best.epoch), exported);
         catch_unwind(AssertUnwindSafe(write))
             .unwrap_or_else(|panic| Err(Error::failed("a panic").caused_by(panic_text(&*panic))))
     }
@@ -306,6 +315,25 @@ impl Running {
         let outcome = ended?;
         saved.map(|()| outcome)
     }
+}
+
+/// What the figures of a finished run say went wrong. That a figure cannot be had is no reason to fail now.
+fn findings(prepared: &Prepared, state: &TrainingState, exported: &finish::Exported) -> Vec<String> {
+    let epochs = epochs(state).unwrap_or_default();
+    let finished = Finished {
+        epochs: &epochs,
+        best_epoch: state.best.map_or(0, |best| best.epoch),
+        is_validated: !prepared.dataset.validation.is_empty(),
+        stopped_early: state.stopped.is_some(),
+        evaluation: &exported.evaluation,
+    };
+    let dead = diagnosis::dead_units(&exported.predictor, &prepared.dataset.test);
+    finished.findings().into_iter().chain(dead.ok().flatten()).collect()
+}
+
+fn epochs(state: &TrainingState) -> Result<Vec<EpochMetrics>> {
+    let epochs = state.metrics.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
+    epochs.map_err(|error| Error::failed("a line of the metrics is damaged").caused_by(error))
 }
 
 fn lines(state: &TrainingState) -> String {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Cut, Images, LearningRate, Plan, PlannedRule};
 use crate::config::Experiment;
+use crate::data::Sampling;
 use crate::report::thousands;
 
 /// The heights of a sparkline, low to high.
@@ -36,6 +37,9 @@ impl Plan {
             line("updates", self.updates_in_words());
         }
         line("each image", self.seen_in_words());
+        if let Some(seen) = self.seen_of_class_in_words() {
+            line("", seen);
+        }
         line("learning rate", self.rate_in_words());
         for milestone in self.milestones_in_words() {
             line("", milestone);
@@ -107,7 +111,7 @@ impl Plan {
     }
 
     fn images_in_words(&self) -> String {
-        let Images { train, validation, test, shape, classes } = &self.images;
+        let Images { train, validation, test, shape, classes, .. } = &self.images;
         let validation = match validation {
             0 => "none to validate on (the last epoch is the one that is kept)".to_owned(),
             count => format!("{} to validate on", thousands(*count as u64)),
@@ -164,6 +168,13 @@ impl Plan {
 
     fn seen_in_words(&self) -> String {
         let seen = &self.seen;
+        if self.sampling == Sampling::Balanced {
+            return format!(
+                "an epoch shows {}, as many of each of the {} classes",
+                images(seen.images_per_epoch),
+                self.images.classes
+            );
+        }
         let (least, most) = (seen.least_per_epoch, seen.most_per_epoch);
         if least == most {
             return format!("seen {} per epoch and {} in the run", times(most), times(most * self.epochs));
@@ -177,6 +188,17 @@ impl Plan {
             format!("between {least} and {most} times")
         };
         format!("seen {often} per epoch and {average:.1} times in the run, on average")
+    }
+
+    /// How often images of the smallest and of the largest class are seen, where that differs, or could.
+    fn seen_of_class_in_words(&self) -> Option<String> {
+        let ([smallest, largest], [of_smallest, of_largest]) = (self.images.of_class, self.seen_of_class);
+        (largest > 2 * smallest).then(|| {
+            format!(
+                "in each epoch, {of_smallest:.1} times if of the smallest class ({smallest} images), {of_largest:.1} times if \
+                 of the largest ({largest})"
+            )
+        })
     }
 
     fn rate_in_words(&self) -> String {
@@ -269,6 +291,15 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
             images(cut.dropped),
             images(data.train),
             thousands(cut.batch_size as u64)
+        ));
+    }
+    let [smallest, largest] = data.of_class;
+    if smallest > 0 && largest >= 5 * smallest && experiment.train.sampling == Sampling::Uniform {
+        found.push(format!(
+            "the largest class has {} to learn from, the smallest {}: with train.sampling = \"balanced\" an epoch shows as \
+             many of each, and balanced accuracy counts each class the same",
+            images(largest),
+            images(smallest)
         ));
     }
     if let Some(span) = experiment.schedule.epochs.filter(|span| *span < experiment.train.epochs)

@@ -5,7 +5,7 @@ use crate::data::loader::EpochShape;
 
 fn images(train: usize) -> Images {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
-    Images { train, validation: 5000, test: 10_000, shape, classes: 10 }
+    Images { train, validation: 5000, test: 10_000, shape, classes: 10, of_class: [train / 10; 2] }
 }
 
 static CONFIG: Preset =

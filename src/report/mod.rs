@@ -55,8 +55,9 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
 /// Accuracy with its interval, loss and calibration, in two lines.
 pub fn headline(evaluation: &Evaluation) -> String {
     let [low, high] = evaluation.accuracy_interval;
+    let balanced = if evaluation.is_unequal() { format!("\n{}", balanced(evaluation)) } else { String::new() };
     format!(
-        "accuracy {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)\nloss {:.4} nats, calibration error {:.2} %",
+        "accuracy {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)\nloss {:.4} nats, calibration error {:.2} %{balanced}",
         evaluation.accuracy * 100.0,
         evaluation.correct,
         evaluation.images,
@@ -64,6 +65,15 @@ pub fn headline(evaluation: &Evaluation) -> String {
         high * 100.0,
         evaluation.loss,
         evaluation.calibration_error * 100.0
+    )
+}
+
+/// What each class counts the same in: for classes of unequal sizes.
+pub fn balanced(evaluation: &Evaluation) -> String {
+    format!(
+        "balanced accuracy {:.2} %, macro F1 {:.2} %",
+        evaluation.balanced_accuracy * 100.0,
+        evaluation.macro_f1 * 100.0
     )
 }
 

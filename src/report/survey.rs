@@ -111,11 +111,11 @@ pub fn survey(survey: &Survey) -> String {
     for found in survey.duplicates.iter().filter(|found| found.leak || found.contradiction).take(LISTED) {
         let _ = write!(text, "\n{:<12} {}", "", same(survey, found));
     }
-    for (place, found) in survey.unreadable.iter().take(LISTED).enumerate() {
+    for (place, found) in survey.unreadable.files.iter().take(LISTED).enumerate() {
         let _ = write!(text, "\n{:<12} {found}", if place == 0 { "unreadable" } else { "" });
     }
-    if survey.unreadable.len() > LISTED {
-        let _ = write!(text, "\n{:<12} and {} more", "", survey.unreadable.len() - LISTED);
+    if survey.unreadable.files.len() > LISTED {
+        let _ = write!(text, "\n{:<12} and {} more", "", survey.unreadable.files.len() - LISTED);
     }
     text
 }

@@ -16,9 +16,9 @@ use super::observer::{Observer, StopHandle};
 use super::records::{self, RecordSink, SaveAlways};
 use super::renderer::{NoMetricFiles, Silent};
 use crate::config::Experiment;
-use crate::data::Dataset;
 use crate::data::batch::{ImageBatcher, SampleRef};
 use crate::data::loader::{EpochLoader, EpochShape};
+use crate::data::{Dataset, Sampling};
 use crate::error::panic_text;
 use crate::models::{Network, Weights};
 use crate::optimizers::PlannedRate;
@@ -240,7 +240,11 @@ impl Session<'_> {
         };
         let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
             .augmented(&self.experiment.data.augment, self.experiment.seed);
-        EpochLoader::shuffled(batcher, shape, self.experiment.seed, &self.device.clone().autodiff())
+        let (seed, device) = (self.experiment.seed, self.device.clone().autodiff());
+        match self.experiment.train.sampling {
+            Sampling::Uniform => EpochLoader::shuffled(batcher, shape, seed, &device),
+            Sampling::Balanced => EpochLoader::balanced(batcher, shape, seed, &device),
+        }
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {

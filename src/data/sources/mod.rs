@@ -29,8 +29,12 @@ const LISTED: usize = 5;
 pub(crate) struct Splits {
     /// The images to train on, before validation is held out.
     pub train: ImageSet,
+    /// The images to choose by, for a source that has its own.
+    pub validation: Option<ImageSet>,
     /// The images to test on.
     pub test: ImageSet,
+    /// Whether the source has test images of its own, or took them out of those to train on.
+    pub has_test: bool,
     /// Things the user must know.
     pub notices: Vec<String>,
     /// The files of the images, for a source that has one file for each.
@@ -40,7 +44,7 @@ pub(crate) struct Splits {
 impl Splits {
     /// Images of which there is nothing more to say.
     pub fn new(train: ImageSet, test: ImageSet) -> Self {
-        Self { train, test, notices: Vec::new(), files: Files::default() }
+        Self { train, validation: None, test, has_test: true, notices: Vec::new(), files: Files::default() }
     }
 }
 
@@ -49,10 +53,74 @@ impl Splits {
 pub(crate) struct Files {
     /// Those of the training images, in their order.
     pub train: Vec<PictureFile>,
+    /// Those of the validation images, for a source that has its own.
+    pub validation: Vec<PictureFile>,
     /// Those of the test images.
     pub test: Vec<PictureFile>,
-    /// What cannot be read as a picture, each with the reason; no image stands for it.
-    pub unreadable: Vec<String>,
+    /// What cannot be read as a picture; no image stands for it.
+    pub unreadable: Unreadable,
+}
+
+/// Files that cannot be read as pictures.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Unreadable {
+    /// Each file with the reason.
+    #[serde(rename = "unreadable")]
+    pub files: Vec<String>,
+    /// What becomes of the data set.
+    pub on_unreadable: OnUnreadable,
+}
+
+/// What becomes of a data set with files that cannot be read as pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnreadable {
+    /// It is refused.
+    #[default]
+    Error,
+    /// They are left out, and counted in `run.json`.
+    Skip,
+}
+
+impl Unreadable {
+    /// # Errors
+    /// A usage error with the first few such files, unless they are to be skipped.
+    pub fn check(&self) -> Result<()> {
+        if self.files.is_empty() || self.on_unreadable == OnUnreadable::Skip {
+            return Ok(());
+        }
+        Err(Error::usage(self.listed()).tip(
+            "remove or replace what is no picture, or set `data.on_unreadable` to \"skip\": `kiln data` lists all of them",
+        ))
+    }
+
+    /// What to say of files that are left out of a data set of which `read` were read.
+    fn left_out(&self, read: usize) -> Option<String> {
+        let (left_out, skip) = (self.files.len(), self.on_unreadable == OnUnreadable::Skip);
+        (left_out > 0 && skip).then(|| {
+            let all = read + left_out;
+            format!(
+                "left out, since they cannot be read as pictures: {left_out} of {all} files; `kiln data` lists them"
+            )
+        })
+    }
+
+    /// What training does about it, in words.
+    pub fn consequence(&self) -> &'static str {
+        match self.on_unreadable {
+            OnUnreadable::Error => "training refuses this data set",
+            OnUnreadable::Skip => "training leaves them out",
+        }
+    }
+
+    /// The first few by name.
+    fn listed(&self) -> String {
+        let mut text = self.files[..self.files.len().min(LISTED)].join("\n");
+        if self.files.len() > LISTED {
+            text.push_str(&format!("\nand {} more", self.files.len() - LISTED));
+        }
+        text
+    }
 }
 
 /// A picture as its file has it.
@@ -63,6 +131,8 @@ pub(crate) struct PictureFile {
     pub size: (u32, u32),
     /// How its pixels are kept.
     pub colour: &'static str,
+    /// SHA-256 of its bytes.
+    pub digest: [u8; 32],
 }
 
 /// A kind of data set. Implemented by its config: the keys that `[data]` has under its `kind`, with their limits as
@@ -147,7 +217,7 @@ impl SourceConfig {
     pub(super) fn open(&self, seed: u64) -> Result<Splits> {
         let splits = self.look(seed)?;
         let Splits { train, test, files, .. } = &splits;
-        check_readable(&files.unreadable)?;
+        files.unreadable.check()?;
         if let Some(class) = train.class_counts().iter().position(|count| *count == 0) {
             return Err(Error::usage(format!("class `{}` has no training image", train.classes[class]))
                 .tip("every class needs at least one training image"));
@@ -173,19 +243,6 @@ impl Check for SourceConfig {
     fn check(&self, problems: &mut Problems) {
         self.as_source().check(problems);
     }
-}
-
-/// Refuses files that are no readable pictures, the first few by name.
-pub(crate) fn check_readable(unreadable: &[String]) -> Result<()> {
-    if unreadable.is_empty() {
-        return Ok(());
-    }
-    let mut message = unreadable[..unreadable.len().min(LISTED)].join("\n");
-    if unreadable.len() > LISTED {
-        message.push_str(&format!("\nand {} more", unreadable.len() - LISTED));
-    }
-    Err(Error::usage(message)
-        .tip("every file in a class's folder must be a readable picture; remove or replace what is not"))
 }
 
 /// Adds what is wrong with the keys `channels`, `height` and `width`.

@@ -144,7 +144,7 @@ mod tests {
     fn the_same_seed_gives_the_same_bytes_on_every_machine() {
         let config = SyntheticConfig { train: 20, test: 5, ..Default::default() };
         let splits = config.open(1).unwrap();
-        let fingerprint = crate::data::image_set::fingerprint(&splits.train, &splits.test);
+        let fingerprint = crate::data::image_set::fingerprint(&splits.train, None, &splits.test);
         insta::assert_snapshot!(fingerprint.named, @"f2cf9ef46ab04169c9c1a6dca4f04aaed59c50a85244ac1cc0866340cd788e74");
         assert_ne!(splits.train.pixels, config.open(2).unwrap().train.pixels);
         assert_eq!(splits.train.class_counts(), [2; 10]);

@@ -8,7 +8,7 @@ use crate::data::{AugmentConfig, DataConfig, SourceConfig};
 
 fn survey(source: &str, validation: usize) -> Survey {
     let source: SourceConfig = toml::from_str(source).unwrap();
-    let config = DataConfig { source, validation, augment: AugmentConfig::default() };
+    let config = DataConfig { source, validation: validation.into(), augment: AugmentConfig::default() };
     Surveyed::open(&config, 7).unwrap().survey
 }
 
@@ -44,7 +44,7 @@ fn a_sound_data_set_is_counted_and_not_complained_of() {
     assert_eq!(survey.parts[Part::Train as usize].classes, [8; 4]);
     assert_eq!((survey.imbalance, survey.mean.len(), survey.files.is_none()), (Some(1.0), 3, true));
     assert!(survey.duplicates.is_empty() && survey.blank.is_empty() && survey.warnings.is_empty());
-    survey.check_readable().unwrap();
+    survey.unreadable.check().unwrap();
 }
 
 #[test]
@@ -94,12 +94,12 @@ fn a_picture_on_both_sides_of_the_validation_split_is_a_leak() {
 #[test]
 fn what_training_refuses_is_a_finding() {
     let (folder, source) = folder();
-    fs::write(folder.path().join("train/cat/Thumbs.db"), b"no picture").unwrap();
+    fs::write(folder.path().join("train/cat/notes.txt"), b"no picture").unwrap();
     fs::write(folder.path().join("test/dog/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     let survey = survey(&source, 5000);
-    assert_eq!(survey.unreadable.len(), 2);
-    assert!(survey.unreadable[0].contains("Thumbs.db`: ") && survey.unreadable[1].contains("cut.png`: "));
+    assert_eq!(survey.unreadable.files.len(), 2);
+    assert!(survey.unreadable.files[0].contains("notes.txt`: ") && survey.unreadable.files[1].contains("cut.png`: "));
     assert_eq!(survey.parts.each_ref().map(|part| part.images), [33, 0, 4]);
     assert!(survey.warnings[0].contains("`data.validation` must be at most 31"), "{:?}", survey.warnings);
-    assert_eq!(survey.check_readable().unwrap_err().exit_code(), 2);
+    assert_eq!(survey.unreadable.check().unwrap_err().exit_code(), 2);
 }

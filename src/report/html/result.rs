@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::percent;
 use crate::eval::wilson;
 use crate::report::content::Report;
-use crate::report::{duration, thousands};
+use crate::report::{balanced, duration, thousands};
 use crate::run::Status;
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -25,14 +25,22 @@ pub(super) fn section(report: &Report) -> Markup {
             p.soft {
                 "Mean loss " (format!("{:.4}", test.evaluation.loss)) " nats, calibration error "
                 (percent(test.evaluation.calibration_error))
+                @if test.evaluation.is_unequal() { ", " (balanced(&test.evaluation)) }
                 @if let Some(best) = report.best_epoch { ", weights of epoch " (best) }
                 (trained(report)) "."
             }
         }
         p.soft { (ending(report)) }
         @for notice in &report.notices { p.warn { (notice) } }
+        @for finding in findings(report) { p.warn { (finding) } }
         @for warning in &report.record.warnings { p.warn { (warning) } }
     }
+}
+
+/// What the finished run's figures say went wrong.
+fn findings(report: &Report) -> impl Iterator<Item = &str> {
+    let recorded = report.record.result.as_ref().and_then(|result| result.get("findings")?.as_array());
+    recorded.into_iter().flatten().filter_map(|finding| finding.as_str())
 }
 
 /// Right answers and test images: as measured for this report, else as the run recorded them.

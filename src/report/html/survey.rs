@@ -29,8 +29,8 @@ fn introduction(survey: &Survey) -> Markup {
             (survey.shape.height) " x " (survey.shape.width) " pixels, " (if survey.shape.channels == 3 { "in colour" } else { "grey" }) "."
         }
         @for warning in &survey.warnings { p.warn { (warning) } }
-        @if !survey.unreadable.is_empty() {
-            p.warn { "files that cannot be read as pictures: " (survey.unreadable.len()) "; training refuses this data set" }
+        @if !survey.unreadable.files.is_empty() {
+            p.warn { "files that cannot be read as pictures: " (survey.unreadable.files.len()) "; " (survey.unreadable.consequence()) }
         }
     }
 }
@@ -132,12 +132,12 @@ fn duplicates(survey: &Survey, sheets: &SurveySheets) -> Markup {
 }
 
 fn unreadable(survey: &Survey) -> Option<Markup> {
-    if survey.unreadable.is_empty() {
+    if survey.unreadable.files.is_empty() {
         return None;
     }
     Some(html! {
         p.soft { "Remove or replace them." }
-        (scrolling("Files that cannot be read", &html! { ul { @for found in &survey.unreadable { li { (found) } } } }))
+        (scrolling("Files that cannot be read", &html! { ul { @for found in &survey.unreadable.files { li { (found) } } } }))
     })
 }
 

@@ -94,7 +94,7 @@ fn sets_change_the_file_and_the_defaults() {
     assert_eq!((experiment.train.epochs, experiment.train.batch_size, experiment.train.clip_norm), (3, 64, None));
     assert_eq!((experiment.name.as_str(), experiment.device.as_str()), ("2026", "flex"));
     assert_eq!(experiment.optimizer.kind(), "adam");
-    assert_eq!(experiment.data.validation, 100);
+    assert_eq!(experiment.data.validation, 100.into());
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn another_kind_starts_from_its_defaults_and_shared_keys_stay() {
         let model = accepted(text, &sets).model;
         assert_eq!(model, ModelConfig::Mlp(MlpConfig { dropout: 0.5, ..MlpConfig::default() }));
     }
-    assert_eq!(accepted(text, &["data.kind=mnist"]).data.validation, 7);
+    assert_eq!(accepted(text, &["data.kind=mnist"]).data.validation, 7.into());
     // The same kind changes nothing.
     for same in ["model.kind=lenet", "model.kind=\"lenet\""] {
         assert_eq!(accepted(text, &[same]), accepted(text, &[]));

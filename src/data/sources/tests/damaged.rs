@@ -311,12 +311,14 @@ fn a_good_folder_of_pictures_opens_with_classes_and_files_by_name() {
 fn every_broken_folder_of_pictures_is_refused_with_file_found_and_allowed() {
     let damages: &[Damage] = &[
         ("no folder", |folder| fs::remove_dir_all(folder).unwrap()),
-        ("no test part", |folder| fs::remove_dir_all(folder.join("test")).unwrap()),
         ("one class", |folder| {
             fs::remove_dir_all(folder.join("train/cat")).unwrap();
             fs::remove_dir_all(folder.join("test/cat")).unwrap();
         }),
-        ("a class missing in test", |folder| fs::remove_dir_all(folder.join("test/cat")).unwrap()),
+        ("no picture in test", |folder| {
+            fs::remove_dir_all(folder.join("test/cat")).unwrap();
+            fs::remove_dir_all(folder.join("test/dog")).unwrap();
+        }),
         ("a class only in test", |folder| fs::remove_dir_all(folder.join("train/dog")).unwrap_or(())),
         ("a third class only in test", |folder| {
             fs::create_dir(folder.join("test/bird")).unwrap();
@@ -328,7 +330,17 @@ fn every_broken_folder_of_pictures_is_refused_with_file_found_and_allowed() {
             }
         }),
         ("a picture outside a class", |folder| write_picture(&folder.join("train/1.png"), 1)),
-        ("a folder in a class", |folder| fs::create_dir(folder.join("train/cat/more")).unwrap()),
+        ("much at once", |folder| {
+            fs::create_dir_all(folder.join("test/bird/small")).unwrap();
+            write_picture(&folder.join("test/bird/small/1.png"), 1);
+            write_picture(&folder.join("train/loose.PNG"), 1);
+            write_picture(&folder.join("test/loose.jpg"), 1);
+            fs::remove_dir_all(folder.join("train/cat")).unwrap();
+        }),
+        #[cfg(unix)]
+        ("a folder that leads back to itself", |folder| {
+            std::os::unix::fs::symlink(".", folder.join("train/cat/again")).unwrap();
+        }),
         ("a text file", |folder| write(&folder.join("train/cat"), "notes.txt", b"cats are fine")),
         ("an empty file", |folder| write(&folder.join("train/cat"), "1.png", b"")),
         ("a truncated PNG", |folder| cut(&folder.join("test/dog"), "1.png", 50)),
@@ -351,63 +363,67 @@ fn every_broken_folder_of_pictures_is_refused_with_file_found_and_allowed() {
     ];
     insta::assert_snapshot!(messages("folder", write_folder, damages), @r#"
     # no folder
-    error: `data.path`: cannot read the folder `DATA/train`
+    error: `data.path`: cannot read the folder `DATA`
     caused by: No such file or directory (os error 2)
-    tip: the folder must hold `train` and `test`, each with one folder of pictures per class
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
     tip: a relative `data.path` starts at the folder of the config file that it is written in; with --set, at the working folder
 
-    # no test part
-    error: `data.path`: cannot read the folder `DATA/test`
-    caused by: No such file or directory (os error 2)
-    tip: the folder must hold `train` and `test`, each with one folder of pictures per class
-
     # one class
-    error: `DATA/train`: must hold a folder for each of at least 2 classes, got 1
-    tip: put the pictures of each class into a folder named after it
+    error: `DATA/train`: must hold a folder with pictures for each of at least 2 classes, got 1
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
-    # a class missing in test
-    error: `DATA/test`: must hold the same classes as `DATA/train`, got no class `cat`
-    tip: `test` holds dog; `train` holds cat, dog
+    # no picture in test
+    error: the test folder holds no picture of any class
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
     # a class only in test
-    error: `DATA/train`: must hold a folder for each of at least 2 classes, got 1
-    tip: put the pictures of each class into a folder named after it
+    error: `DATA/train`: must hold a folder with pictures for each of at least 2 classes, got 1
+    there are test pictures, but none to train on, of `dog`
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
     # a third class only in test
-    error: `DATA/train`: must hold the same classes as `DATA/test`, got no class `bird`
-    tip: `train` holds cat, dog; `test` holds bird, cat, dog
+    error: there are test pictures, but none to train on, of `bird`
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
     # a class without pictures
-    error: `DATA/train/cat`: must hold at least 1 picture, got 0
-    tip: add pictures of this class, or remove its folder from `train` and from `test`
+    error: `DATA/train`: must hold a folder with pictures for each of at least 2 classes, got 1
+    there are test pictures, but none to train on, of `cat`
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
     # a picture outside a class
-    error: `DATA/train/1.png`: must be the folder of a class, got a file
-    tip: pictures belong into a folder named after their class: train/CLASS/PICTURE
+    error: `DATA/train/1.png`: a picture must lie in the folder of its class; 1 of `DATA/train` lie in none
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
-    # a folder in a class
-    error: `DATA/train/cat/more`: must be a picture, got a folder
-    tip: the pictures of a class belong into its folder directly
+    # much at once
+    error: `DATA/train/loose.PNG`: a picture must lie in the folder of its class; 1 of `DATA/train` lie in none
+    `DATA/test/loose.jpg`: a picture must lie in the folder of its class; 1 of `DATA/test` lie in none
+    `DATA/train`: must hold a folder with pictures for each of at least 2 classes, got 1
+    there are test pictures, but none to train on, of `bird`, `cat`
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
+
+    # a folder that leads back to itself
+    error: `DATA/train/cat/again/again/again/again/again/again/again/again/again/again/again/again/again/again/again/again`: lies more than 16 folders deep
+    tip: the folder must hold one folder of pictures per class, or `train`, `test` and if you like `val` with one folder per class in each
 
     # a text file
     error: `DATA/train/cat/notes.txt`: a picture must be PNG, JPEG, BMP, WebP or GIF, got 13 bytes that begin with "cats are"
-    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    tip: remove or replace what is no picture, or set `data.on_unreadable` to "skip": `kiln data` lists all of them
 
     # an empty file
     error: `DATA/train/cat/1.png`: a picture must be PNG, JPEG, BMP, WebP or GIF, got an empty file
-    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    tip: remove or replace what is no picture, or set `data.on_unreadable` to "skip": `kiln data` lists all of them
 
     # a truncated PNG
     error: `DATA/test/dog/1.png`: the PNG picture is damaged or cut off
-    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    tip: remove or replace what is no picture, or set `data.on_unreadable` to "skip": `kiln data` lists all of them
 
     # a truncated JPEG
     error: `DATA/train/dog/3.jpg`: the JPEG picture is cut off: its end is missing
-    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    tip: remove or replace what is no picture, or set `data.on_unreadable` to "skip": `kiln data` lists all of them
 
     # a picture that claims 60,000 x 60,000 pixels
     error: `DATA/train/dog/2.bmp`: a picture may have at most 64 million pixels, got 60000 x 60000
-    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    tip: remove or replace what is no picture, or set `data.on_unreadable` to "skip": `kiln data` lists all of them
 
     # seven bad files
     error: `DATA/train/cat/0.gif`: the GIF picture is damaged or cut off
@@ -416,6 +432,6 @@ fn every_broken_folder_of_pictures_is_refused_with_file_found_and_allowed() {
     `DATA/train/cat/3.gif`: the GIF picture is damaged or cut off
     `DATA/train/cat/4.gif`: the GIF picture is damaged or cut off
     and 2 more
-    tip: every file in a class's folder must be a readable picture; remove or replace what is not
+    tip: remove or replace what is no picture, or set `data.on_unreadable` to "skip": `kiln data` lists all of them
     "#);
 }

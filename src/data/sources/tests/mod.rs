@@ -6,10 +6,12 @@ use super::*;
 use crate::data::{self, DataConfig, Dataset, Preprocess};
 
 pub(in crate::data::sources) mod damaged;
+mod folders;
 mod fuzz;
 
 fn open(source: &SourceConfig, seed: u64) -> Dataset {
-    let config = DataConfig { source: source.clone(), validation: 2, augment: data::augment::AugmentConfig::default() };
+    let config =
+        DataConfig { source: source.clone(), validation: 2.into(), augment: data::augment::AugmentConfig::default() };
     data::open(&config, seed).unwrap()
 }
 
@@ -84,7 +86,8 @@ fn a_fingerprint_that_was_recorded_without_class_names_is_still_accepted() {
     std::fs::rename(folder.path().join("train/cat"), folder.path().join("train/fox")).unwrap();
     std::fs::rename(folder.path().join("test/cat"), folder.path().join("test/fox")).unwrap();
     let path = folder.path();
-    let renamed = open(&SourceConfig::Folder(FolderConfig { path: path.into(), channels: 3, height: 8, width: 6 }), 1);
+    let renamed =
+        open(&SourceConfig::Folder(FolderConfig { channels: 3, height: 8, width: 6, ..FolderConfig::new(path) }), 1);
     assert!(!renamed.has_fingerprint(&dataset.fingerprint));
 }
 
