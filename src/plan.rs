@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Result;
 use crate::config::Experiment;
-use crate::data::{Dataset, ImageShape};
+use crate::data::{self, Dataset, ImageShape};
 use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
 
@@ -31,6 +31,9 @@ pub struct Images {
     pub shape: ImageShape,
     /// The classes.
     pub classes: usize,
+    /// Whether the names of the classes say that a mirror makes one into another, or into none.
+    #[serde(skip)]
+    pub differ_in_a_mirror: bool,
 }
 
 impl Images {
@@ -42,6 +45,7 @@ impl Images {
             test: dataset.test.len(),
             shape: dataset.train.shape,
             classes: dataset.train.classes.len(),
+            differ_in_a_mirror: data::differ_in_a_mirror(&dataset.train.classes),
         }
     }
 }
@@ -81,6 +85,8 @@ pub struct Plan {
     pub total_updates: usize,
     /// How often the images are seen.
     pub seen: Seen,
+    /// What distorts the training images, in order.
+    pub augmentation: Vec<String>,
     /// The learning rate over the run.
     pub learning_rate: LearningRate,
     /// How the optimizer updates which of the parameters.
@@ -207,6 +213,7 @@ impl Plan {
             memory,
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
             seen,
+            augmentation: data::augment::words(&experiment.data.augment),
             learning_rate,
             layers,
         })

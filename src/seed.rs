@@ -55,6 +55,15 @@ impl Stream {
         Self { key: hash.finalize().into() }
     }
 
+    /// The streams of one `part` of what `purpose` is for, which no other part shares.
+    pub fn of_part(seed: u64, purpose: Purpose, part: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(seed.to_le_bytes());
+        // No name of a purpose has a slash.
+        hash.update(format!("{}/{part}", purpose.name()).as_bytes());
+        Self { key: hash.finalize().into() }
+    }
+
     /// The generator for (`epoch`, `index`): ChaCha8 keyed by seed and purpose, on its own 64-bit stream number.
     ///
     /// Epochs take the high 24 bits and indices the low 40, so streams never overlap below 16 million epochs.
@@ -80,6 +89,11 @@ mod tests {
         let draw = |seed, purpose, epoch, index| Stream::new(seed, purpose).number(epoch, index);
         let base = draw(1, Purpose::Shuffle, 2, 3);
         assert_eq!(base, draw(1, Purpose::Shuffle, 2, 3));
+        assert_ne!(base, Stream::of_part(1, Purpose::Shuffle, "").number(2, 3));
+        assert_ne!(
+            Stream::of_part(1, Purpose::Shuffle, "a").number(2, 3),
+            Stream::of_part(1, Purpose::Shuffle, "b").number(2, 3)
+        );
         for other in [
             draw(2, Purpose::Shuffle, 2, 3),
             draw(1, Purpose::Split, 2, 3),

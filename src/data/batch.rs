@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::ImageSet;
-use super::augment::{Augment, AugmentConfig, Scratch};
+use super::augment::{self, Augment, AugmentConfig, Scratch};
 use super::preprocess::{Preprocess, Table};
 
 /// The images that go through the network together in one iteration, and their labels.
@@ -54,10 +54,10 @@ impl ImageBatcher {
         Self { set, table: preprocess.table(), augment: None }
     }
 
-    /// Distorts each image as `config` says, drawn under `seed`.
+    /// Distorts each image as `list` says, drawn under `seed`. The images are those to train on: some kinds look at all of them.
     #[must_use]
-    pub fn augmented(mut self, config: &AugmentConfig, seed: u64) -> Self {
-        self.augment = (!config.is_identity()).then(|| Augment::new(config, self.set.shape, seed));
+    pub fn augmented(mut self, list: &[AugmentConfig], seed: u64) -> Self {
+        self.augment = (!augment::is_identity(list)).then(|| Augment::new(list, &self.set, seed));
         self
     }
 
@@ -153,9 +153,9 @@ mod tests {
 
     #[test]
     fn distorted_batches_do_not_depend_on_the_number_of_threads() {
-        let config =
-            AugmentConfig { shift_pixels: 2.0, rotate_degrees: 20.0, elastic_pixels: 1.0, ..Default::default() };
-        let batcher = batcher().augmented(&config, 5);
+        let grey = |config: &AugmentConfig| config.kind() != "color_jitter";
+        let every_kind: Vec<_> = AugmentConfig::examples().into_iter().filter(grey).collect();
+        let batcher = batcher().augmented(&every_kind, 5);
         let batch = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let samples = (0..100).map(|index| SampleRef { index, epoch: 2, position: index }).collect();

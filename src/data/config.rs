@@ -17,10 +17,13 @@ pub struct DataConfig {
     /// every image for training, and then the last epoch is the one that is kept.
     #[serde(default = "default_validation")]
     pub validation: usize,
-    /// Random distortions of the training images, new in every epoch.
+    /// Random distortions of the training images, one after another, new in every epoch.
     #[serde(default)]
-    pub augment: AugmentConfig,
+    pub augment: Vec<AugmentConfig>,
 }
+
+/// The longest list of augmentations.
+const MOST_AUGMENTATIONS: usize = 32;
 
 fn default_validation() -> usize {
     5000
@@ -28,18 +31,20 @@ fn default_validation() -> usize {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self {
-            source: SourceConfig::Mnist(MnistConfig {}),
-            validation: default_validation(),
-            augment: AugmentConfig::default(),
-        }
+        Self { source: SourceConfig::Mnist(MnistConfig {}), validation: default_validation(), augment: Vec::new() }
     }
 }
 
 impl Check for DataConfig {
     fn check(&self, problems: &mut Problems) {
         self.source.check(problems);
-        problems.within("augment", |problems| self.augment.check(problems));
+        let count = self.augment.len();
+        problems.require(count <= MOST_AUGMENTATIONS, "augment", || {
+            format!("must be at most {MOST_AUGMENTATIONS} kinds, got {count}")
+        });
+        for (index, augment) in self.augment.iter().enumerate() {
+            problems.within(format!("augment[{index}]"), |problems| augment.check(problems));
+        }
     }
 }
 
@@ -75,13 +80,15 @@ mod tests {
             ]
         );
         assert_eq!(problems("kind = \"idx\"\npath = \"\""), ["path: must name a folder, got an empty path"]);
-        let augment = "kind = \"mnist\"\n[augment]\nscale = 1.0\nrotate_degrees = -1\nelastic_smoothness = nan";
+        let augment = "kind = \"mnist\"\n[[augment]]\nkind = \"affine\"\nscale = 1.0\nrotate_degrees = -1\nfill = 256\n\
+                       [[augment]]\nkind = \"elastic\"\nsmoothness = nan";
         assert_eq!(
             problems(augment),
             [
-                "augment.rotate_degrees: must be 0 to 180, got -1",
-                "augment.scale: must be at least 0 and below 1, got 1",
-                "augment.elastic_smoothness: must be above 0 and at most 64, got NaN",
+                "augment[0].rotate_degrees: must be at least 0, got -1",
+                "augment[0].scale: must be at least 0 and below 1, got 1",
+                "augment[0].fill: must be at most 255, got 256",
+                "augment[1].smoothness: must be above 0 and at most 64, got NaN",
             ]
         );
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Cut, Images, LearningRate, Plan, PlannedRule};
 use crate::config::Experiment;
+use crate::data::AugmentConfig;
 use crate::report::thousands;
 
 /// The heights of a sparkline, low to high.
@@ -36,6 +37,9 @@ impl Plan {
             line("updates", self.updates_in_words());
         }
         line("each image", self.seen_in_words());
+        for (index, words) in self.augmentation.iter().enumerate() {
+            line(if index == 0 { "distorted by" } else { "" }, words.clone());
+        }
         line("learning rate", self.rate_in_words());
         for milestone in self.milestones_in_words() {
             line("", milestone);
@@ -107,7 +111,7 @@ impl Plan {
     }
 
     fn images_in_words(&self) -> String {
-        let Images { train, validation, test, shape, classes } = &self.images;
+        let Images { train, validation, test, shape, classes, .. } = &self.images;
         let validation = match validation {
             0 => "none to validate on (the last epoch is the one that is kept)".to_owned(),
             count => format!("{} to validate on", thousands(*count as u64)),
@@ -270,6 +274,13 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
             images(data.train),
             thousands(cut.batch_size as u64)
         ));
+    }
+    if data.differ_in_a_mirror && experiment.data.augment.iter().any(AugmentConfig::mirrors) {
+        found.push(
+            "data.augment has \"flip\", and the classes are named like things that a mirror changes: digits, letters, left or \
+             right; leave it out unless an image and its mirror image are of the same class"
+                .to_owned(),
+        );
     }
     if let Some(span) = experiment.schedule.epochs.filter(|span| *span < experiment.train.epochs)
         && !experiment.schedule.is_constant()
