@@ -87,6 +87,10 @@ pub struct Plan {
     pub seen: Seen,
     /// What distorts the training images, in order.
     pub augmentation: Vec<String>,
+    /// How images of a batch are mixed with each other, if they are.
+    pub mixing: Option<String>,
+    /// Decay of the average of the weights that is validated and kept, if there is one.
+    pub ema: Option<f64>,
     /// The learning rate over the run.
     pub learning_rate: LearningRate,
     /// How the optimizer updates which of the parameters.
@@ -209,11 +213,13 @@ impl Plan {
             forward_flops_per_image: forward,
             backward_flops_per_image: 2 * forward,
             total_flops: 3.0 * forward as f64 * seen.images_per_epoch as f64 * train.epochs as f64,
-            checkpoint_bytes: memory.parameters + memory.optimizer,
+            checkpoint_bytes: memory.parameters + memory.optimizer + memory.average,
             memory,
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
             seen,
             augmentation: data::augment::words(&experiment.data.augment),
+            mixing: train.mixing().words(),
+            ema: train.ema,
             learning_rate,
             layers,
         })

@@ -18,6 +18,8 @@ pub enum Purpose {
     Shuffle,
     /// The distortion of one image in one epoch; the index is the image's position in the epoch's order.
     Augmentation,
+    /// How a batch's images are mixed; the index is the position of its first image in the epoch's order.
+    Mixing,
     /// The dropout masks; the index is the iteration.
     Dropout,
     /// The made-up images of the synthetic data set.
@@ -33,6 +35,7 @@ impl Purpose {
             Self::Split => "split",
             Self::Shuffle => "shuffle",
             Self::Augmentation => "augmentation",
+            Self::Mixing => "mixing",
             Self::Dropout => "dropout",
             Self::Synthetic => "synthetic",
             Self::Resample => "resample",

@@ -2,11 +2,10 @@
 //!
 //! - The value is TOML; what is no TOML value is taken as a string, so `--set optimizer.kind=sgd` needs no quotes.
 //! - `--set section.kind=…` with another kind than the section has drops the keys of the old kind: the section starts
-//! from
-//!   the new kind's defaults. Keys that all kinds share, such as `data.validation`, stay.
+//!   from the new kind's defaults. Keys that all kinds share, such as `data.validation`, stay.
 //! - `none` unsets an optional key.
 //! - An element of a list of kinds is also reached by its kind, `data.augment.cutout.size`: it is added if it is not
-//! there.
+//!   there.
 //! - A key may be set once. The order of the options does not matter.
 
 use super::schema::{self, Table, Type};

@@ -18,6 +18,7 @@ pub mod examples;
 mod image_set;
 pub(crate) mod loader;
 pub(crate) mod memory;
+pub(crate) mod mixing;
 mod paper;
 mod path;
 pub mod picture;

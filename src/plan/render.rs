@@ -40,12 +40,21 @@ impl Plan {
         for (index, words) in self.augmentation.iter().enumerate() {
             line(if index == 0 { "distorted by" } else { "" }, words.clone());
         }
+        if let Some(words) = &self.mixing {
+            line("mixed by", words.clone());
+        }
         line("learning rate", self.rate_in_words());
         for milestone in self.milestones_in_words() {
             line("", milestone);
         }
         for (index, rule) in self.rules_in_words().into_iter().enumerate() {
             line(if index == 0 { "updates by" } else { "" }, rule);
+        }
+        if let Some(decay) = self.ema {
+            let first = ((10.0 * decay - 1.0) / (1.0 - decay)).ceil().max(0.0) as usize;
+            let reached =
+                if first == 0 { String::new() } else { format!(", reached after {}", count(first, "update")) };
+            line("kept", format!("the average of the weights over the updates, decay {decay}{reached}"));
         }
         line("network", format!("{} in {}", count(self.parameters, "parameter"), count(self.layers.len(), "layer")));
         line(
@@ -58,10 +67,14 @@ impl Plan {
             ),
         );
         let memory = &self.memory;
+        let average = match memory.average {
+            0 => String::new(),
+            size => format!(", average {}", bytes(size)),
+        };
         line(
             "memory",
             format!(
-                "about {}: parameters {}, gradients {}, optimizer {}, a batch's activations {}, images {} (an estimate)",
+                "about {}: parameters {}, gradients {}, optimizer {}{average}, a batch's activations {}, images {} (an estimate)",
                 bytes(memory.total),
                 bytes(memory.parameters),
                 bytes(memory.gradients),
