@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Result;
 use crate::config::Experiment;
-use crate::data::{Dataset, ImageShape, Sampling};
+use crate::data::{self, Dataset, ImageShape, Sampling};
 use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
 
@@ -33,6 +33,9 @@ pub struct Images {
     pub classes: usize,
     /// Images to learn from of the smallest class that has any, and of the largest.
     pub of_class: [usize; 2],
+    /// Whether the names of the classes say that a mirror makes one into another, or into none.
+    #[serde(skip)]
+    pub differ_in_a_mirror: bool,
 }
 
 impl Images {
@@ -46,6 +49,7 @@ impl Images {
             shape: dataset.train.shape,
             classes: dataset.train.classes.len(),
             of_class: [counts.iter().min(), counts.iter().max()].map(|count| count.copied().unwrap_or(0)),
+            differ_in_a_mirror: data::differ_in_a_mirror(&dataset.train.classes),
         }
     }
 }
@@ -89,6 +93,12 @@ pub struct Plan {
     pub seen: Seen,
     /// How often an image of the smallest class, and one of the largest, is seen in an epoch, on average.
     pub seen_of_class: [f64; 2],
+    /// What distorts the training images, in order.
+    pub augmentation: Vec<String>,
+    /// How images of a batch are mixed with each other, if they are.
+    pub mixing: Option<String>,
+    /// Decay of the average of the weights that is validated and kept, if there is one.
+    pub ema: Option<f64>,
     /// The learning rate over the run.
     pub learning_rate: LearningRate,
     /// How the optimizer updates which of the parameters.
@@ -211,12 +221,15 @@ impl Plan {
             forward_flops_per_image: forward,
             backward_flops_per_image: 2 * forward,
             total_flops: 3.0 * forward as f64 * seen.images_per_epoch as f64 * train.epochs as f64,
-            checkpoint_bytes: memory.parameters + memory.optimizer,
+            checkpoint_bytes: memory.parameters + memory.optimizer + memory.average,
             memory,
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
             seen_of_class: cut.seen_of_class(experiment.train.sampling, &images),
             sampling: train.sampling,
             seen,
+            augmentation: data::augment::words(&experiment.data.augment),
+            mixing: train.mixing().words(),
+            ema: train.ema,
             learning_rate,
             layers,
         })

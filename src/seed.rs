@@ -20,6 +20,8 @@ pub enum Purpose {
     Shuffle,
     /// The distortion of one image in one epoch; the index is the image's position in the epoch's order.
     Augmentation,
+    /// How a batch's images are mixed; the index is the position of its first image in the epoch's order.
+    Mixing,
     /// The dropout masks; the index is the iteration.
     Dropout,
     /// The made-up images of the synthetic data set.
@@ -36,6 +38,7 @@ impl Purpose {
             Self::Test => "test",
             Self::Shuffle => "shuffle",
             Self::Augmentation => "augmentation",
+            Self::Mixing => "mixing",
             Self::Dropout => "dropout",
             Self::Synthetic => "synthetic",
             Self::Resample => "resample",
@@ -55,6 +58,15 @@ impl Stream {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
         hash.update(purpose.name().as_bytes());
+        Self { key: hash.finalize().into() }
+    }
+
+    /// The streams of one `part` of what `purpose` is for, which no other part shares.
+    pub fn of_part(seed: u64, purpose: Purpose, part: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(seed.to_le_bytes());
+        // No name of a purpose has a slash.
+        hash.update(format!("{}/{part}", purpose.name()).as_bytes());
         Self { key: hash.finalize().into() }
     }
 
@@ -93,6 +105,11 @@ mod tests {
         let draw = |seed, purpose, epoch, index| Stream::new(seed, purpose).number(epoch, index);
         let base = draw(1, Purpose::Shuffle, 2, 3);
         assert_eq!(base, draw(1, Purpose::Shuffle, 2, 3));
+        assert_ne!(base, Stream::of_part(1, Purpose::Shuffle, "").number(2, 3));
+        assert_ne!(
+            Stream::of_part(1, Purpose::Shuffle, "a").number(2, 3),
+            Stream::of_part(1, Purpose::Shuffle, "b").number(2, 3)
+        );
         for other in [
             draw(2, Purpose::Shuffle, 2, 3),
             draw(1, Purpose::Split, 2, 3),

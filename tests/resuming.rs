@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use kiln::data::AugmentConfig;
 use kiln::{EpochMetrics, Experiment, Observer, Trainer};
 use serde_json::Value;
 
@@ -68,6 +69,54 @@ fn every_optimizer_resumes_with_its_moments() {
         let value = folder.json(&[&small(&["verify-resume"], &sets)[..], &["--at-iteration", "7"]].concat());
         assert_eq!(value["identical"], true, "{kind}");
     }
+}
+
+#[test]
+fn every_augmentation_draws_after_a_resume_what_it_would_have_drawn() {
+    let folder = Folder::new();
+    let mut experiment = Experiment::preset("smoke").unwrap();
+    experiment = experiment.with(&["data.channels=3", "model.kind=mlp", "train.epochs=2", "data.train=220"]).unwrap();
+    experiment.data.augment = AugmentConfig::examples();
+    folder.write("all.toml", &experiment.to_toml());
+    let value = folder.json(&["verify-resume", "all.toml", "--at-iteration", "4"]);
+    assert_eq!(value["identical"], true);
+}
+
+#[test]
+fn averages_and_mixed_images_resume_as_they_were() {
+    let folder = Folder::new();
+    let preact = ["model.kind=preact_resnet", "model.channels=[4,8]", "model.blocks=1", "model.stem=4"];
+    let mlp = ["model.kind=mlp", "train.accumulation=2"];
+    for (model, at) in [(&preact[..], "13"), (&mlp[..], "6")] {
+        let sets = [model, &["train.ema=0.9", "train.mixup=0.3", "train.cutmix=1.0", "train.epochs=2"]].concat();
+        let value = folder.json(&[&small(&["verify-resume"], &sets)[..], &["--at-iteration", at]].concat());
+        assert_eq!(value["identical"], true, "{model:?}");
+    }
+}
+
+#[test]
+fn an_average_is_what_is_validated_kept_and_extended() {
+    let folder = Folder::new();
+    let model = |sets: &[&str]| {
+        let value = folder.json(&small(&["train"], &[&["model.kind=mlp", "schedule.kind=constant"], sets].concat()));
+        value["run_dir"].as_str().unwrap().to_owned()
+    };
+    let digest = |run: &str| folder.metrics(run).last().unwrap()["weights_sha256"].clone();
+    let (plain, whole) = (model(&["train.epochs=4"]), model(&["train.epochs=4", "train.ema=0.95"]));
+    assert_ne!(digest(&plain), digest(&whole));
+    // The training itself is the same: it knows nothing of the average.
+    let losses = |run: &str| folder.metrics(run).iter().map(|epoch| epoch["train_loss"].clone()).collect::<Vec<_>>();
+    assert_eq!(losses(&plain), losses(&whole));
+    let short = model(&["train.epochs=2", "train.ema=0.95"]);
+    folder.json(&["extend", &short, "--epochs", "4"]);
+    assert_eq!(digest(&short), digest(&whole));
+    assert!(folder.path().join(&whole).join("model.bpk").is_file());
+    // A run without an average has no such record, one with it has.
+    let holds = |run: &str| {
+        let newest = checkpoints(&folder, run).pop().unwrap();
+        folder.path().join(run).join("checkpoints").join(newest).join("average.bpk").is_file()
+    };
+    assert_eq!((holds(&plain), holds(&whole)), (false, true));
 }
 
 #[test]

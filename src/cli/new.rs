@@ -9,7 +9,7 @@ use super::ui::{Mode, Ui};
 use crate::config::starter;
 use crate::data::sources::{FolderConfig, OnUnreadable};
 use crate::data::survey::Surveyed;
-use crate::data::{AugmentConfig, DataConfig, SourceConfig, Validation};
+use crate::data::{DataConfig, SourceConfig, Validation};
 use crate::report;
 use crate::run::file;
 use crate::{Error, Result};
@@ -39,11 +39,8 @@ pub fn run(arguments: NewArguments, ui: &mut Ui) -> Result<()> {
             .tip("remove it, or write the new config elsewhere: --out FILE.toml"));
     }
     let source = FolderConfig { channels: 3, on_unreadable: OnUnreadable::Skip, ..FolderConfig::new(folder.clone()) };
-    let config = DataConfig {
-        source: SourceConfig::Folder(source),
-        validation: Validation::default(),
-        augment: AugmentConfig::default(),
-    };
+    let config =
+        DataConfig { source: SourceConfig::Folder(source), validation: Validation::default(), augment: Vec::new() };
     let found = Surveyed::open(&config, 0)?;
     let text = starter::starter(&starter::name_of(&name), &path_from(&out, &folder), &out, &found);
     file::write_atomic(&out, text.as_bytes())?;

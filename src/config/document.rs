@@ -8,7 +8,7 @@ use super::contradictions::contradictions;
 use super::presets::{self, Preset};
 use super::tree::{self, Node, Place};
 use super::walk::{Located, Walk, shorten};
-use super::{Experiment, renames, schema, sets};
+use super::{Experiment, augment_table, renames, schema, sets};
 use crate::check::{Check as _, Problems};
 use crate::{Error, Result};
 
@@ -158,9 +158,11 @@ pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
     }
     let mut notices = Vec::new();
     let mut problems = renames::in_tree(&mut root, &mut notices);
+    augment_table::in_tree(&mut root, &mut notices);
     problems.append(&mut sets::apply(&mut root, sets, &mut notices));
     // A `--set` may have brought a whole section.
     problems.append(&mut renames::in_tree(&mut root, &mut notices));
+    augment_table::in_tree(&mut root, &mut notices);
     let mut walk = Walk { base: origin.base(), ..Walk::default() };
     let json = walk.table(&root, schema::experiment(), "", Place::File(1, 1));
     problems.append(&mut walk.problems);

@@ -44,7 +44,7 @@ fn section(table: &Table, path: &str, keys: &mut Vec<Key>) {
         keys.push(Key {
             path: join(path, "kind"),
             of: one_of(&kinds),
-            default: Some(format!("\"{}\"", table.default_kind)),
+            default: (!table.default_kind.is_empty()).then(|| format!("\"{}\"", table.default_kind)),
             description: meanings.join(" "),
             kinds: Vec::new(),
         });
@@ -110,6 +110,7 @@ fn type_name(of: &Type) -> String {
         Type::Choice(choices) => one_of(choices),
         Type::Array(of, None) => format!("list of {}s", type_name(of)),
         Type::Array(of, Some(length)) => format!("list of {length} {}s", type_name(of)),
+        Type::Either(alternatives) => alternatives.iter().map(type_name).collect::<Vec<_>>().join(" or "),
         Type::Table(_) => "table".into(),
     }
 }
@@ -176,7 +177,8 @@ error. `--set train.epochs=3` changes one key from the command line, `kiln confi
   all kinds share stay.
 - An optional key is unset by `\"none\"`, in the file and with `--set`.
 - With `--set`, what is no TOML value is taken as text: `--set optimizer.kind=sgd`. An element of a list is reached by its number,
-  from 0: `--set model.blocks[0].channels=16`.
+  from 0: `--set model.blocks[0].channels=16`. Of a list of kinds it is also reached by its kind, and added if it is not there:
+  `--set data.augment.cutout.size=8`; `--set data.augment.cutout=none` removes it.
 - A relative path in a file starts at the folder of that file, with `--set` at the working folder.
 
 This page is the output of `kiln config keys --markdown`.

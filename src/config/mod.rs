@@ -1,6 +1,7 @@
 //! The experiment: what a config file says, as types. Loading, patching and checking live in the files beside this one;
 //! each section's type lives beside the code that it configures.
 
+mod augment_table;
 pub(crate) mod contradictions;
 pub(crate) mod document;
 pub(crate) mod keys;

@@ -25,6 +25,8 @@ pub(super) enum Type {
     Choice(Vec<String>),
     /// Values of one type, of a fixed number or any.
     Array(Box<Type>, Option<usize>),
+    /// A value of any of these.
+    Either(Vec<Type>),
     /// Keys and values.
     Table(Table),
 }
@@ -79,6 +81,19 @@ impl Table {
     }
 }
 
+impl Type {
+    /// The kinds of the elements of a list of tables; none of anything else.
+    pub fn element_kinds(&self) -> Vec<&str> {
+        match self {
+            Self::Array(of, _) => match &**of {
+                Self::Table(table) => table.kinds.iter().map(|kind| kind.name.as_str()).collect(),
+                _ => Vec::new(),
+            },
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The whole experiment.
 pub(super) fn experiment() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
@@ -87,6 +102,16 @@ pub(super) fn experiment() -> &'static Table {
         let definitions = root["$defs"].as_object().cloned().unwrap_or_default();
         table(&root, &definitions)
     })
+}
+
+/// What the value at a path of sections may be, where that does not depend on a kind.
+pub(super) fn of(path: &[&str]) -> Option<&'static Type> {
+    let (last, sections) = path.split_last()?;
+    let table = sections.iter().try_fold(experiment(), |table, key| match &table.field(key, None)?.of {
+        Type::Table(inner) => Some(inner),
+        _ => None,
+    })?;
+    table.field(last, None).map(|field| &field.of)
 }
 
 fn raw() -> Json {
@@ -135,6 +160,9 @@ fn type_of(property: &Json, definitions: &Map<String, Json>) -> Type {
         .map(|choices| choices.iter().filter_map(|choice| choice["const"].as_str()).map(str::to_owned).collect());
     if let Some(choices) = choices.filter(|choices| !choices.is_empty()) {
         return Type::Choice(choices);
+    }
+    if let Some(alternatives) = schema["anyOf"].as_array() {
+        return Type::Either(alternatives.iter().map(|one| type_of(one, definitions)).collect());
     }
     if let Some(choices) = schema["enum"].as_array() {
         return Type::Choice(choices.iter().map(text).collect());
@@ -255,6 +283,7 @@ fn value(of: &Type) -> Json {
         Type::Array(of, Some(length)) => {
             json!({ "type": "array", "items": value(of), "minItems": length, "maxItems": length })
         }
+        Type::Either(alternatives) => json!({ "anyOf": alternatives.iter().map(value).collect::<Vec<_>>() }),
         Type::Table(table) => section(table),
     }
 }

@@ -1,15 +1,17 @@
 //! `--set key=value`: changes to a config from the command line.
 //!
 //! - The value is TOML; what is no TOML value is taken as a string, so `--set optimizer.kind=sgd` needs no quotes.
-//! - `--set section.kind=…` with another kind than the section has drops the keys of the old kind: the section starts from
-//!   the new kind's defaults. Keys that all kinds share, such as `data.validation`, stay.
+//! - `--set section.kind=…` with another kind than the section has drops the keys of the old kind: the section starts
+//!   from the new kind's defaults. Keys that all kinds share, such as `data.validation`, stay.
 //! - `none` unsets an optional key.
+//! - An element of a list of kinds is also reached by its kind, `data.augment.cutout.size`: it is added if it is not
+//!   there.
 //! - A key may be set once. The order of the options does not matter.
 
-use super::renames;
 use super::schema::{self, Table, Type};
 use super::tree::{self, Entry, Node, Place, Value};
 use super::walk::{Located, shorten};
+use super::{augment_table, renames};
 
 struct Patch<'a> {
     text: &'a str,
@@ -62,6 +64,7 @@ fn read<'a>(text: &'a str, set: usize, notices: &mut Vec<String>) -> Result<Patc
         return Err("is no key path; write it like `train.epochs`".into());
     }
     renames::in_path(&mut path, notices);
+    augment_table::in_path(&mut path);
     let value = value.trim();
     if value.is_empty() {
         return Err(format!("has no value; write --set {}=VALUE", key.trim()));
@@ -83,13 +86,17 @@ fn put(root: &mut Node, patch: Patch<'_>) -> Result<(), String> {
     if let [section, "kind"] = path[..] {
         reset_kind(root, section, &node);
     }
-    let Some((last, sections)) = path.split_last() else { return Ok(()) };
     let place = Place::Set(set);
+    let (path, kind) = numbered(root, &path, place)?;
+    let Some((last, sections)) = path.split_last() else { return Ok(()) };
     let mut at = root;
     for (depth, key) in sections.iter().enumerate() {
         at = step(at, key, place).map_err(|what| format!("`{}` is {what}", path[..depth].join(".")))?;
     }
-    if let Value::Array(_) = at.value {
+    if let Value::Array(nodes) = &mut at.value {
+        if let (Some(kind), Ok(index)) = (kind, last.parse()) {
+            return whole_element(nodes, index, kind, node);
+        }
         *step(at, last, place).map_err(|what| format!("`{}` is {what}", sections.join(".")))? = node;
         return Ok(());
     }
@@ -98,7 +105,64 @@ fn put(root: &mut Node, patch: Patch<'_>) -> Result<(), String> {
     };
     match entries.iter_mut().find(|entry| entry.key == *last) {
         Some(entry) => (entry.node, entry.place) = (node, place),
-        None => entries.push(Entry { key: (*last).to_owned(), place, node }),
+        None => entries.push(Entry { key: last.clone(), place, node }),
+    }
+    Ok(())
+}
+
+/// The path with the kind of a list's element replaced by its number, and that kind if the path ends with it. An
+/// element
+/// that is not there is added.
+fn numbered<'a>(root: &mut Node, path: &[&'a str], place: Place) -> Result<(Vec<String>, Option<&'a str>), String> {
+    let mut owned: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();
+    let named = |at: &usize| schema::of(&path[..*at]).is_some_and(|of| of.element_kinds().contains(&path[*at]));
+    let Some(at) = (1..path.len()).find(named) else { return Ok((owned, None)) };
+    let mut list = root;
+    for (depth, key) in path[..at].iter().enumerate() {
+        list = step(list, key, place).map_err(|what| format!("`{}` is {what}", path[..depth].join(".")))?;
+    }
+    let name = path[..at].join(".");
+    if matches!(&list.value, Value::Table(entries) if entries.is_empty()) {
+        list.value = Value::Array(Vec::new());
+    }
+    let Value::Array(nodes) = &mut list.value else {
+        return Err(format!("`{name}` is {}, not a list", list.value.kind()));
+    };
+    let is_it = |node: &Node| matches!(node.entry("kind").map(|entry| &entry.node.value), Some(Value::Text(kind)) if kind == path[at]);
+    let found: Vec<usize> = (0..nodes.len()).filter(|index| is_it(&nodes[*index])).collect();
+    let index = match found[..] {
+        [] => {
+            nodes.push(of_kind(Node::empty(place), path[at]));
+            nodes.len() - 1
+        }
+        [only] => only,
+        [first, ..] => {
+            let message = "has more than one element of this kind; give its number, as in";
+            return Err(format!("`{name}` {message} `{name}[{first}]`"));
+        }
+    };
+    owned[at] = index.to_string();
+    Ok((owned, (at + 1 == path.len()).then_some(path[at])))
+}
+
+/// A table with this kind.
+fn of_kind(mut node: Node, kind: &str) -> Node {
+    let place = node.place;
+    let text = Node { value: Value::Text(kind.to_owned()), place, text: kind.to_owned() };
+    if let Value::Table(entries) = &mut node.value
+        && !entries.iter().any(|entry| entry.key == "kind")
+    {
+        entries.push(Entry { key: "kind".into(), place, node: text });
+    }
+    node
+}
+
+/// Gives a whole element of a list of kinds; `none` takes it out.
+fn whole_element(nodes: &mut Vec<Node>, index: usize, kind: &str, node: Node) -> Result<(), String> {
+    match &node.value {
+        Value::Text(text) if text == "none" => drop(nodes.remove(index)),
+        Value::Table(_) => nodes[index] = of_kind(node, kind),
+        other => return Err(format!("must be a table, or \"none\" to take it out, got {}", other.kind())),
     }
     Ok(())
 }

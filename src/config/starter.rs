@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::data::ImageSet;
 use crate::data::survey::{FilesFound, Part, Survey, Surveyed};
+use crate::data::{ImageSet, differ_in_a_mirror};
 
 /// The sides that pictures are resized to, in pixels.
 const SIDES: [u32; 5] = [28, 32, 48, 64, 96];
@@ -93,10 +93,17 @@ fn data(text: &mut String, folder: &Path, found: &Surveyed) {
         count => ("skip", format!("{count} files cannot be read as pictures; `kiln data` lists them")),
     };
     line(text, &format!("on_unreadable = \"{action}\""), &why);
-    let _ = writeln!(text, "\n[data.augment]           # every epoch sees each picture a little differently");
+    let _ = writeln!(
+        text,
+        "\n[[data.augment]]         # every epoch sees each picture a little differently\nkind = \"affine\""
+    );
     line(text, &format!("shift_pixels = {:.1}", f64::from(height.min(width)) / 16.0), "");
     line(text, "rotate_degrees = 10.0", "0 where the direction tells the class");
     line(text, "scale = 0.1", "");
+    if !is_grey && !differ_in_a_mirror(&survey.classes) {
+        let _ = writeln!(text, "\n[[data.augment]]         # leave it out where a mirror makes one class into another");
+        let _ = writeln!(text, "kind = \"flip\"");
+    }
 }
 
 fn training(text: &mut String, survey: &Survey, side: u32) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Problems};
 use crate::data::Sampling;
+use crate::data::mixing::Mixing;
 
 /// `[loss]`: cross-entropy between prediction and label.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +35,16 @@ pub struct TrainConfig {
     /// Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal
     /// sizes.
     pub sampling: Sampling,
+    /// Decay of an exponential moving average of all weights, above 0 and below 1, taken once per update: it is what is validated
+    /// and kept. The first updates of a run use at most (1 + updates) / (10 + updates). Batch norms' running statistics are
+    /// averaged too. 0.999 remembers about 1,000 updates.
+    pub ema: Option<f64>,
+    /// mixup (Zhang et al., 2018): every image and its label are a weighted sum of two of the batch, the share drawn per batch
+    /// from Beta(alpha, alpha); this is alpha, 0.05 to 1. The training accuracy counts the label with the larger share.
+    pub mixup: Option<f64>,
+    /// CutMix (Yun et al., 2019): a rectangle of every image comes from another of the batch, and as much of its label; alpha, as
+    /// for `mixup`, 0.05 to 1. With both, each batch draws one of them.
+    pub cutmix: Option<f64>,
 }
 
 impl Default for TrainConfig {
@@ -46,6 +57,9 @@ impl Default for TrainConfig {
             accumulation: 1,
             clip_norm: None,
             sampling: Sampling::Uniform,
+            ema: None,
+            mixup: None,
+            cutmix: None,
         }
     }
 }
@@ -100,6 +114,13 @@ impl Check for LossConfig {
     }
 }
 
+impl TrainConfig {
+    /// How the images of a batch are mixed.
+    pub(crate) fn mixing(&self) -> Mixing {
+        Mixing { mixup: self.mixup, cutmix: self.cutmix }
+    }
+}
+
 impl Check for TrainConfig {
     fn check(&self, problems: &mut Problems) {
         problems.within_range("epochs", self.epochs, 1..=1_000_000);
@@ -110,6 +131,14 @@ impl Check for TrainConfig {
         problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
         if let Some(norm) = self.clip_norm {
             problems.above_zero_f32("clip_norm", norm, 1e6);
+        }
+        if let Some(decay) = self.ema {
+            problems.require(decay > 0.0 && decay < 1.0, "ema", || format!("must be above 0 and below 1, got {decay}"));
+        }
+        for (key, alpha) in [("mixup", self.mixup), ("cutmix", self.cutmix)] {
+            if let Some(alpha) = alpha {
+                problems.within_range(key, alpha, 0.05..=1.0);
+            }
         }
     }
 }

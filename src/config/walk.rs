@@ -76,6 +76,10 @@ impl Walk {
         let path = join(path, "kind");
         let names: Vec<_> = table.kinds.iter().map(|kind| kind.name.as_str()).collect();
         match node.entry("kind").map(|entry| &entry.node) {
+            None if table.default_kind.is_empty() => {
+                self.add(place, &path, format!("is missing; allowed: {}", quoted(names)));
+                (table.kinds.first(), false)
+            }
             None => {
                 let owned =
                     |entry: &&Entry| matches!(entry.place, Place::File(..)) && !table.kinds_with(&entry.key).is_empty();
@@ -166,6 +170,10 @@ impl Walk {
                 }
                 _ => return Some(self.array(nodes, of, path)),
             },
+            (Type::Either(alternatives), _) => match alternatives.iter().find(|one| takes(one, &node.value)) {
+                Some(one) => return self.value(node, one, path),
+                None => describe(of),
+            },
             (Type::Table(table), Value::Table(_)) => return Some(self.table(node, table, path, node.place)),
             _ => describe(of),
         };
@@ -211,6 +219,11 @@ impl Walk {
     }
 }
 
+/// Whether a value is of the right form for this one of several types.
+fn takes(of: &Type, value: &Value) -> bool {
+    matches!((of, value), (Type::Choice(_) | Type::Text, Value::Text(_)) | (Type::Integer, Value::Integer(_)))
+}
+
 /// Stands in for a value that could not be used, so that the rest can still be read; problems at its key are not
 /// reported again.
 fn placeholder(of: &Type) -> Json {
@@ -220,10 +233,12 @@ fn placeholder(of: &Type) -> Json {
         Type::Float => 0.5.into(),
         Type::Text | Type::Path => "placeholder".into(),
         Type::Choice(choices) => choices.first().cloned().unwrap_or_default().into(),
+        Type::Either(alternatives) => alternatives.first().map(placeholder).unwrap_or_default(),
         Type::Array(of, length) => (0..length.unwrap_or(0)).map(|_| placeholder(of)).collect(),
         Type::Table(table) => {
             let required = table.fields.iter().filter(|field| field.required);
-            required.map(|field| (field.name.clone(), placeholder(&field.of))).collect::<Map<_, _>>().into()
+            let kind = table.kinds.first().map(|kind| ("kind".to_owned(), kind.name.clone().into()));
+            required.map(|field| (field.name.clone(), placeholder(&field.of))).chain(kind).collect::<Map<_, _>>().into()
         }
     }
 }
@@ -244,6 +259,7 @@ fn describe(of: &Type) -> String {
         Type::Choice(choices) => format!("one of {}", quoted(choices.iter().map(String::as_str))),
         Type::Array(of, None) => format!("a list, each of its elements {}", describe(of)),
         Type::Array(of, Some(length)) => format!("a list of {length} values, each {}", describe(of)),
+        Type::Either(alternatives) => alternatives.iter().map(describe).collect::<Vec<_>>().join(" or "),
         Type::Table(table) if table.kinds.is_empty() => "a table".into(),
         Type::Table(_) => "a table with a `kind`".into(),
     }

@@ -102,6 +102,9 @@ mod tests {
             let experiment = Experiment { model, ..Experiment::default() };
             assert_eq!(load(experiment.to_toml()), experiment);
         }
+        let mut experiment = Experiment::default();
+        experiment.data.augment = crate::data::AugmentConfig::examples();
+        assert_eq!(load(experiment.to_toml()), experiment);
         for preset in PRESETS {
             let experiment = load(preset.text.to_owned());
             assert_eq!(load(experiment.to_toml()), experiment, "{}", preset.name);

@@ -5,7 +5,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::ImageSet;
-use super::augment::{Augment, AugmentConfig, Scratch};
+use super::augment::{self, Augment, AugmentConfig, Scratch};
+use super::mixing::{Mixer, Mixing};
 use super::preprocess::{Preprocess, Table};
 
 /// The images that go through the network together in one iteration, and their labels.
@@ -13,8 +14,10 @@ use super::preprocess::{Preprocess, Table};
 pub struct Batch {
     /// Network inputs, `[size, channels, height, width]`.
     pub images: Tensor<4>,
-    /// Labels, `[size]`.
+    /// Labels, `[size]`; of mixed images those with the larger share.
     pub targets: Tensor<1, Int>,
+    /// The other labels, where images were mixed.
+    pub mixed: Option<Mixed>,
     /// The number of images.
     pub size: usize,
     /// This batch's fraction of the images of its accumulation window: the gradients of a window's batches, each times
@@ -24,6 +27,15 @@ pub struct Batch {
     pub epoch: usize,
     /// Its place in that epoch, from 0.
     pub iteration: usize,
+}
+
+/// The labels with the smaller share of images that were mixed.
+#[derive(Clone, Debug)]
+pub struct Mixed {
+    /// Labels, `[size]`.
+    pub targets: Tensor<1, Int>,
+    /// Their share of every image, at most a half.
+    pub share: f32,
 }
 
 /// One image to be put into a batch.
@@ -43,6 +55,7 @@ pub struct ImageBatcher {
     set: ImageSet,
     table: Table,
     augment: Option<Augment>,
+    mixer: Option<Mixer>,
 }
 
 /// Images that one thread takes at least, so that small batches are not cut up for nothing.
@@ -51,13 +64,20 @@ const IMAGES_PER_TASK: usize = 16;
 impl ImageBatcher {
     /// Batches of the images of `set` as they are.
     pub fn new(set: ImageSet, preprocess: &Preprocess) -> Self {
-        Self { set, table: preprocess.table(), augment: None }
+        Self { set, table: preprocess.table(), augment: None, mixer: None }
     }
 
-    /// Distorts each image as `config` says, drawn under `seed`.
+    /// Distorts each image as `list` says, drawn under `seed`. The images are those to train on: some kinds look at all of them.
     #[must_use]
-    pub fn augmented(mut self, config: &AugmentConfig, seed: u64) -> Self {
-        self.augment = (!config.is_identity()).then(|| Augment::new(config, self.set.shape, seed));
+    pub fn augmented(mut self, list: &[AugmentConfig], seed: u64) -> Self {
+        self.augment = (!augment::is_identity(list)).then(|| Augment::new(list, &self.set, seed));
+        self
+    }
+
+    /// Mixes the images of each batch, drawn under `seed`.
+    #[must_use]
+    pub(crate) fn mixed(mut self, mixing: Mixing, seed: u64) -> Self {
+        self.mixer = (!mixing.is_none()).then(|| Mixer::new(mixing, seed));
         self
     }
 
@@ -107,10 +127,18 @@ impl Batcher<SampleRef, Batch> for ImageBatcher {
                 }
             }
         });
-        let labels: Vec<i32> = items.iter().map(|sample| i32::from(self.set.labels[sample.index])).collect();
+        let mut labels: Vec<i32> = items.iter().map(|sample| i32::from(self.set.labels[sample.index])).collect();
+        let targets = |labels: Vec<i32>| Tensor::from_data(TensorData::new(labels, [items.len()]), device);
+        let mut mixed = None;
+        if let (Some(mixer), Some(first)) = (&self.mixer, items.first()) {
+            let found = mixer.mix(&mut values, self.set.shape, &labels, (first.epoch, first.position));
+            mixed = Some(Mixed { targets: targets(found.minor), share: 1.0 - found.share });
+            labels = found.major;
+        }
         Batch {
             images: self.tensor(values, device),
-            targets: Tensor::from_data(TensorData::new(labels, [items.len()]), device),
+            targets: targets(labels),
+            mixed,
             size: items.len(),
             weight: 1.0,
             epoch: 1,
@@ -153,9 +181,9 @@ mod tests {
 
     #[test]
     fn distorted_batches_do_not_depend_on_the_number_of_threads() {
-        let config =
-            AugmentConfig { shift_pixels: 2.0, rotate_degrees: 20.0, elastic_pixels: 1.0, ..Default::default() };
-        let batcher = batcher().augmented(&config, 5);
+        let grey = |config: &AugmentConfig| config.kind() != "color_jitter";
+        let every_kind: Vec<_> = AugmentConfig::examples().into_iter().filter(grey).collect();
+        let batcher = batcher().augmented(&every_kind, 5);
         let batch = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let samples = (0..100).map(|index| SampleRef { index, epoch: 2, position: index }).collect();

@@ -38,6 +38,17 @@ fn is_invisible(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Whether names say that a mirror makes one class into another, or into none: most are single digits or letters, or one has
+/// left or right in it.
+pub(crate) fn differ_in_a_mirror(classes: &[String]) -> bool {
+    let single = |name: &&String| name.chars().count() == 1 && name.chars().all(char::is_alphanumeric);
+    let side = |name: &String| {
+        let mut words = name.split(|letter: char| !letter.is_alphanumeric());
+        words.any(|word| ["left", "right"].iter().any(|side| word.eq_ignore_ascii_case(side)))
+    };
+    classes.iter().filter(single).count() * 2 > classes.len() || classes.iter().any(side)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,9 +19,9 @@ pub struct DataConfig {
     /// class, drawn by the seed. 0 keeps every image for training, and then the last epoch is the one that is kept.
     #[serde(default)]
     pub validation: Validation,
-    /// Random distortions of the training images, new in every epoch.
+    /// Random distortions of the training images, one after another, new in every epoch.
     #[serde(default)]
-    pub augment: AugmentConfig,
+    pub augment: Vec<AugmentConfig>,
 }
 
 /// How many training images are held out: a whole number of them, or below 1 their share.
@@ -81,13 +81,12 @@ impl JsonSchema for Validation {
     }
 }
 
+/// The longest list of augmentations.
+const MOST_AUGMENTATIONS: usize = 32;
+
 impl Default for DataConfig {
     fn default() -> Self {
-        Self {
-            source: SourceConfig::Mnist(MnistConfig {}),
-            validation: Validation::default(),
-            augment: AugmentConfig::default(),
-        }
+        Self { source: SourceConfig::Mnist(MnistConfig {}), validation: Validation::default(), augment: Vec::new() }
     }
 }
 
@@ -99,7 +98,13 @@ impl Check for DataConfig {
         problems.require(allowed && held_out < 1e15, "validation", || {
             format!("must be a share of the training images below 1 or a whole number of them, got {held_out}")
         });
-        problems.within("augment", |problems| self.augment.check(problems));
+        let count = self.augment.len();
+        problems.require(count <= MOST_AUGMENTATIONS, "augment", || {
+            format!("must be at most {MOST_AUGMENTATIONS} kinds, got {count}")
+        });
+        for (index, augment) in self.augment.iter().enumerate() {
+            problems.within(format!("augment[{index}]"), |problems| augment.check(problems));
+        }
     }
 }
 
@@ -153,13 +158,15 @@ mod tests {
             let found = problems(&format!("kind = \"mnist\"\nvalidation = {wrong}"));
             assert!(found[0].starts_with("validation: must be a share of the training images below 1 or"), "{found:?}");
         }
-        let augment = "kind = \"mnist\"\n[augment]\nscale = 1.0\nrotate_degrees = -1\nelastic_smoothness = nan";
+        let augment = "kind = \"mnist\"\n[[augment]]\nkind = \"affine\"\nscale = 1.0\nrotate_degrees = -1\nfill = 256\n\
+                       [[augment]]\nkind = \"elastic\"\nsmoothness = nan";
         assert_eq!(
             problems(augment),
             [
-                "augment.rotate_degrees: must be 0 to 180, got -1",
-                "augment.scale: must be at least 0 and below 1, got 1",
-                "augment.elastic_smoothness: must be above 0 and at most 64, got NaN",
+                "augment[0].rotate_degrees: must be at least 0, got -1",
+                "augment[0].scale: must be at least 0 and below 1, got 1",
+                "augment[0].fill: must be at most 255, got 256",
+                "augment[1].smoothness: must be above 0 and at most 64, got NaN",
             ]
         );
     }

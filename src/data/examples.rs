@@ -1,6 +1,6 @@
 //! Some images of each class, as they are and as training distorts them.
 
-use super::augment::{Augment, Scratch};
+use super::augment::{self, Augment, Scratch};
 use super::loader::shuffled;
 use super::{AugmentConfig, ImageSet};
 use crate::seed::{Purpose, Stream};
@@ -21,7 +21,7 @@ pub struct Examples {
 /// it distorts them in its first `epochs` epochs, in the first pass of each.
 pub fn examples(
     train: &ImageSet,
-    augment: &AugmentConfig,
+    augment: &[AugmentConfig],
     seed: u64,
     (classes, most, epochs): (usize, usize, usize),
 ) -> Vec<Examples> {
@@ -38,10 +38,10 @@ pub fn examples(
             examples.images.push(image);
         }
     }
-    if augment.is_identity() {
+    if augment::is_identity(augment) {
         return found;
     }
-    let (augment, mut scratch) = (Augment::new(augment, train.shape, seed), Scratch::default());
+    let (augment, mut scratch) = (Augment::new(augment, train, seed), Scratch::default());
     for (epoch, order) in (1..=epochs).zip(&orders) {
         let mut positions = vec![0; train.len()];
         for (position, image) in order.iter().enumerate() {
@@ -66,6 +66,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+    use crate::data::augment::{AffineConfig, CutoutConfig};
     use crate::data::batch::ImageBatcher;
     use crate::data::loader::{EpochLoader, EpochShape};
     use crate::data::preprocess::{Fit, Preprocess};
@@ -74,7 +75,8 @@ mod tests {
     #[test]
     fn an_example_is_what_training_sees_in_that_epoch() {
         let source: SourceConfig = toml::from_str("kind = \"synthetic\"\ntrain = 60\ntest = 4\nclasses = 4").unwrap();
-        let augment = AugmentConfig { shift_pixels: 3.0, rotate_degrees: 20.0, ..AugmentConfig::default() };
+        let affine = AffineConfig { shift_pixels: 3.0, rotate_degrees: 20.0, ..AffineConfig::default() };
+        let augment = vec![AugmentConfig::Affine(affine), AugmentConfig::Cutout(CutoutConfig::default())];
         let config = DataConfig { source, validation: 0.into(), augment: augment.clone() };
         let train = open(&config, 7).unwrap().train;
         let found = examples(&train, &augment, 7, (3, 5, 2));
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn training_that_distorts_nothing_has_nothing_to_show() {
         let source: SourceConfig = toml::from_str("kind = \"synthetic\"\ntrain = 6\ntest = 4\nclasses = 2").unwrap();
-        let config = DataConfig { source, validation: 0.into(), augment: AugmentConfig::default() };
+        let config = DataConfig { source, validation: 0.into(), augment: Vec::new() };
         let train = open(&config, 7).unwrap().train;
         let found = examples(&train, &config.augment, 7, (9, 9, 2));
         assert_eq!(found.len(), 2);

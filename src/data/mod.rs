@@ -5,7 +5,7 @@
 //! them, and a `batch` is made of them. Pixels stay `u8` in memory until a batch is made, in one pass through a look-up
 //! table.
 
-pub(crate) mod augment;
+pub mod augment;
 pub(crate) mod batch;
 #[cfg(test)]
 mod broken_pictures;
@@ -18,6 +18,7 @@ pub mod examples;
 mod image_set;
 pub(crate) mod loader;
 pub(crate) mod memory;
+pub(crate) mod mixing;
 mod paper;
 mod path;
 pub mod picture;
@@ -32,7 +33,7 @@ mod strokes;
 pub mod survey;
 
 pub use augment::AugmentConfig;
-pub(crate) use classes::check_class_names;
+pub(crate) use classes::{check_class_names, differ_in_a_mirror};
 pub use config::{DataConfig, Validation};
 pub use image_set::ImageSet;
 pub use loader::Sampling;

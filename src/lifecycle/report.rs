@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use super::finish::Exported;
 use super::prepared::Prepared;
 use super::run::Run;
-use crate::data::augment::{Augment, Scratch};
+use crate::data::augment::{self, Augment, Scratch};
 use crate::data::{Dataset, ImageSet};
 use crate::eval::Predictions;
 use crate::models::Weights;
@@ -140,8 +140,8 @@ pub(super) fn inputs(session: &Session) -> Result<Inputs> {
     let mut samples = session.first_batch()?;
     samples.truncate(INPUTS);
     let mut distorted = Vec::new();
-    if !augment.is_identity() {
-        let augment = Augment::new(augment, set.shape, session.experiment.seed);
+    if !augment::is_identity(augment) {
+        let augment = Augment::new(augment, set, session.experiment.seed);
         let mut scratch = Scratch::default();
         for sample in &samples {
             let mut out = vec![0; set.shape.len()];

@@ -80,7 +80,7 @@ impl ConvnetConfig {
             };
             let same = ConvSpec::same(channels_in, block.channels, block.kernel_size);
             channels_in = block.channels;
-            ConvSpec { padding, norm: self.norm, pool: block.pool, ..same }
+            ConvSpec { padding, norm: self.norm, bias: self.norm == Norm::None, pool: block.pool, ..same }
         };
         self.blocks.iter().map(spec).collect()
     }

@@ -41,6 +41,8 @@ pub(super) struct ConvSpec {
     /// Zeros added on each side.
     pub padding: usize,
     pub norm: Norm,
+    /// Whether the convolution has a bias.
+    pub bias: bool,
     pub relu: bool,
     /// Halve height and width with a 2x2 max-pool at the end.
     pub pool: bool,
@@ -56,9 +58,15 @@ impl ConvSpec {
             stride: 1,
             padding: kernel_size / 2,
             norm: Norm::Batch,
+            bias: false,
             relu: true,
             pool: false,
         }
+    }
+
+    /// A convolution alone that keeps the size, without bias.
+    pub fn bare(channels_in: usize, channels_out: usize, kernel_size: usize) -> Self {
+        Self { norm: Norm::None, relu: false, ..Self::same(channels_in, channels_out, kernel_size) }
     }
 }
 
@@ -79,7 +87,7 @@ impl ConvBlock {
         let conv = Conv2dConfig::new([spec.channels_in, spec.channels_out], [spec.kernel_size; 2])
             .with_stride([spec.stride; 2])
             .with_padding(PaddingConfig2d::Explicit(spec.padding, spec.padding, spec.padding, spec.padding))
-            .with_bias(spec.norm == Norm::None)
+            .with_bias(spec.bias)
             .with_initializer(Initializer::Zeros)
             .init(device);
         let norm = (spec.norm == Norm::Batch).then(|| BatchNormConfig::new(spec.channels_out).init(device));
@@ -126,6 +134,11 @@ impl ConvBlock {
         self.conv.weight = Param::initialized(ParamId::new(), weight * slope.reshape([channels, 1, 1, 1]));
         self.conv.bias = Some(Param::initialized(ParamId::new(), offset));
     }
+}
+
+/// Batch norm and ReLU, where no convolution comes before them.
+pub(super) fn norm_relu(norm: &BatchNorm, images: Tensor<4>) -> Tensor<4> {
+    batch_norm(norm, images, NormOptions { relu: true, pool: false })
 }
 
 /// A fully connected layer with all weights zero, `[inputs, outputs]`.

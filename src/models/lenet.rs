@@ -43,6 +43,7 @@ impl LenetConfig {
         let block = |channels_in, channels_out, padding| ConvSpec {
             padding,
             norm: Norm::None,
+            bias: true,
             pool: true,
             ..ConvSpec::same(channels_in, channels_out, 5)
         };

@@ -122,6 +122,7 @@ models! {
     lenet: Lenet(LenetConfig),
     convnet: Convnet(ConvnetConfig),
     resnet: Resnet(ResnetConfig),
+    preact_resnet: PreactResnet(PreactResnetConfig),
 }
 
 impl Default for ModelConfig {

@@ -3,6 +3,7 @@
 
 use super::layers::{ConvSpec, Norm};
 use super::parameter::Role;
+use super::preact_resnet::PreactSpec;
 use crate::data::ImageShape;
 
 /// One layer as it appears in plans and explanations.
@@ -121,6 +122,36 @@ impl ShapeInference {
         Ok(())
     }
 
+    /// Adds a residual block whose norms and ReLUs stand before its convolutions: the field `norm`, then those of
+    /// [`residual`](Self::residual).
+    pub fn preact(&mut self, name: &str, spec: &PreactSpec) -> Result<(), String> {
+        let input = self.image;
+        let [first, second] = &spec.parts;
+        let (middle, first_flops) = first.infer(input)?;
+        let (output, second_flops) = second.infer(middle)?;
+        let mut flops = first_flops + second_flops;
+        let mut tensors: Vec<_> = norm_tensors(&format!("{name}.norm"), spec.channels).into();
+        tensors.extend(first.tensors(&format!("{name}.first")));
+        tensors.extend(second.tensors(&format!("{name}.second")));
+        if let Some(shortcut) = &spec.shortcut {
+            flops += shortcut.infer(input)?.1;
+            tensors.extend(shortcut.tensors(&format!("{name}.shortcut")));
+        }
+        let described = match spec.shortcut {
+            Some(_) => "residual: 2 x (batch norm, ReLU, conv 3x3), projected shortcut",
+            None => "residual: 2 x (batch norm, ReLU, conv 3x3)",
+        };
+        self.image = output;
+        self.push(name, described.into(), tensors, flops);
+        Ok(())
+    }
+
+    /// Adds a batch norm in the field `name`, with ReLU.
+    pub fn norm(&mut self, name: &str) {
+        let tensors = norm_tensors(name, self.image.channels).into();
+        self.push(name, "batch norm, ReLU".into(), tensors, 0);
+    }
+
     /// Adds the mean over height and width.
     pub fn global_pool(&mut self, name: &str) {
         self.features = Some(self.image.channels);
@@ -162,6 +193,17 @@ impl ShapeInference {
     }
 }
 
+/// The tensors of a batch norm in the field `name`.
+fn norm_tensors(name: &str, channels: usize) -> [TensorSummary; 4] {
+    let fields = [
+        ("gamma", Role::NormScale),
+        ("beta", Role::NormShift),
+        ("running_mean", Role::RunningMean),
+        ("running_var", Role::RunningVariance),
+    ];
+    fields.map(|(field, role)| TensorSummary::new(format!("{name}.{field}"), role, &[channels]))
+}
+
 impl ConvSpec {
     /// The size after this block and its work, or why it does not fit.
     fn infer(&self, input: ImageShape) -> Result<(ImageShape, u64), String> {
@@ -191,17 +233,14 @@ impl ConvSpec {
         let Self { channels_in, channels_out, kernel_size, .. } = *self;
         let tensor = |field: &str, role, shape: &[usize]| TensorSummary::new(format!("{name}.{field}"), role, shape);
         let kernel = tensor("conv.weight", Role::ConvKernel, &[channels_out, channels_in, kernel_size, kernel_size]);
-        let channels = [channels_out];
-        match self.norm {
-            Norm::None => vec![kernel, tensor("conv.bias", Role::Bias, &channels)],
-            Norm::Batch => vec![
-                kernel,
-                tensor("norm.gamma", Role::NormScale, &channels),
-                tensor("norm.beta", Role::NormShift, &channels),
-                tensor("norm.running_mean", Role::RunningMean, &channels),
-                tensor("norm.running_var", Role::RunningVariance, &channels),
-            ],
+        let mut tensors = vec![kernel];
+        if self.bias {
+            tensors.push(tensor("conv.bias", Role::Bias, &[channels_out]));
         }
+        if self.norm == Norm::Batch {
+            tensors.extend(norm_tensors(&format!("{name}.norm"), channels_out));
+        }
+        tensors
     }
 
     fn describe(&self) -> String {

@@ -19,6 +19,9 @@ pub(super) fn refuse(experiment: &Experiment, images: &Images, cut: &Cut) -> Res
         found.extend(contradictions(experiment).into_iter().map(|contradiction| contradiction.problem));
         let mut problems = Problems::default();
         batches(experiment, images, cut, &mut problems);
+        for (index, augment) in experiment.data.augment.iter().enumerate() {
+            problems.within(format!("data.augment[{index}]"), |problems| augment.check_for(images.shape, problems));
+        }
         problems.within("model", |problems| experiment.model.check_for(images.shape, images.classes, problems));
         if let Ok(layers) = experiment.model.layers(images.shape, images.classes) {
             let model = experiment.model.kind();

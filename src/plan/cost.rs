@@ -23,6 +23,8 @@ pub struct Memory {
     pub gradients: u64,
     /// What the optimizer keeps for each.
     pub optimizer: u64,
+    /// The average of the parameters, where there is one.
+    pub average: u64,
     /// The outputs of all layers for one batch, kept for back propagation.
     pub activations: u64,
     /// The training, validation and test images, a byte per pixel.
@@ -40,15 +42,17 @@ impl Memory {
             tensors.iter().map(|tensor| tensor.count() * rule.state).sum::<usize>()
         };
         let optimizer = rules.iter().map(kept).sum::<usize>() as u64 * FLOAT;
+        let average = if experiment.train.ema.is_some() { parameters } else { 0 };
         let activations = per_image * experiment.train.batch_size as u64 * FLOAT;
         let bytes = (images.train + images.validation + images.test) as u64 * images.shape.len() as u64;
         Self {
             parameters,
             gradients: parameters,
             optimizer,
+            average,
             activations,
             images: bytes,
-            total: 2 * parameters + optimizer + activations + bytes,
+            total: 2 * parameters + optimizer + average + activations + bytes,
         }
     }
 }

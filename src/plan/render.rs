@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Cut, Images, LearningRate, Plan, PlannedRule};
 use crate::config::Experiment;
-use crate::data::Sampling;
+use crate::data::{AugmentConfig, Sampling};
 use crate::report::thousands;
 
 /// The heights of a sparkline, low to high.
@@ -40,12 +40,24 @@ impl Plan {
         if let Some(seen) = self.seen_of_class_in_words() {
             line("", seen);
         }
+        for (index, words) in self.augmentation.iter().enumerate() {
+            line(if index == 0 { "distorted by" } else { "" }, words.clone());
+        }
+        if let Some(words) = &self.mixing {
+            line("mixed by", words.clone());
+        }
         line("learning rate", self.rate_in_words());
         for milestone in self.milestones_in_words() {
             line("", milestone);
         }
         for (index, rule) in self.rules_in_words().into_iter().enumerate() {
             line(if index == 0 { "updates by" } else { "" }, rule);
+        }
+        if let Some(decay) = self.ema {
+            let first = ((10.0 * decay - 1.0) / (1.0 - decay)).ceil().max(0.0) as usize;
+            let reached =
+                if first == 0 { String::new() } else { format!(", reached after {}", count(first, "update")) };
+            line("kept", format!("the average of the weights over the updates, decay {decay}{reached}"));
         }
         line("network", format!("{} in {}", count(self.parameters, "parameter"), count(self.layers.len(), "layer")));
         line(
@@ -58,10 +70,14 @@ impl Plan {
             ),
         );
         let memory = &self.memory;
+        let average = match memory.average {
+            0 => String::new(),
+            size => format!(", average {}", bytes(size)),
+        };
         line(
             "memory",
             format!(
-                "about {}: parameters {}, gradients {}, optimizer {}, a batch's activations {}, images {} (an estimate)",
+                "about {}: parameters {}, gradients {}, optimizer {}{average}, a batch's activations {}, images {} (an estimate)",
                 bytes(memory.total),
                 bytes(memory.parameters),
                 bytes(memory.gradients),
@@ -301,6 +317,13 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
             images(largest),
             images(smallest)
         ));
+    }
+    if data.differ_in_a_mirror && experiment.data.augment.iter().any(AugmentConfig::mirrors) {
+        found.push(
+            "data.augment has \"flip\", and the classes are named like things that a mirror changes: digits, letters, left or \
+             right; leave it out unless an image and its mirror image are of the same class"
+                .to_owned(),
+        );
     }
     if let Some(span) = experiment.schedule.epochs.filter(|span| *span < experiment.train.epochs)
         && !experiment.schedule.is_constant()

@@ -5,7 +5,8 @@ use crate::data::loader::EpochShape;
 
 fn images(train: usize) -> Images {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
-    Images { train, validation: 5000, test: 10_000, shape, classes: 10, of_class: [train / 10; 2] }
+    let of_class = [train / 10; 2];
+    Images { train, validation: 5000, test: 10_000, shape, classes: 10, of_class, differ_in_a_mirror: false }
 }
 
 static CONFIG: Preset =
@@ -84,6 +85,33 @@ fn the_plan_says_which_rule_updates_what_where_there_are_several() {
 #[test]
 fn an_optimizer_that_would_have_nothing_to_do_is_refused() {
     insta::assert_snapshot!(refusal(55_000, &["optimizer.kind=muon"]), @r#"error: `optimizer.kind`: must not be "muon" with model.kind = "linear", which has no hidden matrix or convolution kernel for Muon to update; set it to "adamw", or choose another model"#);
+}
+
+#[test]
+fn the_plan_names_what_distorts_the_images_and_warns_of_mirrored_digits() {
+    let sets = ["data.augment.shift_pixels=2", "data.augment.cutout.size=8", "data.augment.flip.probability=0.5"];
+    let plan =
+        |differ_in_a_mirror| Plan::new(&experiment(&sets), Images { differ_in_a_mirror, ..images(55_000) }).unwrap();
+    let text = plan(false).render();
+    let from = text.find("distorted by").unwrap();
+    insta::assert_snapshot!(text[from..text.find("learning rate").unwrap()], @"
+    distorted by   affine: shift up to 2 px
+                   cutout: a square of 8 x 8 px covered with the mean
+                   flip: left and right exchanged in 50 % of the images
+    ");
+    assert!(plan(false).warnings.is_empty());
+    insta::assert_snapshot!(plan(true).warnings.join("\n"), @r#"data.augment has "flip", and the classes are named like things that a mirror changes: digits, letters, left or right; leave it out unless an image and its mirror image are of the same class"#);
+}
+
+#[test]
+fn distortions_that_do_not_fit_the_images_are_refused_all_at_once() {
+    let sets = ["data.augment.crop.padding=28", "data.augment.cutout.size=40", "data.augment.color_jitter.hue=0.1"];
+    insta::assert_snapshot!(refusal(55_000, &sets), @r#"
+    error: the config has 3 problems with these images
+      `data.augment[0].padding`: must be below the images' shorter side, 28, got 28; try 3
+      `data.augment[1].size`: must be below the images' longer side, 28, got 40; try 7
+      `data.augment[2].kind`: "color_jitter" needs colour images, and these are grey; leave it out
+    "#);
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub struct Lesson {
     /// The batch as the network saw it: an image `[channels, height, width]` each.
     #[serde(skip)]
     pub inputs: Vec<Vec<u8>>,
-    /// Whether training distorts the images.
-    pub augmented: bool,
+    /// What distorts the images in training, in words; empty when nothing does.
+    pub augmentation: Vec<String>,
     /// The logits of the batch's first image.
     pub logits: Vec<f32>,
     /// What every layer put out for the batch's first image.

@@ -6,6 +6,7 @@ use super::sheet::{LARGEST_SIDE, Picture, Sheet};
 use super::terminal::shortened;
 use super::thousands;
 use crate::Result;
+use crate::data::augment::{is_identity, words};
 use crate::data::examples::{Examples, examples};
 use crate::data::survey::{Duplicates, FilesFound, Part, Place, Survey, Surveyed};
 use crate::data::{AugmentConfig, ImageSet, ImageShape};
@@ -29,6 +30,8 @@ const LISTED: usize = 5;
 #[derive(Clone, Debug)]
 pub struct SurveySheets {
     pub(super) classes: Vec<ClassSheet>,
+    /// What distorts them, in words.
+    pub(super) augmentation: Vec<String>,
     /// One picture for each of the first groups of duplicates.
     pub(super) duplicates: Option<Sheet>,
 }
@@ -49,10 +52,10 @@ impl SurveySheets {
     ///
     /// # Errors
     /// When a picture cannot be made.
-    pub fn new(surveyed: &Surveyed, augment: &AugmentConfig, seed: u64) -> Result<Self> {
+    pub fn new(surveyed: &Surveyed, augment: &[AugmentConfig], seed: u64) -> Result<Self> {
         let train = &surveyed.sets[Part::Train as usize];
         let classes = train.classes.len().min(CLASSES);
-        let rows = if augment.is_identity() { 1 } else { 1 + EPOCHS };
+        let rows = if is_identity(augment) { 1 } else { 1 + EPOCHS };
         let (most, side) = fitting(classes * rows, train.shape);
         let sheet = |found: Examples| class_sheet(train, found, side).transpose();
         Ok(Self {
@@ -60,6 +63,7 @@ impl SurveySheets {
                 .into_iter()
                 .filter_map(sheet)
                 .collect::<Result<_>>()?,
+            augmentation: words(augment),
             duplicates: duplicates(surveyed)?,
         })
     }

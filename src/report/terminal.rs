@@ -34,7 +34,7 @@ pub fn mistakes(predictions: &Predictions, set: &ImageSet, most: usize, colour: 
 
 /// The first `most` images of each class that an experiment with this `augment` and `seed` trains on, as far as they fit
 /// beside each other; below them, where training distorts them, the same as the first epoch sees them.
-pub fn examples(surveyed: &Surveyed, augment: &AugmentConfig, seed: u64, most: usize, colour: bool) -> String {
+pub fn examples(surveyed: &Surveyed, augment: &[AugmentConfig], seed: u64, most: usize, colour: bool) -> String {
     let train = &surveyed.sets[Part::Train as usize];
     let picture = |pixels: &[u8]| Picture::of_image(pixels, train.shape).shrunk(WIDEST);
     let width = train.shape.width.div_ceil(train.shape.width.max(train.shape.height).div_ceil(WIDEST));

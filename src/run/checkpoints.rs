@@ -6,6 +6,7 @@
 //! checkpoints/000001800/    after 1,800 iterations
 //! checkpoints/000001800.1/  the same moment, saved again: with another config, or after a resume
 //!   model.bpk  optimizer.bpk  schedule.bpk   Burn's records
+//!   average.bpk                              the average of the weights, where there is one
 //!   state.json                               where the run stands
 //!   commit.json                              the SHA-256 of each of them
 //! ```
@@ -33,7 +34,7 @@ const UNFINISHED: &str = ".unfinished-";
 /// The version of a checkpoint's layout.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Burn's three records as bytes, by name; see [`RECORDS`].
+/// Burn's records as bytes, by name: [`RECORDS`], and [`AVERAGE`] where there is one.
 pub(crate) type Records = BTreeMap<&'static str, Vec<u8>>;
 
 /// The records of one checkpoint: the network, the optimizer's moments, the schedule's counter.
@@ -41,6 +42,9 @@ pub(crate) const RECORDS: [&str; 3] = ["model.bpk", OPTIMIZER, "schedule.bpk"];
 
 /// The name of the optimizer's record.
 pub(crate) const OPTIMIZER: &str = "optimizer.bpk";
+
+/// The name of the record of the network's average, which only runs with `train.ema` have.
+pub(crate) const AVERAGE: &str = "average.bpk";
 
 /// The commit marker.
 #[derive(Serialize, Deserialize)]
@@ -266,7 +270,7 @@ impl CheckpointStore {
                     .tip("go on with the version of kiln that wrote it, or begin a new run"),
             )
         })?;
-        let records = files.into_iter().filter(|(name, _)| RECORDS.contains(name)).collect();
+        let records = files.into_iter().filter(|(name, _)| *name != STATE).collect();
         self.known_intact().insert(name);
         Ok(Checkpoint { records, state })
     }
@@ -291,7 +295,8 @@ impl CheckpointStore {
             ));
         }
         let mut files = Records::new();
-        for name in RECORDS.into_iter().chain([STATE]) {
+        let average = commit.sha256.contains_key(AVERAGE).then_some(AVERAGE);
+        for name in RECORDS.into_iter().chain([STATE]).chain(average) {
             let bytes = read(name)?;
             match commit.sha256.get(name) {
                 Some(expected) if *expected == digest(&bytes) => files.insert(name, bytes),

@@ -7,7 +7,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
-use crate::data::batch::Batch;
+use crate::data::batch::{Batch, Mixed};
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
 use crate::seed::{Purpose, Stream};
@@ -51,10 +51,17 @@ impl Classifier {
     }
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
-    /// `[batch, classes]`.
+    /// `[batch, classes]`. The cross-entropy is linear in its target, so that of an image with two labels is the mean of both by
+    /// their shares.
     fn forward(&self, batch: Batch, context: &mut ForwardContext, label_smoothing: f32) -> ClassificationOutput {
         let logits = self.network.forward_in(batch.images, context);
-        let loss = ops::cross_entropy(logits.clone(), batch.targets.clone(), label_smoothing);
+        let of = |targets| ops::cross_entropy(logits.clone(), targets, label_smoothing);
+        let loss = match batch.mixed {
+            None => of(batch.targets.clone()),
+            Some(Mixed { targets, share }) => {
+                of(batch.targets.clone()).mul_scalar(1.0 - share) + of(targets).mul_scalar(share)
+            }
+        };
         ClassificationOutput { loss, output: logits, targets: batch.targets }
     }
 

@@ -13,6 +13,7 @@ use burn::train::{
     TrainingComponents, TrainingItem, ValidLoader,
 };
 
+use super::average::Average;
 use super::classifier::Classifier;
 use super::observer::{Observer, Progress, StopHandle};
 use super::records::{self, RecordSink};
@@ -98,6 +99,7 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
         let TrainingComponents { checkpointer, interrupter, event_processor, event_store, .. } = components;
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut events = event_processor;
+        let mut average = None;
         if let Some(mut context) = context {
             let mut steps = Steps {
                 progress: progress_file(&context),
@@ -110,14 +112,16 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
                 interrupter,
                 checkpointer,
                 store: &event_store,
+                average: None,
                 pending: Vec::new(),
                 last_save: Instant::now(),
             };
             let ended = steps.run(&train, &validation);
+            average = steps.average.take().and_then(Average::into_classifier);
             drop(steps);
             *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some((context, ended));
         }
-        (learner.model(), events)
+        (average.unwrap_or_else(|| learner.model()), events)
     }
 }
 
@@ -131,6 +135,8 @@ struct Steps<'a> {
     interrupter: Interrupter,
     checkpointer: Option<LearningCheckpointer<Classifier>>,
     store: &'a burn::train::metric::store::EventStoreClient,
+    /// The average of the weights, where the config asks for one.
+    average: Option<Average>,
     pending: Vec<StepMetrics>,
     progress: ProgressFile,
     /// Training images per second of the epoch under way.
@@ -143,7 +149,7 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn run(&mut self, train: &TrainLoader<Classifier>, validation: &ValidLoader<Classifier>) -> Result<Termination> {
-        records::restore(self.learner, std::mem::take(&mut self.context.records))?;
+        self.restore()?;
         let epochs = self.context.experiment.train.epochs;
         while self.context.state.epoch <= epochs && self.context.state.stopped.is_none() {
             if self.wants_stop() {
@@ -158,6 +164,30 @@ impl Steps<'_> {
             self.finish_epoch(validation, started)?;
         }
         Ok(Termination::Complete)
+    }
+
+    /// Takes up training where the records were taken. An average that they do not hold begins as their weights.
+    fn restore(&mut self) -> Result<()> {
+        let records = std::mem::take(&mut self.context.records);
+        let average = records::average(&records)?;
+        records::restore(self.learner, records)?;
+        if let Some(decay) = self.context.experiment.train.ema {
+            let mut classifier = self.learner.model().valid();
+            if let Some(record) = average {
+                classifier = classifier.try_load_record(record).map_err(|error| {
+                    Error::failed("the checkpoint's average does not fit the run's model").caused_by(error.to_string())
+                })?;
+            }
+            self.average = Some(Average::new(classifier, decay));
+        }
+        Ok(())
+    }
+
+    /// What is validated and kept: the network, or its average, without autodiff.
+    fn kept(&self) -> Classifier {
+        // `valid` also publishes the running statistics of the norms, which the records must hold.
+        let trained = self.learner.model().valid();
+        self.average.as_ref().and_then(Average::classifier).cloned().unwrap_or(trained)
     }
 
     /// The rest of the epoch under way.
@@ -230,6 +260,9 @@ impl Steps<'_> {
     fn update(&mut self, gradients: burn::optim::GradientsParams) {
         self.learner.lr_step();
         self.learner.optimizer_step(gradients);
+        if let Some(average) = &mut self.average {
+            average.follow(&self.learner.model(), self.context.state.update);
+        }
         self.context.state.update += 1;
     }
 
@@ -293,8 +326,7 @@ impl Steps<'_> {
     /// Validation, metrics, judgement and checkpoint of an epoch whose training is over. Nothing of an epoch whose
     /// validation loss or weights are NaN is kept.
     fn finish_epoch(&mut self, loader: &ValidLoader<Classifier>, started: Instant) -> Result<()> {
-        // `valid` also publishes the running statistics of the norms, which the records below must hold.
-        let mut model = self.learner.model().valid();
+        let mut model = self.kept();
         let weights = model.network.weights()?;
         self.refuse_nan(&weights)?;
         model.network = model.network.folded();
@@ -397,7 +429,10 @@ impl Steps<'_> {
     fn commit(&mut self) -> Result<()> {
         let checkpointer = self.checkpointer.as_mut().ok_or_else(|| Error::failed("training has no checkpointer"))?;
         checkpointer.checkpoint(self.learner, self.context.state.iteration, self.store);
-        let records = self.context.sink.take()?;
+        let mut records = self.context.sink.take()?;
+        if let Some(average) = self.average.as_ref().and_then(Average::classifier) {
+            records::add_average(&mut records, average.clone())?;
+        }
         self.context.state.replaced_config = None;
         self.context.store.save(&records, &self.context.state)?;
         let best = self.context.state.best.map(|best| best.iteration);

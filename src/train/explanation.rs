@@ -164,10 +164,11 @@ fn rows(output: &ClassificationOutput) -> Result<Vec<PredictionRow>> {
     Ok(logits(output)?.chunks_exact(classes).zip(labels.iter::<i64>()).map(row).collect())
 }
 
-/// Loss and correct predictions of a batch as in inference: no dropout, no smoothing, norms with their running statistics.
+/// Loss and correct predictions of a batch as in inference: no dropout, no smoothing, no other label of mixed images, norms with their running statistics.
 fn plain_loss(learner: &Learner<Classifier>, batch: Batch) -> Result<(f64, usize)> {
     let model = learner.model().valid();
-    let batch = Batch { images: batch.images.without_autodiff(), targets: batch.targets.without_autodiff(), ..batch };
+    let (images, targets) = (batch.images.without_autodiff(), batch.targets.without_autodiff());
+    let batch = Batch { images, targets, mixed: None, ..batch };
     let output = InferenceStep::step(&model, batch);
     let correct = rows(&output)?.iter().filter(|row| row.predicted == row.label).count();
     Ok((f64::from(output.loss.into_scalar::<f32>()), correct))

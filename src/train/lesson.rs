@@ -7,6 +7,7 @@ use super::explanation::{Measured, measure};
 use super::session::{ClassifierLearner, Session};
 use super::short_run::{self, Measure};
 use crate::Result;
+use crate::data::augment::words;
 use crate::data::{ImageSet, Preprocess};
 use crate::models::{WeightTensor, Weights};
 use crate::optimizers::PlannedRate;
@@ -85,7 +86,7 @@ pub(crate) fn record(session: &Session, progress: &mut dyn FnMut(usize, usize)) 
         plan: PlanWords { lines: plan.render(), arithmetic: plan.arithmetic(), layers: LayerWords::of(&plan.layers) },
         rows: rows(session)?,
         inputs: pixels(&measured.inputs, &dataset.preprocess),
-        augmented: !experiment.data.augment.is_identity(),
+        augmentation: words(&experiment.data.augment).into_iter().chain(plan.mixing.clone()).collect(),
         label_smoothing: experiment.loss.label_smoothing,
         clipped: clipped(session, &measured),
         weight: followed(session, &measured),

@@ -2,7 +2,8 @@
 //! checkpoint to the next; what a run is, and when it begins and ends, is the business of
 //! [`lifecycle`](crate::lifecycle).
 
-pub(crate) mod classifier;
+mod average;
+mod classifier;
 pub(crate) mod epoch_loop;
 pub(crate) mod explanation;
 pub(crate) mod lesson;

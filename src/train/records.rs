@@ -19,7 +19,7 @@ use burn::train::metric::store::EventStoreClient;
 
 use super::classifier::Classifier;
 use crate::error::panic_text;
-use crate::run::checkpoints::{RECORDS, Records};
+use crate::run::checkpoints::{AVERAGE, RECORDS, Records};
 use crate::{Error, Result};
 
 /// The records of a run that has not trained yet.
@@ -73,6 +73,27 @@ pub(super) fn model(records: &Records) -> Result<ModuleRecord> {
     let bytes = records.get(RECORDS[0]).cloned().unwrap_or_default();
     ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes))
         .map_err(|error| Error::failed(format!("cannot decode {}", RECORDS[0])).caused_by(error.to_string()))
+}
+
+/// The record of the network's average among those of a checkpoint; none where there is none.
+///
+/// # Errors
+/// When it cannot be decoded.
+pub(super) fn average(records: &Records) -> Result<Option<ModuleRecord>> {
+    let decode = |bytes: &Vec<u8>| {
+        ModuleRecord::from_bytes(Bytes::from_bytes_vec(bytes.clone()))
+            .map_err(|error| Error::failed(format!("cannot decode {AVERAGE}")).caused_by(error.to_string()))
+    };
+    records.get(AVERAGE).map(decode).transpose()
+}
+
+/// Adds the record of the network's average to those of a checkpoint.
+///
+/// # Errors
+/// When the device fails.
+pub(super) fn add_average(records: &mut Records, average: Classifier) -> Result<()> {
+    records.insert(AVERAGE, encode(average.into_record())?);
+    Ok(())
 }
 
 /// Where the three threads put their records.

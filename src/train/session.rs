@@ -128,7 +128,11 @@ impl Session<'_> {
     /// # Errors
     /// When they are another network's.
     pub(crate) fn weights_of(&self, records: &Records) -> Result<Weights> {
-        let record = records::model(records)?;
+        // What is validated and kept: the average where there is one.
+        let record = match records::average(records)? {
+            Some(average) => average,
+            None => records::model(records)?,
+        };
         let classifier = self.classifier(self.network()?).try_load_record(record).map_err(|error| {
             Error::failed("the checkpoint does not fit the run's model").caused_by(error.to_string())
         })?;
@@ -239,7 +243,8 @@ impl Session<'_> {
             accumulation: self.experiment.train.accumulation,
         };
         let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
-            .augmented(&self.experiment.data.augment, self.experiment.seed);
+            .augmented(&self.experiment.data.augment, self.experiment.seed)
+            .mixed(self.experiment.train.mixing(), self.experiment.seed);
         let (seed, device) = (self.experiment.seed, self.device.clone().autodiff());
         match self.experiment.train.sampling {
             Sampling::Uniform => EpochLoader::shuffled(batcher, shape, seed, &device),

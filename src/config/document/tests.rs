@@ -26,6 +26,7 @@ fn refused_path(folder: &Path, path: &Path, sets: &[&str]) -> String {
         (crate::optimizers::OptimizerConfig::KINDS, "optimizers"),
         (crate::schedules::Shape::KINDS, "schedules"),
         (crate::data::SourceConfig::KINDS, "sources"),
+        (crate::data::AugmentConfig::KINDS, "augmentations"),
     ] {
         let listed = kinds.iter().map(|kind| format!("\"{kind}\"")).collect::<Vec<_>>().join(", ");
         text = text.replace(&listed, &format!("(all {name})"));
@@ -41,6 +42,7 @@ fn accepted(text: &str, sets: &[&str]) -> Experiment {
 }
 
 mod any;
+mod augment;
 mod files;
 mod paths;
 mod sets;

@@ -4,11 +4,11 @@ use std::path::Path;
 use image::{Rgb, RgbImage};
 
 use super::{Part, Survey, Surveyed};
-use crate::data::{AugmentConfig, DataConfig, SourceConfig};
+use crate::data::{DataConfig, SourceConfig};
 
 fn survey(source: &str, validation: usize) -> Survey {
     let source: SourceConfig = toml::from_str(source).unwrap();
-    let config = DataConfig { source, validation: validation.into(), augment: AugmentConfig::default() };
+    let config = DataConfig { source, validation: validation.into(), augment: Vec::new() };
     Surveyed::open(&config, 7).unwrap().survey
 }
 

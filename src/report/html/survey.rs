@@ -74,7 +74,7 @@ fn pictures(survey: &Survey, sheets: &SurveySheets) -> Markup {
     html! {
         p.soft {
             "Of each class the images that training meets first"
-            @if distorts { ", as they are and as the first epochs see them: every epoch distorts each of them anew." }
+            @if distorts { ", as they are and as the first epochs see them: every epoch distorts each of them anew (" (sheets.augmentation.join("; ")) ")." }
             @else { ". This config distorts nothing: training sees them as they are." }
             @if hidden > 0 { " " (hidden) " classes are not shown." }
         }

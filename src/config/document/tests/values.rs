@@ -310,7 +310,7 @@ scale = 1.5
       my.toml:4:11: `model.dropout`: must be at least 0 and below 1, got 1
       my.toml:8:11: `data.classes`: must be 2 to 100, got 1
       my.toml:9:9: `data.noise`: must be 0 to 1, got 2
-      my.toml:12:9: `data.augment.scale`: must be at least 0 and below 1, got 1.5
+      my.toml:12:9: `data.augment[0].scale`: must be at least 0 and below 1, got 1.5
     ");
 }
 

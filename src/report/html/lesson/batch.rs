@@ -160,7 +160,10 @@ fn batch(lesson: &Lesson) -> Result<Markup> {
     let caption = html! {
         "Batch 1"
         @if lesson.inputs.len() > SHOWN { ", the first " (SHOWN) " of its " (count(lesson.inputs.len(), "picture")) }
-        @if lesson.augmented { ", as the network saw it: training shifts, turns or distorts every picture a little, anew in every epoch, so that no pixel is learned by heart." }
+        @if !lesson.augmentation.is_empty() {
+            ", as the network saw it: training distorts every picture a little, anew in every epoch, so that no pixel is learned by heart ("
+            (lesson.augmentation.join("; ")) ")."
+        }
         @else { ", as the network saw it." }
     };
     let label = |place: usize| {

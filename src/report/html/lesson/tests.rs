@@ -71,7 +71,7 @@ fn lesson(names: &[&str]) -> Lesson {
         explanation: explanation(batch),
         rows: (1..=3).map(|batch| BatchRow { batch, size: 7, pixels: vec![vec![batch as u8; 12]; 7] }).collect(),
         inputs: vec![vec![9; 12]; batch],
-        augmented: false,
+        augmentation: Vec::new(),
         logits: vec![1.0, 0.5, 0.1],
         outputs: vec![LayerOutput { name: "output".into(), shape: vec![3], values: vec![1.0, 0.5, 0.1] }],
         label_smoothing: 0.0,

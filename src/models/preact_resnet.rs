@@ -1,0 +1,167 @@
+//! A residual network whose norms and ReLUs stand before the convolutions (He, Zhang, Ren and Sun, "Identity mappings in deep
+//! residual networks", 2016). With 16, 32 and 64 channels and 3 blocks per stage it is the ResNet-preact-20 of
+//! hysts/pytorch_image_classification; with more channels, a wide residual network (Zagoruyko and Komodakis, 2016).
+
+use burn::module::Module;
+use burn::nn::{BatchNorm, BatchNormConfig, Linear};
+use burn::tensor::{Device, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean, norm_relu};
+use super::limits;
+use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
+use crate::check::{Check, Problems};
+
+/// A residual network with norm and ReLU before each convolution (He et al., 2016): ResNet-20 and wide ResNets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PreactResnetConfig {
+    /// The channels of the first convolution.
+    pub stem: usize,
+    /// The channels of each stage; every stage after the first halves height and width.
+    pub channels: Vec<usize>,
+    /// Residual blocks per stage, each of two 3x3 convolutions.
+    pub blocks: usize,
+}
+
+impl Default for PreactResnetConfig {
+    fn default() -> Self {
+        Self { stem: 16, channels: vec![16, 32, 64], blocks: 3 }
+    }
+}
+
+/// A residual network with norm and ReLU before each convolution.
+#[derive(Module, Debug)]
+pub struct PreactResnet {
+    stem: ConvBlock,
+    blocks: Vec<PreactBlock>,
+    norm: BatchNorm,
+    output: Linear,
+}
+
+/// Norm, ReLU, convolution, norm, ReLU, convolution, whose result is added to the input.
+#[derive(Module, Debug)]
+pub struct PreactBlock {
+    norm: BatchNorm,
+    first: ConvBlock,
+    second: ConvBlock,
+    shortcut: Option<ConvBlock>,
+}
+
+/// The numbers of one residual block.
+pub(super) struct PreactSpec {
+    /// Channels that come in.
+    pub(super) channels: usize,
+    pub(super) parts: [ConvSpec; 2],
+    pub(super) shortcut: Option<ConvSpec>,
+}
+
+impl PreactSpec {
+    fn new(channels: usize, channels_out: usize, stride: usize) -> Self {
+        // The norm after the first convolution is the second's.
+        let first = ConvSpec { stride, ..ConvSpec::same(channels, channels_out, 3) };
+        let second = ConvSpec::bare(channels_out, channels_out, 3);
+        let projection = ConvSpec { stride, ..ConvSpec::bare(channels, channels_out, 1) };
+        let shortcut = (stride > 1 || channels != channels_out).then_some(projection);
+        Self { channels, parts: [first, second], shortcut }
+    }
+}
+
+impl PreactResnetConfig {
+    fn blocks(&self) -> Vec<PreactSpec> {
+        let mut specs = Vec::new();
+        let mut channels_in = self.stem;
+        for (stage, &channels) in self.channels.iter().enumerate() {
+            for block in 0..self.blocks {
+                let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+                specs.push(PreactSpec::new(channels_in, channels, stride));
+                channels_in = channels;
+            }
+        }
+        specs
+    }
+}
+
+impl Architecture for PreactResnetConfig {
+    fn examples() -> Vec<Self> {
+        vec![Self { stem: 4, channels: vec![6, 8], blocks: 2 }]
+    }
+
+    fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
+        let input = shapes.image();
+        let misfit = |reason: String| Misfit { key: "channels", message: format!("{reason}; the images are {input}") };
+        shapes.conv("stem", &ConvSpec::bare(input.channels, self.stem, 3)).map_err(misfit)?;
+        for (index, spec) in self.blocks().iter().enumerate() {
+            let size = shapes.image();
+            if spec.parts[0].stride > 1 && (size.height < 2 || size.width < 2) {
+                let stage = index / self.blocks.max(1) + 1;
+                return Err(misfit(format!("stage {stage} cannot halve its input of {}x{}", size.height, size.width)));
+            }
+            shapes.preact(&format!("blocks.{index}"), spec).map_err(misfit)?;
+        }
+        shapes.norm("norm");
+        shapes.global_pool("pool");
+        shapes.output(classes);
+        Ok(())
+    }
+
+    fn init(&self, sizes: Sizes, device: &Device) -> Network {
+        let block = |spec: &PreactSpec| PreactBlock {
+            norm: BatchNormConfig::new(spec.channels).init(device),
+            first: ConvBlock::new(&spec.parts[0], device),
+            second: ConvBlock::new(&spec.parts[1], device),
+            shortcut: spec.shortcut.as_ref().map(|shortcut| ConvBlock::new(shortcut, device)),
+        };
+        PreactResnet {
+            stem: ConvBlock::new(&ConvSpec::bare(sizes.input.channels, self.stem, 3), device),
+            blocks: self.blocks().iter().map(block).collect(),
+            norm: BatchNormConfig::new(self.channels.last().copied().unwrap_or(self.stem)).init(device),
+            output: dense(sizes.flattened, sizes.classes, device),
+        }
+        .into()
+    }
+}
+
+impl Check for PreactResnetConfig {
+    fn check(&self, problems: &mut Problems) {
+        limits::channels(problems, "stem", "stem", &[self.stem]);
+        problems.require((1..=8).contains(&self.channels.len()), "channels", || {
+            format!("must name 1 to 8 stages, got {}", self.channels.len())
+        });
+        limits::channels(problems, "channels", "stage", &self.channels);
+        problems.require((1..=64).contains(&self.blocks), "blocks", || {
+            format!("must be 1 to 64 residual blocks per stage, got {}", self.blocks)
+        });
+    }
+}
+
+impl PreactBlock {
+    fn forward(&self, images: Tensor<4>) -> Tensor<4> {
+        let active = norm_relu(&self.norm, images.clone());
+        // A projection sees what the convolutions see; the identity is the input itself.
+        let shortcut = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(active.clone()),
+            None => images,
+        };
+        self.second.forward(self.first.forward(active)) + shortcut
+    }
+}
+
+impl Forward for PreactResnet {
+    fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
+        let mut images = context.image(|| "stem".into(), self.stem.forward(images)); // [batch, stem, height, width]
+        for (index, block) in self.blocks.iter().enumerate() {
+            images = context.image(|| format!("blocks.{index}"), block.forward(images)); // halved once per stage
+        }
+        let images = context.image(|| "norm".into(), norm_relu(&self.norm, images));
+        let values = context.flat(|| "pool".into(), global_mean(images)); // [batch, last stage]
+        context.flat(|| "output".into(), layers::output(&self.output, values))
+    }
+
+    /// The norm between a block's convolutions goes into the first of them. Those before a block stay: between them and the
+    /// next convolution is a ReLU, and the convolution before them also feeds the shortcut.
+    fn fold(&mut self) {
+        self.blocks.iter_mut().for_each(|block| block.first.fold());
+    }
+}
