@@ -9,6 +9,7 @@ mod renames;
 mod schema;
 mod sets;
 mod suggest;
+mod sweep;
 mod training;
 mod tree;
 mod walk;
@@ -23,6 +24,7 @@ use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
 
 pub use document::Origin;
+pub use sweep::{Halving, Search, Space, SweepAsked, SweepConfig, SweepDocument};
 pub use training::{CheckpointConfig, EarlyStoppingConfig, LogConfig, LossConfig, StopAtConfig, TrainConfig};
 
 /// One experiment: everything that decides a run's result.
