@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::Seeds;
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, encode};
+use super::{ExperimentArguments, encode, open_device};
 use crate::config::{SweepAsked, SweepDocument};
 use crate::lifecycle::Trainer;
 use crate::report::{sweep_cost, sweep_table, sweep_verdict, thousands};
@@ -67,7 +67,8 @@ struct BeginArguments {
 /// How many work on a sweep at a time.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorkerArguments {
-    /// Train so many runs at a time, each with its share of the cores; without it: as many as there are cores
+    /// Train so many runs at a time, each with its share of the cores; without it: as many as there are cores,
+    /// and one on a GPU
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 }
@@ -108,7 +109,8 @@ pub fn run(arguments: SweepArguments, ui: &mut Ui) -> Result<()> {
             let folder = SweepFolder::open(&arguments.folder)?;
             let state = State::open(folder.clone())?;
             announce(&state, ui);
-            run::work(&folder, run::Team::of(arguments.workers), ui)
+            let device = open_device(&state.document.experiment.device)?;
+            run::work(&folder, run::Team::of(arguments.workers, &device), ui)
         }
         Some(SweepCommand::Work(arguments)) => {
             let folder = SweepFolder::open(&arguments.folder)?;
@@ -136,6 +138,7 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
+    let team = run::Team::of(workers, trainer.device());
     drop(trainer);
     check_combinations(&document)?;
     let folder = SweepFolder::create(&runs, &document)?;
@@ -155,7 +158,7 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
         };
     }
     announce(&State::open(folder.clone())?, ui);
-    run::work(&folder, run::Team::of(workers), ui)
+    run::work(&folder, team, ui)
 }
 
 /// Values that are allowed one by one may contradict each other: known before anything is trained, wherever the values are.
