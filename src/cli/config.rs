@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
+use super::{ExperimentArguments, encode};
 use crate::config::Experiment;
 use crate::config::document::{self, Given, Loaded};
 use crate::config::keys::{self, Key};
@@ -124,10 +124,6 @@ fn schema(ui: &Ui) -> Result<()> {
         ui.out(&text.map_err(|error| Error::failed("cannot encode the schema").caused_by(error))?);
     }
     Ok(())
-}
-
-fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
 }
 
 #[cfg(test)]

@@ -52,6 +52,13 @@ impl FromStr for Seeds {
     }
 }
 
+impl Seeds {
+    /// Each of them.
+    pub fn numbers(&self) -> &[u64] {
+        &self.0
+    }
+}
+
 /// How one run of the set ended.
 struct Ended {
     seed: u64,

@@ -126,7 +126,11 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
     if had_board {
         ui.say(&format!("board          ended with the training; look again: kiln board {}", folder.display()));
     }
-    check_accuracy(summary.test_accuracy, display.require_accuracy)
+    match (summary.test_accuracy, display.require_accuracy) {
+        (None, Some(_)) => Err(Error::usage("the run is a trial of a sweep, which is not measured on the test images")
+            .tip("leave out --require-accuracy")),
+        (accuracy, required) => check_accuracy(accuracy.unwrap_or(f64::NAN), required),
+    }
 }
 
 /// # Errors
@@ -163,6 +167,6 @@ pub fn stop_on_interrupt() -> StopHandle {
 
 /// The second Ctrl-C: the last checkpoint is on disk, nothing else needs care.
 #[expect(clippy::exit, reason = "the user asked twice to leave at once")]
-fn leave() -> ! {
+pub fn leave() -> ! {
     std::process::exit(130)
 }

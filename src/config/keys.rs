@@ -179,6 +179,7 @@ error. `--set train.epochs=3` changes one key from the command line, `kiln confi
 - With `--set`, what is no TOML value is taken as text: `--set optimizer.kind=sgd`. An element of a list is reached by its number,
   from 0: `--set model.blocks[0].channels=16`. Of a list of kinds it is also reached by its kind, and added if it is not there:
   `--set data.augment.cutout.size=8`; `--set data.augment.cutout=none` removes it.
+- A file for `kiln sweep` has a `[sweep]` table besides, which [experiments.md](experiments.md) describes.
 - A relative path in a file starts at the folder of that file, with `--set` at the working folder.
 
 This page is the output of `kiln config keys --markdown`.

@@ -11,6 +11,7 @@ mod schema;
 mod sets;
 pub mod starter;
 mod suggest;
+mod sweep;
 mod training;
 mod tree;
 mod walk;
@@ -25,6 +26,7 @@ use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
 
 pub use document::Origin;
+pub use sweep::{Halving, Search, Space, SweepAsked, SweepConfig, SweepDocument};
 pub use training::{CheckpointConfig, EarlyStoppingConfig, LogConfig, LossConfig, StopAtConfig, TrainConfig};
 
 /// One experiment: everything that decides a run's result.

@@ -19,6 +19,9 @@ pub struct DataConfig {
     /// class, drawn by the seed. 0 keeps every image for training, and then the last epoch is the one that is kept.
     #[serde(default)]
     pub validation: Validation,
+    /// Decides which images are held out, and what made-up images look like; unset: the experiment's `seed`. With it, runs
+    /// with different seeds are trained and judged on the same images.
+    #[serde(default)]
     /// Random distortions of the training images, one after another, new in every epoch.
     #[serde(default)]
     pub augment: Vec<AugmentConfig>,
@@ -86,7 +89,19 @@ const MOST_AUGMENTATIONS: usize = 32;
 
 impl Default for DataConfig {
     fn default() -> Self {
-        Self { source: SourceConfig::Mnist(MnistConfig {}), validation: Validation::default(), augment: Vec::new() }
+        Self {
+            source: SourceConfig::Mnist(MnistConfig {}),
+            validation: Validation::default(),
+            seed: None,
+            augment: Vec::new(),
+        }
+    }
+}
+
+impl DataConfig {
+    /// The seed of the images in an experiment with this `seed`.
+    pub(super) fn seed_within(&self, seed: u64) -> u64 {
+        self.seed.unwrap_or(seed)
     }
 }
 
@@ -98,6 +113,8 @@ impl Check for DataConfig {
         problems.require(allowed && held_out < 1e15, "validation", || {
             format!("must be a share of the training images below 1 or a whole number of them, got {held_out}")
         });
+        let seed = self.seed.unwrap_or(0);
+        problems.require(i64::try_from(seed).is_ok(), "seed", || format!("must be at most {}, got {seed}", i64::MAX));
         let count = self.augment.len();
         problems.require(count <= MOST_AUGMENTATIONS, "augment", || {
             format!("must be at most {MOST_AUGMENTATIONS} kinds, got {count}")

@@ -77,7 +77,7 @@ mod tests {
         let source: SourceConfig = toml::from_str("kind = \"synthetic\"\ntrain = 60\ntest = 4\nclasses = 4").unwrap();
         let affine = AffineConfig { shift_pixels: 3.0, rotate_degrees: 20.0, ..AffineConfig::default() };
         let augment = vec![AugmentConfig::Affine(affine), AugmentConfig::Cutout(CutoutConfig::default())];
-        let config = DataConfig { source, validation: 0.into(), augment: augment.clone() };
+        let config = DataConfig { source, validation: 0.into(), seed: None, augment: augment.clone() };
         let train = open(&config, 7).unwrap().train;
         let found = examples(&train, &augment, 7, (3, 5, 2));
         assert_eq!(found.iter().map(|one| (one.class, one.images.len())).collect::<Vec<_>>(), [(0, 5), (1, 5), (2, 5)]);
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn training_that_distorts_nothing_has_nothing_to_show() {
         let source: SourceConfig = toml::from_str("kind = \"synthetic\"\ntrain = 6\ntest = 4\nclasses = 2").unwrap();
-        let config = DataConfig { source, validation: 0.into(), augment: Vec::new() };
+        let config = DataConfig { source, validation: 0.into(), seed: None, augment: Vec::new() };
         let train = open(&config, 7).unwrap().train;
         let found = examples(&train, &config.augment, 7, (9, 9, 2));
         assert_eq!(found.len(), 2);

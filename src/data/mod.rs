@@ -77,12 +77,14 @@ impl Dataset {
     }
 }
 
-/// Opens the data set that `config` describes: read, checked, and validation held out of the training images by `seed`.
+/// Opens the data set that `config` describes: read, checked, and validation held out of the training images by `seed`, unless it has a
+/// seed of its own.
 ///
 /// # Errors
 /// A usage error when the files are missing, damaged or contradict each other, or when too few images would be left to
 /// train on.
 pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
+    let seed = config.seed_within(seed);
     let Splits { train, validation, test, mut notices, files, .. } = config.source.open(seed)?;
     let mut problems = Problems::default();
     check_class_names(&train.classes, "data", &mut problems);

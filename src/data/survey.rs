@@ -133,6 +133,7 @@ impl Surveyed {
     /// # Errors
     /// A usage error when there are no images, or they contradict each other.
     pub fn open(config: &DataConfig, seed: u64) -> Result<Self> {
+        let seed = config.seed_within(seed);
         let Splits { train, validation, test, has_test, notices, files } = config.source.look(seed)?;
         let mut warnings = notices;
         let has_own = [true, validation.is_some(), has_test];

@@ -1,5 +1,5 @@
 //! The end of a run: the best epoch's weights become a model file, which is read back, verified, and measured once on the
-//! test images.
+//! test images, or on the validation images alone where others are to be chosen from as well.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::eval::{Evaluation, Predictions};
 use crate::models::Weights;
 use crate::predict::Predictor;
-use crate::run::RunDir;
 use crate::run::state::TrainingState;
+use crate::run::{MeasuredOn, RunDir};
 use crate::train::observer::Observer;
 use crate::{Error, Result, ops, predict};
 
@@ -34,12 +34,12 @@ pub struct Summary {
     /// Validation images.
     #[serde(default)]
     pub validation_images: usize,
-    /// Accuracy of the best epoch's model on the test images, 0 to 1.
-    pub test_accuracy: f64,
+    /// Accuracy of the best epoch's model on the test images, 0 to 1; absent when it was not measured on them.
+    pub test_accuracy: Option<f64>,
     /// Test images whose class was predicted.
-    pub test_correct: usize,
+    pub test_correct: Option<usize>,
     /// Test images.
-    pub test_total: usize,
+    pub test_total: Option<usize>,
     /// Seconds of training, without validation and saving.
     pub train_seconds: f64,
     /// Training images per second.
@@ -57,7 +57,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, evaluation: &Evaluation) -> Self {
+    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, test: Option<&Evaluation>) -> Self {
         let validation_images = prepared.dataset.validation.len();
         Self {
             run_dir: run.path().to_owned(),
@@ -67,9 +67,9 @@ impl Summary {
             iterations: state.iteration,
             validation_accuracy: state.best.filter(|_| validation_images > 0).map(|best| best.validation.accuracy()),
             validation_images,
-            test_accuracy: evaluation.accuracy,
-            test_correct: evaluation.correct,
-            test_total: evaluation.images,
+            test_accuracy: test.map(|test| test.accuracy),
+            test_correct: test.map(|test| test.correct),
+            test_total: test.map(|test| test.images),
             train_seconds: state.train_seconds,
             images_per_second: state.train_images as f64 / state.train_seconds.max(1e-9),
             device: prepared.device.name.clone(),
@@ -101,7 +101,9 @@ pub(super) fn describe(prepared: &Prepared, run: &RunDir, state: &TrainingState)
 /// A model file that was written, and what it answered.
 #[derive(Debug)]
 pub(super) struct Exported {
-    /// What was measured on the test images.
+    /// Which images it answered.
+    pub(super) measured_on: MeasuredOn,
+    /// What was measured on them.
     pub(super) evaluation: Evaluation,
     /// The answers it was counted from.
     pub(super) predictions: Predictions,
@@ -111,7 +113,7 @@ pub(super) struct Exported {
     pub(super) weights: Weights,
 }
 
-/// Writes the artifact of `weights`, reads it back, and measures it on the test images.
+/// Writes the artifact of `weights`, reads it back, and measures it on the test images or the validation images.
 ///
 /// # Errors
 /// When it cannot be written, or what was written does not compute what was trained.
@@ -120,13 +122,16 @@ pub(super) fn export(
     run: &RunDir,
     state: &TrainingState,
     weights: &Weights,
-    observer: &mut dyn Observer,
+    (measured_on, observer): (MeasuredOn, &mut dyn Observer),
 ) -> Result<Exported> {
     let device = &prepared.device.device;
     let mut manifest = describe(prepared, run, state)?;
     let predictor = Predictor::new(manifest.clone(), weights, device)?;
-    let test = &prepared.dataset.test;
-    let predictions = Predictions::of(&predictor, test, |done| observer.on_test(done, test.len()))?;
+    let images = match measured_on {
+        MeasuredOn::Test => &prepared.dataset.test,
+        MeasuredOn::Validation => &prepared.dataset.validation,
+    };
+    let predictions = Predictions::of(&predictor, images, |done| observer.on_test(done, images.len()))?;
     let evaluation = predictions.evaluation();
     if let Some(best) = state.best {
         manifest.metrics.insert("best_epoch".into(), json!(best.epoch));
@@ -135,20 +140,22 @@ pub(super) fn export(
             manifest.metrics.insert("validation_loss".into(), json!(best.validation.loss()));
         }
     }
-    for (name, value) in [
-        ("test_accuracy", json!(evaluation.accuracy)),
-        ("test_loss", json!(evaluation.loss)),
-        ("test_correct", json!(evaluation.correct)),
-        ("test_total", json!(evaluation.images)),
-    ] {
-        manifest.metrics.insert(name.into(), value);
+    if measured_on == MeasuredOn::Test {
+        for (name, value) in [
+            ("test_accuracy", json!(evaluation.accuracy)),
+            ("test_loss", json!(evaluation.loss)),
+            ("test_correct", json!(evaluation.correct)),
+            ("test_total", json!(evaluation.images)),
+        ] {
+            manifest.metrics.insert(name.into(), value);
+        }
     }
-    manifest.add_golden_samples(&predictor, test)?;
+    manifest.add_golden_samples(&predictor, images)?;
     artifact::write(&run.model(), Format::Burnpack, Dtype::F32, &manifest, weights)?;
     let (manifest, weights) = artifact::read(&run.model())?;
     let verification = predict::verify(&manifest, &weights, device)?;
     if verification.labels_agree != verification.samples {
         return Err(Error::failed("the exported model does not compute what the trained one does"));
     }
-    Ok(Exported { evaluation, predictions, predictor, weights })
+    Ok(Exported { measured_on, evaluation, predictions, predictor, weights })
 }

@@ -39,6 +39,7 @@ mod running;
 mod stopped;
 mod tensorboard;
 mod trainer;
+mod trial;
 mod verify_resume;
 mod ways_on;
 
@@ -47,5 +48,6 @@ pub use run::Run;
 pub use running::Outcome;
 pub use stopped::ResumeOptions;
 pub use trainer::Trainer;
+pub(crate) use trial::{Reached, train_trial};
 pub use verify_resume::ResumeProof;
 pub use ways_on::LearningRateOnExtend;

@@ -5,7 +5,7 @@ use crate::data::{self, Dataset};
 use crate::device::{self, Opened};
 use crate::plan::{Images, Plan};
 use crate::run::record::{self, now};
-use crate::run::{RunRecord, Status};
+use crate::run::{MeasuredOn, RunRecord, Status};
 use crate::train::session::Session;
 use crate::{Result, artifact, ops};
 
@@ -56,6 +56,7 @@ impl Prepared {
             seed: self.experiment.seed,
             threads: rayon::current_num_threads(),
             kernels: Some(ops::in_use().into()),
+            measured_on: MeasuredOn::Test,
             data_fingerprint: self.dataset.fingerprint.clone(),
             parent,
             warnings: self.warnings(),

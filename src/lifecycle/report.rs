@@ -14,7 +14,7 @@ use crate::models::Weights;
 use crate::plan::{Images, Plan};
 use crate::predict::Predictor;
 use crate::report::{self, Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test};
-use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
+use crate::run::{EpochMetrics, MeasuredOn, RunDir, RunRecord, Status, file};
 use crate::train::session::Session;
 use crate::{Error, Experiment, Result, artifact, data};
 
@@ -63,18 +63,26 @@ impl Run {
         let dataset = match self.data(&experiment, &record) {
             Ok(dataset) => dataset,
             Err(error) => {
-                report.notices.push(format!("Pictures, test results and the plan are left out: {}.", sentence(&error)));
+                report.notices.push(format!("Pictures, test results and the plan are left out: {}.", error.line()));
                 return Ok(report);
             }
         };
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         let session = Session { experiment: &experiment, plan: &plan, dataset: &dataset, device: Device::flex() };
         add_training(&mut report, &session)?;
-        if let Some((manifest, weights)) = model {
+        if record.measured_on == MeasuredOn::Validation {
+            let why =
+                "Test results are left out: the run is one of several to choose from, by the validation images alone.";
+            report.notices.push(why.into());
+        } else if let Some((manifest, weights)) = model {
             let predictor = Predictor::new(manifest, &weights, &session.device)?;
             let predictions = Predictions::of(&predictor, &dataset.test, |_| ())?;
             let evaluation = predictions.evaluation();
-            add_model(&mut report, &session, &Exported { evaluation, predictions, predictor, weights })?;
+            add_model(
+                &mut report,
+                &session,
+                &Exported { measured_on: MeasuredOn::Test, evaluation, predictions, predictor, weights },
+            )?;
         }
         Ok(report)
     }
@@ -96,13 +104,6 @@ impl Run {
         }
         Err(Error::usage("the data is not what the run was trained on"))
     }
-}
-
-/// An error and its causes on one line.
-fn sentence(error: &Error) -> String {
-    let text = error.render();
-    let lines = text.lines().filter(|line| !line.starts_with("tip: "));
-    lines.map(|line| line.trim_start_matches("error: ")).collect::<Vec<_>>().join("; ")
 }
 
 /// The report of a run of which only its files are known.

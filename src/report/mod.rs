@@ -11,6 +11,7 @@ mod lesson;
 mod sheet;
 mod survey;
 mod suspects;
+mod sweep;
 mod terminal;
 
 pub use braille::curves;
@@ -23,6 +24,7 @@ pub use html::{comparison_page, lesson_page, page, survey_page};
 pub use lesson::{Answer, BatchRow, Cut, FilterChange, FollowedWeight, Frame, HeldOut, Lesson, RateRun, Watched};
 pub use sheet::{LARGEST_SIDE, Sheet};
 pub use survey::{SurveySheets, survey};
+pub use sweep::{SweepColumns, sweep_cost, sweep_table, sweep_verdict};
 pub use terminal::{examples, mistakes};
 
 use std::fmt::Write as _;

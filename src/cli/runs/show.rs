@@ -97,9 +97,9 @@ impl Shown {
             best_epoch: best.map(|epoch| epoch.epoch),
             validation_accuracy: best.and_then(|epoch| epoch.validation_accuracy),
             validation_loss: best.and_then(|epoch| epoch.validation_loss),
-            test_accuracy: summary.as_ref().map(|summary| summary.test_accuracy),
-            test_correct: summary.as_ref().map(|summary| summary.test_correct),
-            test_total: summary.as_ref().map(|summary| summary.test_total),
+            test_accuracy: summary.as_ref().and_then(|summary| summary.test_accuracy),
+            test_correct: summary.as_ref().and_then(|summary| summary.test_correct),
+            test_total: summary.as_ref().and_then(|summary| summary.test_total),
             seconds: metrics.iter().map(|epoch| epoch.seconds).sum(),
             metrics,
         })
@@ -118,6 +118,8 @@ impl Shown {
         }
         if let (Some(accuracy), Some(correct), Some(total)) = (self.test_accuracy, self.test_correct, self.test_total) {
             lines.push(("test", format!("{:.2} % accuracy, {correct} of {total} right", accuracy * 100.0)));
+        } else if self.status == "done" {
+            lines.push(("test", "not measured: a trial of a sweep is chosen by its validation images".into()));
         }
         lines.push(("time", format!("{} in epochs, on {}", seconds(self.seconds), self.device)));
         lines.push(("started", self.started.clone()));

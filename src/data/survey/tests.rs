@@ -8,7 +8,7 @@ use crate::data::{DataConfig, SourceConfig};
 
 fn survey(source: &str, validation: usize) -> Survey {
     let source: SourceConfig = toml::from_str(source).unwrap();
-    let config = DataConfig { source, validation: validation.into(), augment: Vec::new() };
+    let config = DataConfig { source, validation: validation.into(), seed: None, augment: Vec::new() };
     Surveyed::open(&config, 7).unwrap().survey
 }
 

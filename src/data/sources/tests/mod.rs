@@ -10,7 +10,7 @@ mod folders;
 mod fuzz;
 
 fn open(source: &SourceConfig, seed: u64) -> Dataset {
-    let config = DataConfig { source: source.clone(), validation: 2.into(), augment: Vec::new() };
+    let config = DataConfig { source: source.clone(), validation: 2.into(), seed: None, augment: Vec::new() };
     data::open(&config, seed).unwrap()
 }
 
