@@ -244,7 +244,7 @@ fn what_cannot_be_swept_is_refused_before_anything_is_made() {
         &["broken.toml"],
         &["3 problems", "`sweep.trals`: unknown key; did you mean `trials`?", "`sweep.halving.factor`: must be"],
     );
-    refused(&["mnist-fast", "--over", "optimizer.learning_rate=0.1,0.2"], &["--set data.validation=5000"]);
+    refused(&["mnist-fast", "--over", "optimizer.learning_rate=0.1,0.2"], &["--set data.validation=0.1"]);
     refused(&["smoke", "--over", "optimizer.learning_rat=0.1"], &["--over optimizer.learning_rat=0.1", "did you mean"]);
     refused(
         &["smoke", "--over", "train.epochs=1,2", "--over", "early_stopping.patience=1,2"],

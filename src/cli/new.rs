@@ -39,8 +39,12 @@ pub fn run(arguments: NewArguments, ui: &mut Ui) -> Result<()> {
             .tip("remove it, or write the new config elsewhere: --out FILE.toml"));
     }
     let source = FolderConfig { channels: 3, on_unreadable: OnUnreadable::Skip, ..FolderConfig::new(folder.clone()) };
-    let config =
-        DataConfig { source: SourceConfig::Folder(source), validation: Validation::default(), augment: Vec::new() };
+    let config = DataConfig {
+        source: SourceConfig::Folder(source),
+        validation: Validation::default(),
+        seed: None,
+        augment: Vec::new(),
+    };
     let found = Surveyed::open(&config, 0)?;
     let text = starter::starter(&starter::name_of(&name), &path_from(&out, &folder), &out, &found);
     file::write_atomic(&out, text.as_bytes())?;

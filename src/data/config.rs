@@ -22,6 +22,7 @@ pub struct DataConfig {
     /// Decides which images are held out, and what made-up images look like; unset: the experiment's `seed`. With it, runs
     /// with different seeds are trained and judged on the same images.
     #[serde(default)]
+    pub seed: Option<u64>,
     /// Random distortions of the training images, one after another, new in every epoch.
     #[serde(default)]
     pub augment: Vec<AugmentConfig>,

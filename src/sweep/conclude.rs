@@ -46,7 +46,7 @@ fn outcome(state: &State, is_over: bool) -> Result<SweepResult> {
     let winner = rows.first().filter(|row| is_over && row.is_complete).map(|row| row.trial);
     let finalists: Vec<&TrialRow> = rows.iter().filter(|row| row.is_complete).collect();
     let arms = finalists.iter().filter(|_| winner.is_some()).map(|row| arm(state, row)).collect::<Result<Vec<_>>>()?;
-    let validation_images = state.document.experiment.data.validation;
+    let validation_images = arms.first().and_then(|arm| arm.models.first()).map_or(0, |model| model.right.len());
     let comparison = if arms.len() > 1 { Some(Comparison::of_first(&arms, 0)?) } else { None };
     let test = match winner {
         Some(winner) => Some(measure(state, winner)?),

@@ -23,7 +23,7 @@ pub struct SweepResult {
     pub seeds: Vec<u64>,
     /// The epochs at whose end trials were given up or went on; the last is that of a whole run. One without halving.
     pub rungs: Vec<usize>,
-    /// The images that the trials were told apart by.
+    /// The images that the trials were told apart by; 0 while none has won.
     pub validation_images: usize,
     /// Every trial, the best first: those that were trained further before the others, then by validation accuracy; failed
     /// ones last.

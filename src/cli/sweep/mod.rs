@@ -198,10 +198,12 @@ fn announce(state: &State, ui: &Ui) {
         sweep.search.name(),
         halving.unwrap_or_default()
     ));
-    ui.say(&format!(
-        "chosen by      {} validation images; the test images are measured once, with the winner",
-        thousands(state.document.experiment.data.validation as u64)
-    ));
+    let validation = state.document.experiment.data.validation;
+    let held_out = match validation.share() {
+        Some(share) => format!("{:.0} % of the training images, held out", share * 100.0),
+        None => format!("{} validation images", thousands(validation.of(0) as u64)),
+    };
+    ui.say(&format!("chosen by      {held_out}; the test images are measured once, with the winner"));
     ui.say(&format!("folder         {}", state.folder.path().display()));
 }
 

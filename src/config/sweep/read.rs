@@ -71,8 +71,8 @@ impl<'a> Reader<'a> {
                 format!("{trials} trials with {} seeds are {runs} runs; at most {MOST_RUNS} are allowed", seeds.len()),
             );
         }
-        if experiment.is_some_and(|experiment| experiment.data.validation == 0) {
-            let message = "must be above 0: a sweep chooses by validation images, and never by the test images; set it to 5000 or so (--set data.validation=5000)";
+        if experiment.is_some_and(|experiment| experiment.data.validation.is_none()) {
+            let message = "must be above 0: a sweep chooses by validation images, and never by the test images; set it to 0.1 or so (--set data.validation=0.1)";
             self.add(None, "data.validation", message.into());
         }
         SweepConfig { search, trials, seeds, over, halving }
