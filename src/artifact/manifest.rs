@@ -173,8 +173,10 @@ impl Manifest {
             Error::usage("the model file does not say what data it was trained on")
                 .tip("name the data with --data CONFIG")
         };
-        let data = self.provenance.experiment.get("data").ok_or_else(unusable)?;
-        let data = serde_json::from_value::<DataConfig>(data.clone()).map_err(|error| unusable().caused_by(error))?;
+        let mut data = self.provenance.experiment.get("data").cloned().ok_or_else(unusable)?;
+        // What distorted the images is no part of them, and earlier versions said it in another form.
+        data.as_object_mut().map(|data| data.remove("augment"));
+        let data = serde_json::from_value::<DataConfig>(data).map_err(|error| unusable().caused_by(error))?;
         let mut problems = Problems::default();
         problems.within("data", |problems| data.check(problems));
         match problems.into_vec().first() {

@@ -256,6 +256,12 @@ mod tests {
             Scales the gradients down when their norm over all parameters together exceeds this.
         train.sampling  ("uniform", "balanced"; default "uniform")
             Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal sizes.
+        train.ema  (number or "none"; default "none")
+            Decay of an exponential moving average of all weights, above 0 and below 1, taken once per update: it is what is validated and kept. The first updates of a run use at most (1 + updates) / (10 + updates). Batch norms' running statistics are averaged too. 0.999 remembers about 1,000 updates.
+        train.mixup  (number or "none"; default "none")
+            mixup (Zhang et al., 2018): every image and its label are a weighted sum of two of the batch, the share drawn per batch from Beta(alpha, alpha); this is alpha, 0.05 to 1. The training accuracy counts the label with the larger share.
+        train.cutmix  (number or "none"; default "none")
+            CutMix (Yun et al., 2019): a rectangle of every image comes from another of the batch, and as much of its label; alpha, as for `mixup`, 0.05 to 1. With both, each batch draws one of them.
         "#);
     }
 }

@@ -218,7 +218,8 @@ mod tests {
                     assert!((image.iter().sum::<f32>() / 64.0 - expected).abs() < 1e-4);
                 }
             }
-            assert!((5..55).contains(&swapped), "{swapped}");
+            // A rectangle of more than half of the image is rare, since most of it would lie outside.
+            assert!((1..55).contains(&swapped), "{swapped}");
         }
     }
 }

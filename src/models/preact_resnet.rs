@@ -125,7 +125,7 @@ impl Architecture for PreactResnetConfig {
 
 impl Check for PreactResnetConfig {
     fn check(&self, problems: &mut Problems) {
-        limits::channels(problems, "stem", "stem", &[self.stem]);
+        problems.within_range("stem", self.stem, 1..=4096);
         problems.require((1..=8).contains(&self.channels.len()), "channels", || {
             format!("must name 1 to 8 stages, got {}", self.channels.len())
         });

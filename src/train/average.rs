@@ -105,7 +105,7 @@ mod tests {
         for config in ModelConfig::examples() {
             let (still, device) = (classifier(&config, &Device::flex(), |value| value), Device::flex().autodiff());
             let moved = classifier(&config, &device, |value| value + 1.0);
-            let mut average = Average::new(still.clone(), 0.75);
+            let mut average = Average::new(still.valid(), 0.75);
             let distance = |average: &Average| {
                 let now = average.classifier().unwrap().network.weights().unwrap();
                 let before = still.network.weights().unwrap();
