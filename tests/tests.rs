@@ -49,6 +49,9 @@ mod comparing;
 /// The runs of a folder: listed, told apart, deleted.
 mod listing;
 
+/// A run trained once more.
+mod reruns;
+
 /// Which room of the code may know which.
 mod structure;
 

@@ -4,28 +4,12 @@ use serde::Serialize;
 
 use super::curves::{EpochPoint, regular};
 use crate::run::progress::ProgressPoint;
-use crate::run::{RunDir, RunRecord, Status, file};
+use crate::run::{RunDir, RunRecord, Standing, Status, file};
 
 /// The most bytes of a config that are read.
 const MOST_CONFIG_BYTES: u64 = 1 << 20;
 /// The most bytes of a `run.json` that are read.
 const MOST_RECORD_BYTES: u64 = 16 << 20;
-
-/// How a run stands, as the page calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Standing {
-    /// A living process trains it.
-    Running,
-    /// Finished.
-    Done,
-    /// Stopped by its user, or its process is gone.
-    Stopped,
-    /// Ended by an error.
-    Failed,
-    /// Its `run.json` is missing, damaged, or of a newer kiln.
-    Unreadable,
-}
 
 /// A run in a line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -222,18 +206,12 @@ fn standing(dir: &RunDir, facts: &Facts, is_live: bool) -> (Standing, Option<Str
         Ok(record) => record,
         Err(problem) => return (Standing::Unreadable, Some(problem.clone())),
     };
-    let message = record.message.clone();
-    match record.status {
-        Status::Running if is_live => (Standing::Running, message),
-        Status::Running => {
-            let how = format!("its process was killed; go on with it: kiln resume {}", dir.path().display());
-            (Standing::Stopped, Some(how))
-        }
-        Status::Done => (Standing::Done, message),
-        Status::Interrupted => {
-            let why = message.unwrap_or_else(|| "stopped".to_owned());
-            (Standing::Stopped, Some(format!("{why}; go on with it: kiln resume {}", dir.path().display())))
-        }
-        Status::Failed => (Standing::Failed, message),
-    }
+    let standing = Standing::of(record.status, is_live);
+    let go_on = format!("go on with it: kiln resume {}", dir.path().display());
+    let message = match record.status {
+        Status::Running if !is_live => Some(format!("its process was killed; {go_on}")),
+        Status::Interrupted => Some(format!("{}; {go_on}", record.message.as_deref().unwrap_or("stopped"))),
+        _ => record.message.clone(),
+    };
+    (standing, message)
 }

@@ -22,6 +22,7 @@ mod seeds;
 mod serve;
 mod summary;
 mod train;
+mod tune;
 mod ui;
 mod verify;
 mod verify_resume;
@@ -62,6 +63,8 @@ enum Command {
     Plan(plan::PlanArguments),
     /// Look at a data set: counts, sizes, duplicates, files that cannot be read, pictures of every class
     Data(data::DataArguments),
+    /// Look for a good value of a key before training
+    Tune(tune::TuneArguments),
     /// Train a network and leave a verified model file
     Train(train::TrainArguments),
     /// Go on with a run that was stopped, exactly where it stopped
@@ -184,6 +187,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
     match command {
         Command::Plan(arguments) => plan::run(arguments, ui),
         Command::Data(arguments) => data::run(arguments, ui),
+        Command::Tune(arguments) => tune::run(arguments, ui),
         Command::Train(arguments) => train::run(arguments, ui),
         Command::Resume(arguments) => resume::run(arguments, ui),
         Command::Extend(arguments) => extend::run(arguments, ui),
@@ -243,6 +247,24 @@ pub fn data_of(config: &str) -> Result<Dataset> {
 pub fn model_file(path: &std::path::Path) -> PathBuf {
     let inside = path.join("model.bpk");
     if path.is_dir() && inside.is_file() { inside } else { path.to_owned() }
+}
+
+/// Refuses, before anything is computed, a name that a page cannot have; `usage` shows how one is given.
+pub fn check_page(path: &std::path::Path, usage: &str) -> Result<()> {
+    let shown = path.display();
+    let is_page = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
+    if !is_page {
+        return Err(Error::usage(format!("the name of a page must end in `.html`, got `{shown}`"))
+            .tip(format!("give a config before the flag: {usage}")));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            Err(Error::usage(format!("cannot write `{shown}`: `{}` is not a folder", folder.display())))
+        }
+        _ if path.is_dir() => Err(Error::usage(format!("cannot write `{shown}`: it is a folder"))),
+        _ => Ok(()),
+    }
 }
 
 /// Parses an accuracy that is demanded: 0 to 1.

@@ -7,6 +7,20 @@ use crate::{Error, Result};
 
 /// Says what came of a run: the result for programs on stdout, for people in lines.
 pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
+    lines(outcome, summary, ui);
+    match ui.mode() {
+        Mode::Json => ui.json(
+            &serde_json::to_value(summary)
+                .map_err(|error| Error::failed("cannot encode the summary").caused_by(error))?,
+        ),
+        Mode::Quiet => ui.out(&summary.model.display().to_string()),
+        Mode::Text => {}
+    }
+    Ok(())
+}
+
+/// What people read of it.
+pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     let model = summary.model.display();
     ui.say("");
     if let Some(reason) = &summary.stopped_early {
@@ -47,15 +61,6 @@ pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
         "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {} --out model.safetensors",
         summary.run_dir.display()
     ));
-    match ui.mode() {
-        Mode::Json => ui.json(
-            &serde_json::to_value(summary)
-                .map_err(|error| Error::failed("cannot encode the summary").caused_by(error))?,
-        ),
-        Mode::Quiet => ui.out(&model.to_string()),
-        Mode::Text => {}
-    }
-    Ok(())
 }
 
 fn kept(summary: &Summary) -> String {

@@ -7,7 +7,7 @@ use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, accuracy};
 use crate::http::Server;
-use crate::lifecycle::Trainer;
+use crate::lifecycle::{Outcome, Summary, Trainer};
 use crate::run::Status;
 use crate::train::observer::StopHandle;
 use crate::{Error, Result, board};
@@ -29,6 +29,11 @@ pub struct TrainArguments {
     /// say mean and standard deviation
     #[arg(long, value_name = "SEEDS", conflicts_with_all = ["seed", "ui"])]
     seeds: Option<Seeds>,
+
+    /// Go once through everything on one batch each (training, validation, checkpoint, test, export) and leave nothing
+    /// behind: whether a long run would come to its end
+    #[arg(long, conflicts_with_all = ["seeds", "ui", "board", "require_accuracy"])]
+    fast_dev_run: bool,
 }
 
 /// How a run is shown, and what is demanded of it: shared by all commands that train.
@@ -63,7 +68,35 @@ pub fn run(arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
         return seeds::run(seeds, &arguments.experiment, &arguments.runs, &arguments.display, ui);
     }
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?.runs(arguments.runs);
+    if arguments.fast_dev_run {
+        return fast_dev_run(trainer, ui);
+    }
     follow(trainer, &arguments.display, ui)
+}
+
+/// Goes once through everything, and says what went through.
+fn fast_dev_run(trainer: Trainer, ui: &Ui) -> Result<()> {
+    ui.say(&trainer.plan().render());
+    for warning in trainer.warnings() {
+        ui.warn(warning);
+    }
+    let done = trainer.stop_handle(stop_on_interrupt()).fast_dev_run()?;
+    ui.say("");
+    let images = |count: usize| if count == 1 { "1 image".to_owned() } else { format!("{count} images") };
+    ui.say(&format!("trained        {} update on {}", done.updates, images(done.train_images)));
+    ui.say(&match done.validation_images {
+        0 => "validated      not at all, as in the whole run".to_owned(),
+        count => format!("validated      on {}", images(count)),
+    });
+    ui.say("checkpoint     written and read back");
+    ui.say(&format!("tested         on {}", images(done.test_images)));
+    ui.say(&format!("exported       {}, each read back and verified", done.formats.join(", ")));
+    ui.heading("fast dev run   passed: a whole run would get through all of this; nothing was kept");
+    if ui.mode() == Mode::Json {
+        let value = serde_json::to_value(&done);
+        ui.json(&value.map_err(|error| Error::failed("cannot encode what was done").caused_by(error))?);
+    }
+    Ok(())
 }
 
 impl DisplayArguments {
@@ -87,6 +120,13 @@ impl DisplayArguments {
 
 /// Says what is going to be trained, trains it, and says what came of it.
 pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<()> {
+    let (outcome, summary) = watch(trainer, display, ui)?;
+    super::summary::say(&outcome, &summary, ui)?;
+    check_accuracy(summary.test_accuracy, display.require_accuracy)
+}
+
+/// Says what is going to be trained, trains it to its end, and gives what came of it.
+pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(Outcome, Summary)> {
     ui.say(&trainer.plan().render());
     ui.say(&format!("device         {}\n", trainer.device().reason));
     for warning in trainer.warnings() {
@@ -119,14 +159,13 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
         ))
         .tip(format!("go on exactly where it stopped: kiln resume {path}")));
     }
-    let Some(summary) = &outcome.summary else {
+    let Some(summary) = outcome.summary.clone() else {
         return Err(Error::failed("training ended without a finished epoch"));
     };
-    super::summary::say(&outcome, summary, ui)?;
     if had_board {
-        ui.say(&format!("board          ended with the training; look again: kiln board {}", folder.display()));
+        ui.say(&format!("\nboard          ended with the training; look again: kiln board {}", folder.display()));
     }
-    check_accuracy(summary.test_accuracy, display.require_accuracy)
+    Ok((outcome, summary))
 }
 
 /// # Errors

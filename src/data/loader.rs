@@ -179,6 +179,12 @@ pub(super) fn shuffled(images: usize, stream: &Stream, (epoch, pass): (usize, us
     order
 }
 
+/// The images of the first batches, `count` in all, of a run with this `seed`, in their order; all where there are fewer.
+pub(crate) fn first_images(images: usize, count: usize, seed: u64) -> Vec<usize> {
+    let order = shuffled(images, &Stream::new(seed, Purpose::Shuffle), (1, 0));
+    order.into_iter().take(count).map(|index| index as usize).collect()
+}
+
 impl DataLoader<Batch> for EpochLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
         let (epoch, iteration) = self.position();

@@ -1,7 +1,7 @@
 //! The life of a run: the one owner of what happens to a run directory, and in which order.
 //!
 //! ```text
-//!   Trainer::new, Run::fork            Run::resume, Run::extend
+//!   Trainer::new, Run::fork, rerun     Run::resume, Run::extend
 //!            |                                   |
 //!            v                                   v
 //!         created ----------------------->    running ----+--> done
@@ -30,9 +30,11 @@
 //! `metrics.jsonl` are copies for people and programs to read. So a single rename moves a run from one state to the next,
 //! and there is no moment between.
 
+mod fast_dev_run;
 mod finish;
 mod prepared;
 mod report;
+mod rerun;
 mod run;
 mod running;
 mod stopped;
@@ -41,7 +43,9 @@ mod trainer;
 mod verify_resume;
 mod ways_on;
 
+pub use fast_dev_run::FastDevRun;
 pub use finish::Summary;
+pub use rerun::{Difference, Repetition};
 pub use run::Run;
 pub use running::Outcome;
 pub use stopped::ResumeOptions;

@@ -31,6 +31,19 @@ pub(super) struct Parent {
     pub(super) weights: Weights,
 }
 
+impl Parent {
+    /// How a record names the run at `path` and its weights.
+    pub(super) fn describe(path: &Path, weights_sha256: &str) -> String {
+        format!("{} (weights SHA-256 {weights_sha256})", path.display())
+    }
+
+    /// The path and the digest in a description; nothing when it is none.
+    pub(super) fn parse(description: &str) -> Option<(&Path, &str)> {
+        let (path, rest) = description.rsplit_once(" (weights SHA-256 ")?;
+        Some((Path::new(path), rest.strip_suffix(')')?))
+    }
+}
+
 /// How training ended when it did not fail.
 #[derive(Debug)]
 pub struct Outcome {

@@ -30,7 +30,7 @@ pub struct Trainer {
     notices: Vec<String>,
     runs: PathBuf,
     observer: Box<dyn Observer>,
-    stop: StopHandle,
+    pub(super) stop: StopHandle,
     stop_after: Option<usize>,
     dashboard: bool,
 }
@@ -50,7 +50,11 @@ impl Trainer {
     /// When the config, the device or the data cannot be used; each error says what was found and what is allowed.
     pub fn new(experiment: Experiment) -> Result<Self> {
         let device = experiment.device.clone();
-        Ok(Self::of(Arc::new(Prepared::new(experiment, &device)?), Start::New(None), Vec::new()))
+        Ok(Self::beginning(Prepared::new(experiment, &device)?))
+    }
+
+    pub(super) fn beginning(prepared: Prepared) -> Self {
+        Self::of(Arc::new(prepared), Start::New(None), Vec::new())
     }
 
     pub(super) fn forking(prepared: Prepared, parent: Parent, notices: Vec<String>) -> Self {

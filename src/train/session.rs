@@ -175,6 +175,28 @@ impl Session<'_> {
         Ok((self.learner_with(self.classifier(network), &rate), self.train_loader()?))
     }
 
+    /// The same at a rate that begins with `first` and is multiplied by `factor` after each of `updates` updates. Rules with
+    /// a rate of their own keep its ratio.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn learner_rising(
+        &self,
+        first: f64,
+        factor: f64,
+        updates: usize,
+    ) -> Result<(ClassifierLearner, EpochLoader)> {
+        let network = self.initial_network()?;
+        let rate = PlannedRate {
+            schedule: ScheduleConfig::rising(factor),
+            peak: first,
+            total_updates: updates,
+            updates_per_epoch: 1.0,
+            update: 0,
+        };
+        Ok((self.learner_with(self.classifier(network), &rate), self.train_loader()?))
+    }
+
     /// Seconds of an epoch without `Learner`, metrics and checkpoints.
     ///
     /// # Errors

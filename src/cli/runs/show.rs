@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::{Run, Summary};
-use crate::run::{EpochMetrics, Status};
+use crate::run::{EpochMetrics, Standing, Status};
 use crate::{Error, Result, report};
 
 /// The widths that are drawn for; a terminal that is narrower or wider counts as the nearer one.
@@ -28,7 +28,7 @@ pub struct ShowArguments {
 #[derive(Debug, Serialize)]
 struct Shown {
     run: PathBuf,
-    status: &'static str,
+    status: Standing,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     name: String,
@@ -73,18 +73,13 @@ impl Shown {
         let (record, experiment, metrics) = (run.record()?, run.experiment()?, run.metrics()?);
         let summary: Option<Summary> = record.result.clone().and_then(|value| serde_json::from_value(value).ok());
         let best = best(&metrics);
-        let status = match record.status {
-            Status::Running if run.is_training() => "in training",
-            Status::Running => "killed",
-            Status::Done => "done",
-            Status::Interrupted => "stopped",
-            Status::Failed => "failed",
-        };
+        let standing = run.standing();
+        let was_killed = standing == Standing::Stopped && record.status == Status::Running;
         let kinds = [experiment.model.kind(), experiment.optimizer.kind(), experiment.schedule.shape.kind()];
         Ok(Self {
             run: run.path().to_owned(),
-            status,
-            message: record.message,
+            status: standing,
+            message: record.message.or_else(|| was_killed.then(|| "its process was killed".to_owned())),
             config: format!("{} with {}, {}", kinds[0], kinds[1], kinds[2]),
             name: experiment.name,
             seed: experiment.seed,
@@ -109,7 +104,7 @@ impl Shown {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("run", self.run.display().to_string())];
         let message = self.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-        lines.push(("status", format!("{}{message}", self.status)));
+        lines.push(("status", format!("{}{message}", self.status.word())));
         lines.push(("config", format!("{}: {}; seed {}", self.name, self.config, self.seed)));
         let of_best = self.best_epoch.map(|best| format!("; the best is epoch {best}")).unwrap_or_default();
         lines.push(("epochs", format!("{} of {}{of_best}", self.epochs_done, self.epochs)));
@@ -122,7 +117,7 @@ impl Shown {
         lines.push(("time", format!("{} in epochs, on {}", seconds(self.seconds), self.device)));
         lines.push(("started", self.started.clone()));
         lines.extend(self.ended.clone().map(|ended| ("ended", ended)));
-        if self.status != "done" && self.status != "in training" {
+        if matches!(self.status, Standing::Stopped | Standing::Failed) {
             lines.push(("next", format!("kiln resume {}", self.run.display())));
         }
         lines
@@ -198,7 +193,7 @@ mod tests {
         let metrics: Vec<_> = [(1, 0.5), (2, 0.75), (3, 0.75), (4, 0.25)].map(epoch).into();
         Shown {
             run: "runs/a-name-that-is-much-longer-than-a-narrow-terminal-0001".into(),
-            status: "stopped",
+            status: Standing::Stopped,
             message: Some("stopped after iteration 2200 of 8800".into()),
             name: "mnist".into(),
             config: "convnet with adam, one_cycle".into(),

@@ -1,0 +1,73 @@
+//! `kiln runs rerun`: a run trained once more, and whether it became the same.
+
+use std::path::PathBuf;
+
+use crate::cli::summary;
+use crate::cli::train::{DisplayArguments, check_accuracy, watch};
+use crate::cli::ui::{Mode, Ui};
+use crate::lifecycle::{Repetition, Run};
+use crate::{Error, Result};
+
+/// The arguments of `kiln runs rerun`.
+#[derive(Debug, clap::Args)]
+pub struct RerunArguments {
+    /// The directory of a run; the new one is made beside it
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    #[command(flatten)]
+    display: DisplayArguments,
+}
+
+/// Trains it again, from the same beginning, and compares.
+pub fn run(arguments: RerunArguments, ui: &mut Ui) -> Result<()> {
+    arguments.display.check(ui)?;
+    let run = Run::open(&arguments.run)?;
+    let (outcome, summary) = watch(run.rerun()?, &arguments.display, ui)?;
+    summary::lines(&outcome, &summary, ui);
+    let repetition = run.compare_rerun(&outcome.run)?;
+    say(&repetition, ui);
+    match ui.mode() {
+        Mode::Json => {
+            let value = serde_json::to_value(&repetition);
+            ui.json(&value.map_err(|error| Error::failed("cannot encode the comparison").caused_by(error))?);
+        }
+        Mode::Quiet => ui.out(&outcome.run.path().display().to_string()),
+        Mode::Text => {}
+    }
+    if !repetition.identical {
+        return Err(Error::failed(format!(
+            "{} is not the same as {}",
+            repetition.rerun.display(),
+            repetition.run.display()
+        ))
+        .tip(format!(
+            "see how much it matters: kiln compare {} {}",
+            repetition.run.display(),
+            repetition.rerun.display()
+        )));
+    }
+    check_accuracy(summary.test_accuracy, arguments.display.require_accuracy)
+}
+
+fn say(repetition: &Repetition, ui: &Ui) {
+    let Repetition { run, epochs_compared, .. } = repetition;
+    ui.say("");
+    if repetition.identical {
+        let digest = repetition.weights_sha256.as_deref().unwrap_or_default();
+        ui.heading(&format!("same           to the last bit as {}, in {epochs_compared} epochs", run.display()));
+        ui.say(&format!("weights        SHA-256 {digest}"));
+        return;
+    }
+    let from = match repetition.first_different_epoch {
+        Some(epoch) => format!("its weights differ from epoch {epoch} on"),
+        None => "every epoch that both have is the same, and the end is not".to_owned(),
+    };
+    ui.heading(&format!("different      from {}: {from}", run.display()));
+    for difference in &repetition.differences {
+        ui.say(&format!("{:<14} was {}, is {}", difference.what, difference.before, difference.now));
+    }
+    if repetition.differences.is_empty() {
+        ui.say("               nothing that a run records differs: it may be another processor, or another compiler");
+    }
+}
