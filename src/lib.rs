@@ -89,8 +89,8 @@ mod train;
 pub use config::Experiment;
 pub use error::{Error, Result};
 pub use lifecycle::{
-    Difference, FastDevRun, LearningRateOnExtend, Outcome, Repetition, ResumeOptions, ResumeProof, Run, Summary,
-    Trainer,
+    Difference, FastDevRun, LearningRateOnExtend, Outcome, Overfit, Repetition, ResumeOptions, ResumeProof, Run,
+    Summary, Trainer,
 };
 pub use predict::Predictor;
 pub use run::{EpochMetrics, RunRecord, Standing, Status};

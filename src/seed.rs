@@ -24,6 +24,8 @@ pub enum Purpose {
     Synthetic,
     /// Which images and seeds a resample of a comparison holds; the index is the resample.
     Resample,
+    /// The values that a trial of a sweep tries; the epoch is the generation, the index the trial.
+    Sweep,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
             Self::Dropout => "dropout",
             Self::Synthetic => "synthetic",
             Self::Resample => "resample",
+            Self::Sweep => "sweep",
         }
     }
 }

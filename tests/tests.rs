@@ -52,6 +52,9 @@ mod listing;
 /// A run trained once more.
 mod reruns;
 
+/// What is tried before a long run.
+mod trying;
+
 /// Which room of the code may know which.
 mod structure;
 

@@ -58,6 +58,9 @@ pub(crate) struct RunSummary {
     pub(crate) model_bytes: Option<u64>,
     /// Whether it has its page.
     pub(crate) has_report: bool,
+    /// The batches that it was to learn by heart, as a test: it is no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) overfit_batches: Option<u64>,
 }
 
 /// What a run's directory says besides its curves.
@@ -166,8 +169,9 @@ pub(super) fn line(
     let record = facts.record.as_ref().ok();
     let (status, message) = standing(dir, facts, is_live);
     let result = |key: &str| record.and_then(|record| record.result.as_ref()?.get(key)?.as_f64());
-    let planned = facts.config.get("train").and_then(|train| train.get("epochs")?.as_integer());
-    let planned = planned.and_then(|epochs| u64::try_from(epochs).ok()).filter(|epochs| *epochs > 0);
+    let train =
+        |key: &str| facts.config.get("train")?.get(key)?.as_integer().and_then(|count| u64::try_from(count).ok());
+    let planned = train("epochs").filter(|epochs| *epochs > 0);
     let done = planned.map(|planned| (epochs.done as f64 / planned as f64).min(1.0));
     // The point inside an epoch counts only where it is the newest that there is.
     let point = newest.filter(|point| point.epoch > epochs.done);
@@ -197,6 +201,7 @@ pub(super) fn line(
         ended: record.and_then(|record| record.ended.clone()),
         model_bytes: facts.model_bytes,
         has_report: facts.has_report,
+        overfit_batches: train("overfit_batches"),
     }
 }
 

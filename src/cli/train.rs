@@ -30,6 +30,11 @@ pub struct TrainArguments {
     #[arg(long, value_name = "SEEDS", conflicts_with_all = ["seed", "ui"])]
     seeds: Option<Seeds>,
 
+    /// Train on so many batches alone, the same in every epoch, without augmentation, validation and test: whether the network
+    /// can learn them by heart; the same as --set train.overfit_batches=...
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "fast_dev_run", "require_accuracy"])]
+    overfit_batches: Option<usize>,
+
     /// Go once through everything on one batch each (training, validation, checkpoint, test, export) and leave nothing
     /// behind: whether a long run would come to its end
     #[arg(long, conflicts_with_all = ["seeds", "ui", "board", "require_accuracy"])]
@@ -62,8 +67,10 @@ pub enum Interface {
 }
 
 /// Trains from the beginning.
-pub fn run(arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
+pub fn run(mut arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
+    let sets = &mut arguments.experiment.sets;
+    sets.extend(arguments.overfit_batches.map(|batches| format!("train.overfit_batches={batches}")));
     if let Some(seeds) = &arguments.seeds {
         return seeds::run(seeds, &arguments.experiment, &arguments.runs, &arguments.display, ui);
     }
@@ -122,7 +129,7 @@ impl DisplayArguments {
 pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<()> {
     let (outcome, summary) = watch(trainer, display, ui)?;
     super::summary::say(&outcome, &summary, ui)?;
-    check_accuracy(summary.test_accuracy, display.require_accuracy)
+    require_accuracy(&summary, display)
 }
 
 /// Says what is going to be trained, trains it to its end, and gives what came of it.
@@ -166,6 +173,18 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
         ui.say(&format!("\nboard          ended with the training; look again: kiln board {}", folder.display()));
     }
     Ok((outcome, summary))
+}
+
+/// # Errors
+/// When the test accuracy of a run is below what is required, or was not measured.
+pub fn require_accuracy(summary: &Summary, display: &DisplayArguments) -> Result<()> {
+    match (summary.test_accuracy, display.require_accuracy) {
+        (None, Some(_)) => {
+            Err(Error::usage("the run is not measured on the test images, so that no accuracy can be required of it")
+                .tip("leave out --require-accuracy"))
+        }
+        (accuracy, required) => check_accuracy(accuracy.unwrap_or(f64::NAN), required),
+    }
 }
 
 /// # Errors

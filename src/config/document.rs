@@ -145,9 +145,23 @@ impl Experiment {
 /// # Errors
 /// One usage error with every problem, each with its place and key.
 pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
+    let mut root = read_tree(origin)?;
+    let mut notices = Vec::new();
+    let mut problems = patch(&mut root, sets, &mut notices);
+    if let Some(entry) = root.take("sweep") {
+        let message = "is for `kiln sweep` alone; without this table it is a config".to_owned();
+        problems.push(Located { place: Some(entry.place), key: "sweep".into(), message });
+    }
+    match judge(&root, origin, problems) {
+        Ok(experiment) => Ok(Loaded { experiment, notices, root, sets: sets.to_vec() }),
+        Err(problems) => Err(all(origin, &options(sets), problems)),
+    }
+}
+
+/// The tree of a config's text.
+pub(super) fn read_tree(origin: &Origin) -> Result<Node> {
     let name = origin.name();
-    let text = origin.text()?;
-    let mut root = tree::parse(&text).map_err(|error| {
+    let root = tree::parse(&origin.text()?).map_err(|error| {
         let printable = |letter: char| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter };
         let excerpt: String = error.to_string().trim_end().chars().map(printable).collect();
         Error::usage(format!("`{name}` is not valid TOML")).caused_by(excerpt)
@@ -156,27 +170,42 @@ pub fn load(origin: &Origin, sets: &[String]) -> Result<Loaded> {
         return Err(Error::usage(format!("`{name}` is empty: it sets no key"))
             .tip("to use kiln's own config, give no file; `kiln config show` prints it"));
     }
-    let mut notices = Vec::new();
-    let mut problems = renames::in_tree(&mut root, &mut notices);
-    problems.append(&mut sets::apply(&mut root, sets, &mut notices));
+    Ok(root)
+}
+
+/// Changes the tree by `sets`, with keys under their newest names.
+pub(super) fn patch(root: &mut Node, sets: &[String], notices: &mut Vec<String>) -> Vec<Located> {
+    let mut problems = renames::in_tree(root, notices);
+    problems.append(&mut sets::apply(root, sets, notices));
     // A `--set` may have brought a whole section.
-    problems.append(&mut renames::in_tree(&mut root, &mut notices));
+    problems.append(&mut renames::in_tree(root, notices));
+    problems
+}
+
+/// The experiment that the tree describes, or `problems` and all that is wrong with it.
+pub(super) fn judge(root: &Node, origin: &Origin, mut problems: Vec<Located>) -> Result<Experiment, Vec<Located>> {
     let mut walk = Walk { base: origin.base(), ..Walk::default() };
-    let json = walk.table(&root, schema::experiment(), "", Place::File(1, 1));
+    let json = walk.table(root, schema::experiment(), "", Place::File(1, 1));
     problems.append(&mut walk.problems);
     match serde_json::from_value::<Experiment>(json) {
         Ok(experiment) => {
-            check(&experiment, &root, &mut problems);
+            check(&experiment, root, &mut problems);
             if problems.is_empty() {
-                return Ok(Loaded { experiment, notices, root, sets: sets.to_vec() });
+                return Ok(experiment);
             }
         }
         Err(error) if problems.is_empty() => {
-            return Err(Error::usage(format!("`{name}` does not describe an experiment")).caused_by(error));
+            let message = format!("does not describe an experiment: {error}");
+            problems.push(Located { place: None, key: "the config".into(), message });
         }
         Err(_) => {}
     }
-    Err(all(&name, sets, problems))
+    Err(problems)
+}
+
+/// What messages call each `--set`.
+fn options(sets: &[String]) -> Vec<String> {
+    sets.iter().map(|set| format!("--set {}", shorten(set))).collect()
 }
 
 /// Adds what the values' own checks find, except about keys that are known to be wrong.
@@ -207,14 +236,15 @@ fn covers(section: &str, key: &str) -> bool {
     key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
-/// One error that lists all problems in the order of the file, then of the options.
-fn all(name: &str, sets: &[String], mut problems: Vec<Located>) -> Error {
+/// One error that lists all problems in the order of the file, then of the options, which messages call so.
+pub(super) fn all(origin: &Origin, options: &[String], mut problems: Vec<Located>) -> Error {
+    let name = origin.name();
     problems.sort_by_key(|problem| (problem.place.is_none(), problem.place));
     let line = |problem: &Located| {
         let place = match problem.place {
             Some(Place::File(line, column)) => format!("{name}:{line}:{column}"),
-            Some(Place::Set(index)) => format!("--set {}", shorten(&sets[index])),
-            None => name.to_owned(),
+            Some(Place::Set(index)) => options[index].clone(),
+            None => name.clone(),
         };
         format!("{place}: `{}`: {}", shorten(&problem.key), problem.message)
     };

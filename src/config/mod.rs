@@ -9,6 +9,7 @@ mod renames;
 mod schema;
 mod sets;
 mod suggest;
+mod sweep;
 mod training;
 mod tree;
 mod walk;
@@ -17,12 +18,13 @@ mod write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataConfig;
+use crate::data::{AugmentConfig, DataConfig};
 use crate::models::ModelConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
 
 pub use document::Origin;
+pub use sweep::{Halving, Search, Space, SweepAsked, SweepConfig, SweepDocument};
 pub use training::{CheckpointConfig, EarlyStoppingConfig, LogConfig, LossConfig, StopAtConfig, TrainConfig};
 
 /// One experiment: everything that decides a run's result.
@@ -74,6 +76,16 @@ impl Default for Experiment {
             stop_at: StopAtConfig::default(),
             checkpoint: CheckpointConfig::default(),
             log: LogConfig::default(),
+        }
+    }
+}
+
+impl Experiment {
+    /// How training distorts its images: not at all where a few batches are to be learned by heart.
+    pub(crate) fn augment(&self) -> AugmentConfig {
+        match self.train.overfit_batches {
+            None => self.data.augment.clone(),
+            Some(_) => AugmentConfig::default(),
         }
     }
 }

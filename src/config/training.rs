@@ -28,6 +28,9 @@ pub struct TrainConfig {
     pub iterations_per_epoch: Option<usize>,
     /// Batches whose gradients are averaged into one update of the parameters; must divide the iterations per epoch.
     pub accumulation: usize,
+    /// Trains on the first so many batches alone, the same in every epoch, without augmentation, validation and test: whether the
+    /// network can learn them by heart. A test of the network and its training; the run is no result.
+    pub overfit_batches: Option<usize>,
     /// Scales the gradients down when their norm over all parameters together exceeds this.
     pub clip_norm: Option<f64>,
 }
@@ -40,6 +43,7 @@ impl Default for TrainConfig {
             drop_last: false,
             iterations_per_epoch: None,
             accumulation: 1,
+            overfit_batches: None,
             clip_norm: None,
         }
     }
@@ -103,6 +107,9 @@ impl Check for TrainConfig {
             problems.within_range("iterations_per_epoch", iterations, 1..=100_000_000);
         }
         problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
+        if let Some(batches) = self.overfit_batches {
+            problems.within_range("overfit_batches", batches, 1..=1_000_000);
+        }
         if let Some(norm) = self.clip_norm {
             problems.above_zero_f32("clip_norm", norm, 1e6);
         }

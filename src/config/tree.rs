@@ -73,6 +73,13 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// Takes the entry of this key out of a table.
+    pub fn take(&mut self, key: &str) -> Option<Entry> {
+        let Value::Table(entries) = &mut self.value else { return None };
+        let index = entries.iter().position(|entry| entry.key == key)?;
+        Some(entries.remove(index))
+    }
+
     /// The place of the value at `path`, or of the nearest section or list around it that was written.
     pub fn place_of(&self, path: &[&str]) -> Option<Place> {
         let mut found = None;

@@ -17,6 +17,10 @@ pub struct DataConfig {
     /// every image for training, and then the last epoch is the one that is kept.
     #[serde(default = "default_validation")]
     pub validation: usize,
+    /// Decides which images are held out, and what made-up images look like; unset: the experiment's `seed`. With it, runs
+    /// with different seeds are trained and judged on the same images.
+    #[serde(default)]
+    pub seed: Option<u64>,
     /// Random distortions of the training images, new in every epoch.
     #[serde(default)]
     pub augment: AugmentConfig,
@@ -31,14 +35,24 @@ impl Default for DataConfig {
         Self {
             source: SourceConfig::Mnist(MnistConfig {}),
             validation: default_validation(),
+            seed: None,
             augment: AugmentConfig::default(),
         }
+    }
+}
+
+impl DataConfig {
+    /// The seed of the images in an experiment with this `seed`.
+    pub(super) fn seed_within(&self, seed: u64) -> u64 {
+        self.seed.unwrap_or(seed)
     }
 }
 
 impl Check for DataConfig {
     fn check(&self, problems: &mut Problems) {
         self.source.check(problems);
+        let seed = self.seed.unwrap_or(0);
+        problems.require(i64::try_from(seed).is_ok(), "seed", || format!("must be at most {}, got {seed}", i64::MAX));
         problems.within("augment", |problems| self.augment.check(problems));
     }
 }

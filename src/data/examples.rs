@@ -75,7 +75,7 @@ mod tests {
     fn an_example_is_what_training_sees_in_that_epoch() {
         let source: SourceConfig = toml::from_str("kind = \"synthetic\"\ntrain = 60\ntest = 4\nclasses = 4").unwrap();
         let augment = AugmentConfig { shift_pixels: 3.0, rotate_degrees: 20.0, ..AugmentConfig::default() };
-        let config = DataConfig { source, validation: 0, augment: augment.clone() };
+        let config = DataConfig { source, validation: 0, seed: None, augment: augment.clone() };
         let train = open(&config, 7).unwrap().train;
         let found = examples(&train, &augment, 7, (3, 5, 2));
         assert_eq!(found.iter().map(|one| (one.class, one.images.len())).collect::<Vec<_>>(), [(0, 5), (1, 5), (2, 5)]);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn training_that_distorts_nothing_has_nothing_to_show() {
         let source: SourceConfig = toml::from_str("kind = \"synthetic\"\ntrain = 6\ntest = 4\nclasses = 2").unwrap();
-        let config = DataConfig { source, validation: 0, augment: AugmentConfig::default() };
+        let config = DataConfig { source, validation: 0, seed: None, augment: AugmentConfig::default() };
         let train = open(&config, 7).unwrap().train;
         let found = examples(&train, &config.augment, 7, (9, 9, 2));
         assert_eq!(found.len(), 2);

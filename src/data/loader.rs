@@ -126,6 +126,14 @@ impl EpochLoader {
         Self::new(batcher, shape, Order::Shuffled(Stream::new(seed, Purpose::Shuffle)), device)
     }
 
+    /// For training on the same batches over and over: the images in the order of the set, in every epoch.
+    ///
+    /// # Errors
+    /// A usage error when `shape` does not yield a single batch.
+    pub fn unshuffled(batcher: ImageBatcher, shape: EpochShape, device: &Device) -> Result<Self> {
+        Self::new(batcher, shape, Order::Sequential, device)
+    }
+
     /// For validation and test: every image once, in the order of the set. An empty set yields no batch.
     ///
     /// # Errors

@@ -69,6 +69,18 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The same with fewer images: the training images at `train`, in that order, and the first of the others. Still measured
+    /// and identified as the whole set.
+    pub(crate) fn cut(&self, train: &[usize], validation: usize, test: usize) -> Self {
+        let first = |set: &ImageSet, count: usize| set.select(&(0..count.min(set.len())).collect::<Vec<_>>());
+        Self {
+            train: self.train.select(train),
+            validation: first(&self.validation, validation),
+            test: first(&self.test, test),
+            ..self.clone()
+        }
+    }
+
     /// Whether `fingerprint`, as a run, a checkpoint or a model file recorded it, is of these images. One that was
     /// recorded without the class names counts too: earlier versions of kiln did not hash them.
     pub fn has_fingerprint(&self, fingerprint: &str) -> bool {
@@ -76,12 +88,14 @@ impl Dataset {
     }
 }
 
-/// Opens the data set that `config` describes: read, checked, and validation held out of the training images by `seed`.
+/// Opens the data set that `config` describes: read, checked, and validation held out of the training images by `seed`, unless it has a
+/// seed of its own.
 ///
 /// # Errors
 /// A usage error when the files are missing, damaged or contradict each other, or when too few images would be left to
 /// train on.
 pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
+    let seed = config.seed_within(seed);
     let Splits { train, test, notices, .. } = config.source.open(seed)?;
     let mut problems = Problems::default();
     check_class_names(&train.classes, "data", &mut problems);

@@ -129,6 +129,7 @@ impl Surveyed {
     /// # Errors
     /// A usage error when there are no images, or they contradict each other.
     pub fn open(config: &DataConfig, seed: u64) -> Result<Self> {
+        let seed = config.seed_within(seed);
         let Splits { train, test, notices, files } = config.source.look(seed)?;
         let mut warnings = notices;
         let held = held_out(&train, config.validation, seed).unwrap_or_else(|error| {

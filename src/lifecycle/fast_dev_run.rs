@@ -11,7 +11,6 @@ use super::running::Outcome;
 use super::trainer::Trainer;
 use crate::artifact::Format;
 use crate::config::{CheckpointConfig, EarlyStoppingConfig, Experiment, StopAtConfig};
-use crate::data::Dataset;
 use crate::data::loader::first_images;
 use crate::plan::{Images, Plan};
 use crate::run::Status;
@@ -57,13 +56,7 @@ impl Trainer {
         let experiment = shortest(&whole.experiment);
         let size = experiment.train.batch_size;
         let train = first_images(whole.dataset.train.len(), size * experiment.train.accumulation, experiment.seed);
-        let first = |count: usize| (0..size.min(count)).collect::<Vec<_>>();
-        let dataset = Dataset {
-            train: whole.dataset.train.select(&train),
-            validation: whole.dataset.validation.select(&first(whole.dataset.validation.len())),
-            test: whole.dataset.test.select(&first(whole.dataset.test.len())),
-            ..whole.dataset.clone()
-        };
+        let dataset = whole.dataset.cut(&train, size, size);
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         let device = device::open(whole.device.name.parse()?)?;
         let trainer = Self::beginning(Prepared { experiment, plan, dataset, device }).stop_handle(self.stop);

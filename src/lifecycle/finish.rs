@@ -1,5 +1,5 @@
 //! The end of a run: the best epoch's weights become a model file, which is read back, verified, and measured once on the
-//! test images.
+//! test images, or on the validation images alone where others are to be chosen from as well.
 
 use std::path::PathBuf;
 
@@ -11,8 +11,8 @@ use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::eval::{Evaluation, Predictions};
 use crate::models::Weights;
 use crate::predict::Predictor;
-use crate::run::RunDir;
 use crate::run::state::TrainingState;
+use crate::run::{MeasuredOn, RunDir};
 use crate::train::observer::Observer;
 use crate::{Error, Result, ops, predict};
 
@@ -34,12 +34,12 @@ pub struct Summary {
     /// Validation images.
     #[serde(default)]
     pub validation_images: usize,
-    /// Accuracy of the best epoch's model on the test images, 0 to 1.
-    pub test_accuracy: f64,
+    /// Accuracy of the best epoch's model on the test images, 0 to 1; absent when it was not measured on them.
+    pub test_accuracy: Option<f64>,
     /// Test images whose class was predicted.
-    pub test_correct: usize,
+    pub test_correct: Option<usize>,
     /// Test images.
-    pub test_total: usize,
+    pub test_total: Option<usize>,
     /// Seconds of training, without validation and saving.
     pub train_seconds: f64,
     /// Training images per second.
@@ -48,13 +48,32 @@ pub struct Summary {
     pub device: String,
     /// The seed of every random draw.
     pub seed: u64,
+    /// Of a run that was to learn a few batches by heart: whether it did. Such a run is no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overfit: Option<Overfit>,
     /// Why it ended before its last epoch, by its own rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_early: Option<String>,
 }
 
+/// Whether a few batches were learned by heart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overfit {
+    /// The batches.
+    pub batches: usize,
+    /// Their images.
+    pub images: usize,
+    /// Of these, the images whose class is predicted by the model as it is used: without dropout.
+    pub correct: usize,
+}
+
 impl Summary {
-    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, evaluation: &Evaluation) -> Self {
+    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, exported: &Exported) -> Self {
+        let Exported { measured_on, evaluation, .. } = exported;
+        let test = Some(evaluation).filter(|_| *measured_on == MeasuredOn::Test);
+        let batches = prepared.experiment.train.overfit_batches.filter(|_| *measured_on == MeasuredOn::Training);
+        let overfit =
+            batches.map(|batches| Overfit { batches, images: evaluation.images, correct: evaluation.correct });
         let validation_images = prepared.dataset.validation.len();
         Self {
             run_dir: run.path().to_owned(),
@@ -64,13 +83,14 @@ impl Summary {
             iterations: state.iteration,
             validation_accuracy: state.best.filter(|_| validation_images > 0).map(|best| best.validation.accuracy()),
             validation_images,
-            test_accuracy: evaluation.accuracy,
-            test_correct: evaluation.correct,
-            test_total: evaluation.images,
+            test_accuracy: test.map(|test| test.accuracy),
+            test_correct: test.map(|test| test.correct),
+            test_total: test.map(|test| test.images),
             train_seconds: state.train_seconds,
             images_per_second: state.train_images as f64 / state.train_seconds.max(1e-9),
             device: prepared.device.name.clone(),
             seed: prepared.experiment.seed,
+            overfit,
             stopped_early: state.stopped.clone(),
         }
     }
@@ -97,7 +117,9 @@ pub(super) fn describe(prepared: &Prepared, run: &RunDir, state: &TrainingState)
 /// A model file that was written, and what it answered.
 #[derive(Debug)]
 pub(super) struct Exported {
-    /// What was measured on the test images.
+    /// Which images it answered.
+    pub(super) measured_on: MeasuredOn,
+    /// What was measured on them.
     pub(super) evaluation: Evaluation,
     /// The answers it was counted from.
     pub(super) predictions: Predictions,
@@ -107,7 +129,7 @@ pub(super) struct Exported {
     pub(super) weights: Weights,
 }
 
-/// Writes the artifact of `weights`, reads it back, and measures it on the test images.
+/// Writes the artifact of `weights`, reads it back, and measures it on the test images or the validation images.
 ///
 /// # Errors
 /// When it cannot be written, or what was written does not compute what was trained.
@@ -116,13 +138,17 @@ pub(super) fn export(
     run: &RunDir,
     state: &TrainingState,
     weights: &Weights,
-    observer: &mut dyn Observer,
+    (measured_on, observer): (MeasuredOn, &mut dyn Observer),
 ) -> Result<Exported> {
     let device = &prepared.device.device;
     let mut manifest = describe(prepared, run, state)?;
     let predictor = Predictor::new(manifest.clone(), weights, device)?;
-    let test = &prepared.dataset.test;
-    let predictions = Predictions::of(&predictor, test, |done| observer.on_test(done, test.len()))?;
+    let images = match measured_on {
+        MeasuredOn::Test => &prepared.dataset.test,
+        MeasuredOn::Validation => &prepared.dataset.validation,
+        MeasuredOn::Training => &prepared.dataset.train,
+    };
+    let predictions = Predictions::of(&predictor, images, |done| observer.on_test(done, images.len()))?;
     let evaluation = predictions.evaluation();
     if let Some(best) = state.best {
         manifest.metrics.insert("best_epoch".into(), json!(best.epoch));
@@ -131,20 +157,22 @@ pub(super) fn export(
             manifest.metrics.insert("validation_loss".into(), json!(best.validation.loss()));
         }
     }
-    for (name, value) in [
-        ("test_accuracy", json!(evaluation.accuracy)),
-        ("test_loss", json!(evaluation.loss)),
-        ("test_correct", json!(evaluation.correct)),
-        ("test_total", json!(evaluation.images)),
-    ] {
-        manifest.metrics.insert(name.into(), value);
+    if measured_on == MeasuredOn::Test {
+        for (name, value) in [
+            ("test_accuracy", json!(evaluation.accuracy)),
+            ("test_loss", json!(evaluation.loss)),
+            ("test_correct", json!(evaluation.correct)),
+            ("test_total", json!(evaluation.images)),
+        ] {
+            manifest.metrics.insert(name.into(), value);
+        }
     }
-    manifest.add_golden_samples(&predictor, test)?;
+    manifest.add_golden_samples(&predictor, images)?;
     artifact::write(&run.model(), Format::Burnpack, Dtype::F32, &manifest, weights)?;
     let (manifest, weights) = artifact::read(&run.model())?;
     let verification = predict::verify(&manifest, &weights, device)?;
     if verification.labels_agree != verification.samples {
         return Err(Error::failed("the exported model does not compute what the trained one does"));
     }
-    Ok(Exported { evaluation, predictions, predictor, weights })
+    Ok(Exported { measured_on, evaluation, predictions, predictor, weights })
 }

@@ -10,13 +10,13 @@ use super::run::Run;
 use super::stopped::StoppedRun;
 use super::tensorboard::EventLog;
 use crate::error::{Kind, panic_text};
-use crate::eval::Evaluation;
+use crate::eval::{Evaluation, Predictions};
 use crate::models::Weights;
 use crate::run::checkpoints::{Checkpoint, CheckpointStore};
 use crate::run::lock::RunLock;
 use crate::run::record::now;
 use crate::run::state::TrainingState;
-use crate::run::{NewRun, RunDir, RunRecord, Status, file};
+use crate::run::{MeasuredOn, NewRun, RunDir, RunRecord, Status, file};
 use crate::train::epoch_loop::Termination;
 use crate::train::session::{Controls, Session, Trained};
 use crate::{Error, Result, ops};
@@ -44,6 +44,15 @@ impl Parent {
     }
 }
 
+/// Where a new run's directory is made, and which images its model is measured on.
+pub(super) struct Place {
+    /// The folder that it gets a number in.
+    pub(super) runs: PathBuf,
+    /// Its very path instead.
+    pub(super) exactly: Option<PathBuf>,
+    pub(super) measured_on: MeasuredOn,
+}
+
 /// How training ended when it did not fail.
 #[derive(Debug)]
 pub struct Outcome {
@@ -58,7 +67,10 @@ pub struct Outcome {
     /// The run in numbers; of a run that was stopped, as far as it came. Absent when no epoch was finished.
     pub summary: Option<Summary>,
     /// The best epoch's model measured on the test images; absent when no epoch was finished.
+    /// Absent also for a run that is measured on its validation images alone.
     pub evaluation: Option<Evaluation>,
+    /// The best epoch's answers for the validation images, of a run that is measured on those alone.
+    pub(crate) validation: Option<Predictions>,
     /// The page that shows the finished run; absent when the run is not finished, or the page could not be written.
     pub report: Option<PathBuf>,
     /// Why there is no page of a finished run.
@@ -83,8 +95,9 @@ pub(super) struct Running {
 
 impl Running {
     /// A new run, complete before it has its name: a process that dies before leaves nothing that looks like a run.
-    pub(super) fn create(prepared: &Prepared, parent: Option<Parent>, runs: &Path) -> Result<Self> {
-        let new = NewRun::begin(runs)?;
+    pub(super) fn create(prepared: &Prepared, parent: Option<Parent>, place: &Place) -> Result<Self> {
+        let making = place.making();
+        let new = NewRun::begin(&making)?;
         let store = CheckpointStore::at(new.dir.checkpoints());
         let weights = parent.as_ref().map(|parent| &parent.weights);
         let records = prepared.session().initial_records(weights).map_err(|error| match &parent {
@@ -109,20 +122,28 @@ impl Running {
             },
         };
         finish::describe(prepared, &new.dir, &checkpoint.state)?;
-        let record = prepared.record(description);
+        let record = RunRecord { measured_on: place.measured_on, ..prepared.record(description) };
         store.create()?;
         store.save(&checkpoint.records, &checkpoint.state)?;
         file::write_atomic(&new.dir.config(), checkpoint.state.config.as_bytes())?;
         file::write_atomic(&new.dir.metrics(), b"")?;
         record.save(&new.dir)?;
-        let (dir, lock) = new.finish(runs, &prepared.experiment.name)?;
+        let (dir, lock) = match &place.exactly {
+            Some(path) => {
+                let named = new.finish_at(path)?;
+                // Empty, unless another process makes a run there.
+                let _ = std::fs::remove_dir(&making);
+                named
+            }
+            None => new.finish(&making, &prepared.run_name())?,
+        };
         let store = CheckpointStore::at(dir.checkpoints());
         let events = EventLog::begin(prepared, &dir, &checkpoint.state);
         Ok(Self { dir, store, record, checkpoint, best: None, events, _lock: lock })
     }
 
     /// An earlier run, from where it stopped. Its lock has been held since before it was read.
-    pub(super) fn go_on(prepared: &Prepared, stopped: StoppedRun) -> Result<Self> {
+    pub(super) fn go_on(prepared: &Prepared, stopped: StoppedRun, place: &Place) -> Result<Self> {
         let StoppedRun { dir, lock, store, mut checkpoint, record, restore_config, change, best, .. } = stopped;
         dir.sweep(&lock);
         store.sweep(&lock);
@@ -147,6 +168,9 @@ impl Running {
         let mut record = record.unwrap_or_else(|| fresh.clone());
         let verb = change.as_ref().map_or("resumed", |change| change.description.as_str());
         record.history.push(format!("{} {verb} after iteration {at} on {}", now(), prepared.device.name));
+        if place.measured_on != MeasuredOn::Test {
+            record.measured_on = place.measured_on;
+        }
         record.device = fresh.device;
         record.kernels = fresh.kernels;
         record.status = Status::Running;
@@ -190,14 +214,19 @@ impl Running {
         let Trained { termination, state, weights, mut observer } = trained;
         let best = self.best_weights(&prepared.session(), &state, &weights)?;
         let exported = match &best {
-            Some(best) => Some(finish::export(prepared, &self.dir, &state, best, &mut *observer)?),
+            Some(best) => {
+                Some(finish::export(prepared, &self.dir, &state, best, (self.record.measured_on, &mut *observer))?)
+            }
             None => None,
         };
-        if let Some(exported) = exported.as_ref().filter(|_| termination == Termination::Complete) {
+        let tested = exported.as_ref().filter(|exported| exported.measured_on == MeasuredOn::Test);
+        if let Some(exported) = tested.filter(|_| termination == Termination::Complete) {
             self.events.tested(state.iteration, prepared, exported);
         }
-        let evaluation = exported.as_ref().map(|exported| exported.evaluation.clone());
-        let summary = evaluation.as_ref().map(|evaluation| Summary::new(prepared, &self.dir, &state, evaluation));
+        let evaluation = tested.map(|exported| exported.evaluation.clone());
+        let validated = exported.as_ref().filter(|exported| exported.measured_on == MeasuredOn::Validation);
+        let validation = validated.map(|exported| exported.predictions.clone());
+        let summary = exported.as_ref().map(|exported| Summary::new(prepared, &self.dir, &state, exported));
         let status = match termination {
             Termination::Interrupted => Status::Interrupted,
             Termination::Complete if summary.is_none() => {
@@ -209,7 +238,8 @@ impl Running {
                 Status::Done
             }
         };
-        let (report, report_problem) = match exported.filter(|_| status == Status::Done) {
+        let has_page = status == Status::Done && self.record.measured_on == MeasuredOn::Test;
+        let (report, report_problem) = match exported.filter(|_| has_page) {
             Some(exported) => match self.write_report(prepared, &state, &exported) {
                 Ok(()) => (Some(self.dir.report()), None),
                 Err(error) => (None, Some(error)),
@@ -225,6 +255,7 @@ impl Running {
             total_iterations,
             summary,
             evaluation,
+            validation,
             report,
             report_problem,
             log_problem: self.events.take_problem(),
@@ -271,7 +302,7 @@ impl Running {
         let exported = || -> Result<bool> {
             let last = session.weights_of(&newest.records)?;
             let Some(best) = self.best_weights(&session, &newest.state, &last)? else { return Ok(false) };
-            finish::export(prepared, &self.dir, &newest.state, &best, &mut ()).map(|_| true)
+            finish::export(prepared, &self.dir, &newest.state, &best, (self.record.measured_on, &mut ())).map(|_| true)
         };
         let exported = catch_unwind(AssertUnwindSafe(exported)).is_ok_and(|exported| exported.unwrap_or(false));
         // A NaN would be met again; everything else may have passed.
@@ -318,6 +349,20 @@ impl Running {
         let saved = self.record.save(&self.dir);
         let outcome = ended?;
         saved.map(|()| outcome)
+    }
+}
+
+impl Place {
+    /// Where the directory is made before it has its name. One of a given path is made in a folder of its own: others beside
+    /// it may be made by machines whose locks are not seen here.
+    fn making(&self) -> PathBuf {
+        match &self.exactly {
+            None => self.runs.clone(),
+            Some(path) => {
+                let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                path.with_file_name(format!(".{name}"))
+            }
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::prepared::Prepared;
-use super::running::{Outcome, Parent, Running};
+use super::running::{Outcome, Parent, Place, Running};
 use super::stopped::StoppedRun;
 use crate::Result;
 use crate::config::Experiment;
 use crate::data::Dataset;
 use crate::device::Opened;
 use crate::plan::Plan;
+use crate::run::MeasuredOn;
 use crate::train::observer::{Observer, StopHandle};
 use crate::train::session::{Controls, Session};
 
@@ -20,7 +21,7 @@ use crate::train::session::{Controls, Session};
 /// ```no_run
 /// # fn main() -> kiln::Result<()> {
 /// let outcome = kiln::Trainer::new(kiln::Experiment::preset("mnist-fast")?)?.train()?;
-/// println!("{:.2} %", 100.0 * outcome.summary.expect("a finished run has one").test_accuracy);
+/// println!("{:.2} %", 100.0 * outcome.summary.expect("a finished run has one").test_accuracy.unwrap_or(0.0));
 /// # Ok(())
 /// # }
 /// ```
@@ -28,7 +29,7 @@ pub struct Trainer {
     pub(super) prepared: Arc<Prepared>,
     start: Start,
     notices: Vec<String>,
-    runs: PathBuf,
+    place: Place,
     observer: Box<dyn Observer>,
     pub(super) stop: StopHandle,
     stop_after: Option<usize>,
@@ -68,11 +69,12 @@ impl Trainer {
 
     fn of(prepared: Arc<Prepared>, start: Start, notices: Vec<String>) -> Self {
         let notices = prepared.warnings().into_iter().chain(notices).collect();
+        let measured_on = prepared.measured_on();
         Self {
             prepared,
             start,
             notices,
-            runs: "runs".into(),
+            place: Place { runs: "runs".into(), exactly: None, measured_on },
             observer: Box::new(()),
             stop: StopHandle::new(),
             stop_after: None,
@@ -88,7 +90,17 @@ impl Trainer {
     /// Puts new run directories into this folder; without it: `runs`.
     #[must_use]
     pub fn runs(self, folder: impl Into<PathBuf>) -> Self {
-        Self { runs: folder.into(), ..self }
+        Self { place: Place { runs: folder.into(), ..self.place }, ..self }
+    }
+
+    /// Makes a new run's directory at exactly this path.
+    pub(crate) fn directory(self, path: PathBuf) -> Self {
+        Self { place: Place { exactly: Some(path), ..self.place }, ..self }
+    }
+
+    /// Measures the run's model on these images. A run that began without the test images never comes back to them.
+    pub(crate) fn measured_on(self, measured_on: MeasuredOn) -> Self {
+        Self { place: Place { measured_on, ..self.place }, ..self }
     }
 
     /// Tells `observer` how training goes.
@@ -118,7 +130,7 @@ impl Trainer {
     /// The folder that the run's directory is in, or will be.
     pub(crate) fn folder(&self) -> PathBuf {
         match &self.start {
-            Start::New(_) => self.runs.clone(),
+            Start::New(_) => self.place.runs.clone(),
             Start::Stopped(stopped) => match stopped.dir.path().parent() {
                 Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
                 _ => ".".into(),
@@ -168,11 +180,11 @@ impl Trainer {
     /// # Errors
     /// A NaN, a full disk, a failing device. The run is kept as far as it came, the error says how to go on.
     pub fn train(self) -> Result<Outcome> {
-        let Self { prepared, start, runs, mut observer, stop, stop_after, dashboard, .. } = self;
+        let Self { prepared, start, place, mut observer, stop, stop_after, dashboard, .. } = self;
         // created, or opened -> running
         let mut running = match start {
-            Start::New(parent) => Running::create(&prepared, parent, &runs)?,
-            Start::Stopped(stopped) => Running::go_on(&prepared, *stopped)?,
+            Start::New(parent) => Running::create(&prepared, parent, &place)?,
+            Start::Stopped(stopped) => Running::go_on(&prepared, *stopped, &place)?,
         };
         observer.on_start(running.dir.path());
         // running -> done | interrupted | failed

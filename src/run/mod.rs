@@ -28,7 +28,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use record::{RunRecord, Standing, Status};
+pub use record::{MeasuredOn, RunRecord, Standing, Status};
 pub use state::{EpochMetrics, MetricSums};
 
 use crate::{Error, Result};
@@ -171,31 +171,34 @@ impl NewRun {
     /// # Errors
     /// When the directory cannot be renamed.
     pub(crate) fn finish(mut self, root: &Path, name: &str) -> Result<(RunDir, RunLock)> {
-        let cannot = |path: &Path, error: io::Error| cannot_create(path, error);
-        file::sync_folder(self.dir.path()).map_err(|error| cannot(self.dir.path(), error))?;
-        let mut number = highest_number(root, name).saturating_add(1);
-        loop {
-            let path = root.join(format!("{name}-{number:04}"));
-            fault::point("name the run directory").map_err(|error| cannot(&path, error))?;
-            // An empty directory would be replaced without a word.
-            let taken = path.symlink_metadata().is_ok();
-            match if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { fs::rename(self.dir.path(), &path) } {
-                Ok(()) => {
-                    // From here on the directory that goes when anything fails is this one.
-                    self.dir = RunDir::at(path);
-                    file::sync_folder(root).map_err(|error| cannot(root, error))?;
-                    return match self.lock.take() {
-                        Some(lock) => Ok((self.dir.clone(), lock)),
-                        None => Err(Error::failed("a new run has lost its lock")),
-                    };
-                }
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) =>
-                {
-                    number = number.saturating_add(1);
-                }
-                Err(error) => return Err(cannot(&path, error)),
-            }
+        file::sync_folder(self.dir.path()).map_err(|error| cannot_create(self.dir.path(), error))?;
+        // From here on the directory that goes when anything fails is this one.
+        self.dir = RunDir::at(give_number(self.dir.path(), root, name)?);
+        file::sync_folder(root).map_err(|error| cannot_create(root, error))?;
+        self.named()
+    }
+
+    /// Gives it exactly the name `path`, in one step. It is a run from here on.
+    ///
+    /// # Errors
+    /// When something is there already, or the directory cannot be renamed.
+    pub(crate) fn finish_at(mut self, path: &Path) -> Result<(RunDir, RunLock)> {
+        let cannot = |error: io::Error| cannot_create(path, error);
+        file::sync_folder(self.dir.path()).map_err(cannot)?;
+        fault::point("name the run directory").map_err(cannot)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(cannot(io::ErrorKind::AlreadyExists.into()));
+        }
+        fs::rename(self.dir.path(), path).map_err(cannot)?;
+        self.dir = RunDir::at(path.to_owned());
+        file::sync_folder(path.parent().unwrap_or(path)).map_err(cannot)?;
+        self.named()
+    }
+
+    fn named(&mut self) -> Result<(RunDir, RunLock)> {
+        match self.lock.take() {
+            Some(lock) => Ok((self.dir.clone(), lock)),
+            None => Err(Error::failed("a new run has lost its lock")),
         }
     }
 
@@ -220,6 +223,27 @@ impl Drop for NewRun {
         // What never became a run is not left behind.
         if self.lock.is_some() {
             let _ = fs::remove_dir_all(self.dir.path());
+        }
+    }
+}
+
+/// Renames the directory `from` to `ROOT/NAME-0001`, or the next number that is free.
+///
+/// # Errors
+/// When it cannot be renamed.
+pub(crate) fn give_number(from: &Path, root: &Path, name: &str) -> Result<PathBuf> {
+    let mut number = highest_number(root, name).saturating_add(1);
+    loop {
+        let path = root.join(format!("{name}-{number:04}"));
+        fault::point("name the run directory").map_err(|error| cannot_create(&path, error))?;
+        // An empty directory would be replaced without a word.
+        let taken = path.symlink_metadata().is_ok();
+        match if taken { Err(io::ErrorKind::AlreadyExists.into()) } else { fs::rename(from, &path) } {
+            Ok(()) => return Ok(path),
+            Err(error) if matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty) => {
+                number = number.saturating_add(1);
+            }
+            Err(error) => return Err(cannot_create(&path, error)),
         }
     }
 }

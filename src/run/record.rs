@@ -62,6 +62,25 @@ impl Standing {
     }
 }
 
+/// Which images a finished model is measured on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeasuredOn {
+    /// The test images, once.
+    #[default]
+    Test,
+    /// The validation images alone: the run is one of several to choose from, and the test images must not choose.
+    Validation,
+    /// The few training images that the run was to learn by heart: it is a test of the network, and no result.
+    Training,
+}
+
+impl MeasuredOn {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Everything about a run that its config does not say.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -94,6 +113,9 @@ pub struct RunRecord {
     /// differ in the last bits.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub kernels: Option<String>,
+    /// Which images its model is measured on.
+    #[serde(default, skip_serializing_if = "MeasuredOn::is_default")]
+    pub measured_on: MeasuredOn,
     /// SHA-256 of the data set's source.
     pub data_fingerprint: String,
     /// The run whose weights this one began with.

@@ -85,7 +85,7 @@ pub(crate) fn record(session: &Session, progress: &mut dyn FnMut(usize, usize)) 
         plan: PlanWords { lines: plan.render(), arithmetic: plan.arithmetic(), layers: LayerWords::of(&plan.layers) },
         rows: rows(session)?,
         inputs: pixels(&measured.inputs, &dataset.preprocess),
-        augmented: !experiment.data.augment.is_identity(),
+        augmented: !experiment.augment().is_identity(),
         label_smoothing: experiment.loss.label_smoothing,
         clipped: clipped(session, &measured),
         weight: followed(session, &measured),

@@ -261,8 +261,12 @@ impl Session<'_> {
             accumulation: self.experiment.train.accumulation,
         };
         let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
-            .augmented(&self.experiment.data.augment, self.experiment.seed);
-        EpochLoader::shuffled(batcher, shape, self.experiment.seed, &self.device.clone().autodiff())
+            .augmented(&self.experiment.augment(), self.experiment.seed);
+        let device = self.device.clone().autodiff();
+        match self.experiment.train.overfit_batches {
+            None => EpochLoader::shuffled(batcher, shape, self.experiment.seed, &device),
+            Some(_) => EpochLoader::unshuffled(batcher, shape, &device),
+        }
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {

@@ -124,7 +124,7 @@ type Cells = (&'static str, fn(&RunSummary) -> String, bool);
 
 const CELLS: [Cells; 9] = [
     ("run", |run| run.name.clone(), true),
-    ("status", |run| run.status.word().to_owned(), true),
+    ("status", standing, true),
     ("config", |run| run.experiment.clone().unwrap_or_default(), true),
     ("model", |run| run.model.clone().unwrap_or_default(), true),
     ("seed", |run| run.seed.map_or_else(String::new, |seed| seed.to_string()), false),
@@ -133,6 +133,12 @@ const CELLS: [Cells; 9] = [
     ("test", |run| percent(run.test_accuracy), false),
     ("time", |run| duration(run.seconds), false),
 ];
+
+/// How it stands; of one that is no result, that as well.
+fn standing(run: &RunSummary) -> String {
+    let mark = if run.overfit_batches.is_some() { ", overfit" } else { "" };
+    format!("{}{mark}", run.status.word())
+}
 
 fn epochs(run: &RunSummary) -> String {
     run.epochs.map_or_else(|| run.epochs_done.to_string(), |all| format!("{}/{all}", run.epochs_done))

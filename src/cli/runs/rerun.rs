@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::summary;
-use crate::cli::train::{DisplayArguments, check_accuracy, watch};
+use crate::cli::train::{DisplayArguments, require_accuracy, watch};
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::{Repetition, Run};
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ pub fn run(arguments: RerunArguments, ui: &mut Ui) -> Result<()> {
             repetition.rerun.display()
         )));
     }
-    check_accuracy(summary.test_accuracy, arguments.display.require_accuracy)
+    require_accuracy(&summary, &arguments.display)
 }
 
 fn say(repetition: &Repetition, ui: &Ui) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::{Run, Summary};
-use crate::run::{EpochMetrics, Standing, Status};
+use crate::run::{EpochMetrics, MeasuredOn, Standing, Status};
 use crate::{Error, Result, report};
 
 /// The widths that are drawn for; a terminal that is narrower or wider counts as the nearer one.
@@ -47,6 +47,8 @@ struct Shown {
     test_accuracy: Option<f64>,
     test_correct: Option<usize>,
     test_total: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unmeasured: Option<&'static str>,
     seconds: f64,
     metrics: Vec<EpochMetrics>,
 }
@@ -92,9 +94,16 @@ impl Shown {
             best_epoch: best.map(|epoch| epoch.epoch),
             validation_accuracy: best.and_then(|epoch| epoch.validation_accuracy),
             validation_loss: best.and_then(|epoch| epoch.validation_loss),
-            test_accuracy: summary.as_ref().map(|summary| summary.test_accuracy),
-            test_correct: summary.as_ref().map(|summary| summary.test_correct),
-            test_total: summary.as_ref().map(|summary| summary.test_total),
+            test_accuracy: summary.as_ref().and_then(|summary| summary.test_accuracy),
+            test_correct: summary.as_ref().and_then(|summary| summary.test_correct),
+            test_total: summary.as_ref().and_then(|summary| summary.test_total),
+            unmeasured: match record.measured_on {
+                MeasuredOn::Test => None,
+                MeasuredOn::Validation => Some("a trial of a sweep is chosen by its validation images"),
+                MeasuredOn::Training => {
+                    Some("it learned a few batches by heart, as a test of the network, and is no result")
+                }
+            },
             seconds: metrics.iter().map(|epoch| epoch.seconds).sum(),
             metrics,
         })
@@ -114,6 +123,7 @@ impl Shown {
         if let (Some(accuracy), Some(correct), Some(total)) = (self.test_accuracy, self.test_correct, self.test_total) {
             lines.push(("test", format!("{:.2} % accuracy, {correct} of {total} right", accuracy * 100.0)));
         }
+        lines.extend(self.unmeasured.map(|why| ("test", format!("not measured: {why}"))));
         lines.push(("time", format!("{} in epochs, on {}", seconds(self.seconds), self.device)));
         lines.push(("started", self.started.clone()));
         lines.extend(self.ended.clone().map(|ended| ("ended", ended)));
@@ -210,6 +220,7 @@ mod tests {
             test_accuracy: Some(0.5),
             test_correct: Some(5),
             test_total: Some(10),
+            unmeasured: None,
             seconds: 160.0,
             metrics,
         }

@@ -8,7 +8,7 @@ use crate::data::{AugmentConfig, DataConfig, SourceConfig};
 
 fn survey(source: &str, validation: usize) -> Survey {
     let source: SourceConfig = toml::from_str(source).unwrap();
-    let config = DataConfig { source, validation, augment: AugmentConfig::default() };
+    let config = DataConfig { source, validation, seed: None, augment: AugmentConfig::default() };
     Surveyed::open(&config, 7).unwrap().survey
 }
 

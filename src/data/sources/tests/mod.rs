@@ -9,7 +9,12 @@ pub(in crate::data::sources) mod damaged;
 mod fuzz;
 
 fn open(source: &SourceConfig, seed: u64) -> Dataset {
-    let config = DataConfig { source: source.clone(), validation: 2, augment: data::augment::AugmentConfig::default() };
+    let config = DataConfig {
+        source: source.clone(),
+        validation: 2,
+        seed: None,
+        augment: data::augment::AugmentConfig::default(),
+    };
     data::open(&config, seed).unwrap()
 }
 
