@@ -86,6 +86,13 @@ impl Error {
         &self.tips
     }
 
+    /// The whole error on one line, without the tips.
+    pub fn line(&self) -> String {
+        let text = self.render();
+        let lines = text.lines().filter(|line| !line.starts_with("tip: "));
+        lines.map(|line| line.trim_start_matches("error: ").trim()).collect::<Vec<_>>().join("; ")
+    }
+
     /// The process exit code: 1 failed, 2 usage, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

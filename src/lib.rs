@@ -84,6 +84,7 @@ mod run;
 pub mod schedules;
 mod seed;
 pub mod serve;
+mod sweep;
 mod train;
 
 pub use config::Experiment;

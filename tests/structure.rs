@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up: each may import those before it and nothing else. `docs/architecture.md` says the same.
-const FLOORS: [&str; 25] = [
+const FLOORS: [&str; 26] = [
     "error",
     "logits",
     "seed",
@@ -22,6 +22,7 @@ const FLOORS: [&str; 25] = [
     "predict",
     "eval",
     "compare",
+    "sweep",
     "report",
     "plan",
     "train",
@@ -33,7 +34,7 @@ const FLOORS: [&str; 25] = [
 ];
 
 /// Libraries that one room deals with for all others.
-const ALONE: [(&str, &[&str]); 7] = [
+const ALONE: [(&str, &[&str]); 8] = [
     ("burn::train", &["train"]),
     ("burn_dataset", &["data"]),
     ("burn_pack", &["artifact"]),
@@ -41,6 +42,7 @@ const ALONE: [(&str, &[&str]); 7] = [
     ("axum", &["http", "serve", "board"]),
     ("maud", &["report"]),
     ("statrs", &["compare"]),
+    ("tpe", &["sweep"]),
 ];
 
 fn source() -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::ExperimentArguments;
+use super::{ExperimentArguments, encode};
 use super::ui::{Mode, Ui};
 use crate::config::Experiment;
 use crate::config::document::{self, Given, Loaded};
@@ -124,10 +124,6 @@ fn schema(ui: &Ui) -> Result<()> {
         ui.out(&text.map_err(|error| Error::failed("cannot encode the schema").caused_by(error))?);
     }
     Ok(())
-}
-
-fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
-    serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
 }
 
 #[cfg(test)]

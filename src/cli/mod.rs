@@ -21,6 +21,7 @@ mod runs;
 mod seeds;
 mod serve;
 mod summary;
+mod sweep;
 mod train;
 mod tune;
 mod ui;
@@ -77,6 +78,8 @@ enum Command {
     Eval(eval::EvalArguments),
     /// Say whether one model, or one config over several seeds, is better than another by more than luck
     Compare(compare::CompareArguments),
+    /// Try many values and say which are best: a grid, random search or TPE, with most trials given up early or none
+    Sweep(sweep::SweepArguments),
     /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
     Report(report::ReportArguments),
     /// Show all runs on a local page, with their curves as they grow
@@ -194,6 +197,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Fork(arguments) => fork::run(arguments, ui),
         Command::Eval(arguments) => eval::run(arguments, ui),
         Command::Compare(arguments) => compare::run(arguments, ui),
+        Command::Sweep(arguments) => sweep::run(arguments, ui),
         Command::Report(arguments) => report::run(arguments, ui),
         Command::Board(arguments) => board::run(arguments, ui),
         Command::Runs(arguments) => runs::run(arguments, ui),
@@ -241,6 +245,11 @@ pub fn open_device(name: &str) -> Result<device::Opened> {
 pub fn data_of(config: &str) -> Result<Dataset> {
     let experiment = Experiment::load(&Origin::find(config)?, &[])?;
     crate::data::open(&experiment.data, experiment.seed)
+}
+
+/// A result as JSON.
+pub fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
+    serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
 }
 
 /// A file or run directory given for a model: the model file itself.

@@ -221,6 +221,6 @@ pub fn stop_on_interrupt() -> StopHandle {
 
 /// The second Ctrl-C: the last checkpoint is on disk, nothing else needs care.
 #[expect(clippy::exit, reason = "the user asked twice to leave at once")]
-fn leave() -> ! {
+pub fn leave() -> ! {
     std::process::exit(130)
 }

@@ -9,7 +9,7 @@ mod bootstrap;
 mod paired;
 mod permutation;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 pub use paired::McNemar;
@@ -38,18 +38,18 @@ pub struct Answers {
 }
 
 /// Two or more arms compared.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Comparison {
     /// The number of test images.
     pub images: usize,
     /// The arms as they were given.
     pub arms: Vec<Summary>,
-    /// Every two of them.
+    /// Every two of them, or the first with each other one.
     pub pairs: Vec<Pair>,
 }
 
 /// What an arm reached.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Summary {
     /// What it is called.
     pub name: String,
@@ -64,7 +64,7 @@ pub struct Summary {
 }
 
 /// How two arms differ.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Pair {
     /// The first arm, by its place.
     pub a: usize,
@@ -106,7 +106,20 @@ impl Comparison {
         let images = check(arms)?;
         let places = (0..arms.len()).flat_map(|a| (a + 1..arms.len()).map(move |b| (a, b)));
         let mut pairs: Vec<Pair> = places.map(|(a, b)| pair(arms, (a, b), seed)).collect();
-        adjust(&mut pairs);
+        let family = pairs.len();
+        adjust(&mut pairs, family);
+        Ok(Self { images, arms: arms.iter().map(Summary::of).collect(), pairs })
+    }
+
+    /// Compares the first of `arms`, which was chosen from all of them as the best, with each other one. Choosing is looking
+    /// at every two of them, so the chances are corrected for as many.
+    ///
+    /// # Errors
+    /// As [`Comparison::new`].
+    pub fn of_first(arms: &[Arm], seed: u64) -> Result<Self> {
+        let images = check(arms)?;
+        let mut pairs: Vec<Pair> = (1..arms.len()).map(|other| pair(arms, (0, other), seed)).collect();
+        adjust(&mut pairs, arms.len() * (arms.len() - 1) / 2);
         Ok(Self { images, arms: arms.iter().map(Summary::of).collect(), pairs })
     }
 
@@ -178,13 +191,14 @@ fn pair(arms: &[Arm], (a, b): (usize, usize), seed: u64) -> Pair {
     }
 }
 
-/// Holm, "A simple sequentially rejective multiple test procedure" (1979); and with it the verdicts.
-fn adjust(pairs: &mut [Pair]) {
+/// Holm, "A simple sequentially rejective multiple test procedure" (1979), of a family of which these may be a part; and
+/// with it the verdicts.
+fn adjust(pairs: &mut [Pair], family: usize) {
     let mut order: Vec<usize> = (0..pairs.len()).collect();
     order.sort_by(|a, b| pairs[*a].p_value.total_cmp(&pairs[*b].p_value));
     let mut highest = 0.0_f64;
     for (rank, &place) in order.iter().enumerate() {
-        let count = (order.len() - rank) as f64;
+        let count = (family - rank) as f64;
         highest = highest.max((pairs[place].p_value * count).min(1.0));
         let pair = &mut pairs[place];
         pair.p_adjusted = highest;

@@ -1,6 +1,6 @@
 //! Two models on the same images.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{Binomial, DiscreteCDF as _};
 
 use super::Estimate;
@@ -9,7 +9,7 @@ use super::Estimate;
 const NORMAL: f64 = 1.959_963_984_540_054;
 
 /// The images on which two models disagree (McNemar, 1947): those on which they agree say nothing about the difference.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McNemar {
     /// Images that the first alone answers rightly.
     pub only_first: usize,

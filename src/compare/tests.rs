@@ -25,13 +25,17 @@ fn holm_multiplies_by_the_pairs_that_are_left_and_never_goes_down() {
         distinguishable: false,
     };
     let mut pairs = [0.03, 0.01, 0.02].map(of);
-    adjust(&mut pairs);
+    adjust(&mut pairs, 3);
     let adjusted = pairs.each_ref().map(|pair| (pair.p_adjusted * 100.0).round());
     assert_eq!(adjusted, [4.0, 3.0, 4.0]);
     assert!(pairs.iter().all(|pair| pair.distinguishable));
     let mut pairs = [0.04, 0.03].map(of);
-    adjust(&mut pairs);
+    adjust(&mut pairs, 2);
     assert_eq!(pairs.each_ref().map(|pair| pair.distinguishable), [false, false]);
+    // A part of a larger family.
+    let mut pairs = [0.01, 0.02].map(of);
+    adjust(&mut pairs, 6);
+    assert_eq!(pairs.each_ref().map(|pair| (pair.p_adjusted * 100.0).round()), [6.0, 10.0]);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Run {
         let dataset = match self.data(&experiment, &record) {
             Ok(dataset) => dataset,
             Err(error) => {
-                report.notices.push(format!("Pictures, test results and the plan are left out: {}.", sentence(&error)));
+                report.notices.push(format!("Pictures, test results and the plan are left out: {}.", error.line()));
                 return Ok(report);
             }
         };
@@ -107,13 +107,6 @@ impl Run {
         }
         Err(Error::usage("the data is not what the run was trained on"))
     }
-}
-
-/// An error and its causes on one line.
-fn sentence(error: &Error) -> String {
-    let text = error.render();
-    let lines = text.lines().filter(|line| !line.starts_with("tip: "));
-    lines.map(|line| line.trim_start_matches("error: ")).collect::<Vec<_>>().join("; ")
 }
 
 /// The report of a run of which only its files are known.

@@ -10,7 +10,6 @@ use super::run::Run;
 use super::trainer::Trainer;
 use crate::config::Experiment;
 use crate::eval::Predictions;
-use crate::plan::{Images, Plan};
 use crate::predict::Predictor;
 use crate::run::{MeasuredOn, RunRecord, Status};
 use crate::train::observer::StopHandle;
@@ -32,8 +31,6 @@ pub(crate) struct Reached {
     pub(crate) epochs: usize,
     /// Iterations done.
     pub(crate) iterations: usize,
-    /// Iterations of the whole run, if it were trained to its end.
-    pub(crate) total_iterations: usize,
     /// Whether nothing is left to train.
     pub(crate) is_done: bool,
     /// Seconds of training.
@@ -85,7 +82,6 @@ pub(crate) fn train_trial(
         best_epoch: summary.best_epoch,
         epochs: summary.epochs,
         iterations: outcome.iterations,
-        total_iterations: outcome.total_iterations,
         is_done,
         train_seconds: summary.train_seconds,
     }))
@@ -122,7 +118,6 @@ fn finished(run: &Run, record: &RunRecord) -> Result<Reached> {
         best_epoch: summary.best_epoch,
         epochs: summary.epochs,
         iterations: summary.iterations,
-        total_iterations: Plan::new(&experiment, Images::of(&dataset))?.total_iterations,
         is_done: true,
         train_seconds: summary.train_seconds,
     })

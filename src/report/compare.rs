@@ -105,7 +105,7 @@ fn ordered(pair: &Pair) -> [f64; 2] {
 }
 
 /// " and 3 seeds each".
-fn seeds(a: &Summary, b: &Summary) -> String {
+pub(super) fn seeds(a: &Summary, b: &Summary) -> String {
     match (a.accuracies.len(), b.accuracies.len()) {
         (1, 1) => String::new(),
         (a, b) if a == b => format!(" and {a} seeds each"),
@@ -113,7 +113,7 @@ fn seeds(a: &Summary, b: &Summary) -> String {
     }
 }
 
-fn chance(p: f64) -> String {
+pub(super) fn chance(p: f64) -> String {
     if p < 0.001 { "below 0.001".into() } else { format!("= {p:.3}") }
 }
 

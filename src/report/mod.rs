@@ -12,6 +12,7 @@ mod range_test;
 mod sheet;
 mod survey;
 mod suspects;
+mod sweep;
 mod terminal;
 
 pub use braille::curves;
@@ -25,6 +26,7 @@ pub use lesson::{Answer, BatchRow, Cut, FilterChange, FollowedWeight, Frame, Hel
 pub use range_test::{RangePoint, RangeTest, range_curve};
 pub use sheet::{LARGEST_SIDE, Sheet};
 pub use survey::{SurveySheets, survey};
+pub use sweep::{SweepColumns, sweep_cost, sweep_table, sweep_verdict};
 pub use terminal::{examples, mistakes};
 
 use std::fmt::Write as _;

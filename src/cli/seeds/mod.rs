@@ -30,6 +30,13 @@ const MOST: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seeds(Vec<u64>);
 
+impl Seeds {
+    /// Them, in their order.
+    pub fn numbers(&self) -> &[u64] {
+        &self.0
+    }
+}
+
 impl FromStr for Seeds {
     type Err = String;
 

@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
     fn flatten(&mut self, node: &Node, path: &str, found: &mut Vec<(String, Node)>) {
         let is_section = path.is_empty() || !node.entries().iter().any(|entry| RANGES.contains(&&*entry.key));
         match &node.value {
-            Value::Table(entries) if is_section && !(entries.is_empty() && !path.is_empty()) => {
+            Value::Table(entries) if is_section && (path.is_empty() || !entries.is_empty()) => {
                 for entry in entries {
                     let inner = Node { place: entry.place, ..entry.node.clone() };
                     self.flatten(&inner, &tree::join(path, &entry.key), found);

@@ -47,6 +47,7 @@ fn report(names: &[String], shape: ImageShape, images: usize) -> Report {
             seed: 1,
             threads: 1,
             kernels: None,
+            measured_on: crate::run::MeasuredOn::Test,
             data_fingerprint: String::new(),
             parent: None,
             warnings: Vec::new(),
