@@ -23,7 +23,7 @@ fn a_range_test_suggests_a_rate_and_leaves_nothing_but_its_page() {
 
     let text = folder.kiln(&[&test[..], &["--out", "rates.html"]].concat());
     assert_eq!(text.code, 0, "{}", text.stderr);
-    let next = format!("--set train.batch_size=24 --set optimizer.learning_rate={suggestion}");
+    let next = format!("--set train.batch_size=24 --device flex --set optimizer.learning_rate={suggestion}");
     assert!(text.stdout.contains("kiln train smoke --set ") && text.stdout.contains(&next), "{}", text.stdout);
     assert!(text.stdout.contains("smoothed") && text.stdout.contains("▲"), "{}", text.stdout);
     let page = folder.read("rates.html");
@@ -95,7 +95,9 @@ fn batches_that_are_not_learned_by_heart_are_said_and_too_many_are_refused() {
     let sets = ["train.epochs=1", "optimizer.learning_rate=0.000001"];
     let ran = folder.kiln(&[&small(&["train"], &sets)[..], &["--overfit-batches", "1"]].concat());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.contains("of the 24 images of its batch are known by heart") && ran.stdout.contains(", not all"));
+    assert!(
+        ran.stdout.contains("of the 24 images of its batch are known by heart") && ran.stdout.contains(", not all")
+    );
     assert!(ran.stdout.contains("kiln tune lr"), "{}", ran.stdout);
     let refused = folder.kiln(&[&small(&["train"], &[])[..], &["--overfit-batches", "11"]].concat());
     assert!(refused.code == 2 && refused.stderr.contains("must be at most the 10 batches of 24"), "{}", refused.stderr);
@@ -128,6 +130,7 @@ fn a_fast_dev_run_goes_through_everything_and_leaves_nothing() {
     });
     assert_eq!(found, expected);
     // The whole config is checked, not only what is left of it.
-    let refused = folder.kiln(&[&small(&["train"], &["checkpoint.every_iterations=10"])[..], &["--fast-dev-run"]].concat());
+    let refused =
+        folder.kiln(&[&small(&["train"], &["checkpoint.every_iterations=10"])[..], &["--fast-dev-run"]].concat());
     assert!(refused.code == 2 && refused.stderr.contains("checkpoint.every_iterations"), "{}", refused.stderr);
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{ExperimentArguments, encode};
 use super::ui::{Mode, Ui};
+use super::{ExperimentArguments, encode};
 use crate::config::Experiment;
 use crate::config::document::{self, Given, Loaded};
 use crate::config::keys::{self, Key};

@@ -247,6 +247,16 @@ pub fn data_of(config: &str) -> Result<Dataset> {
     crate::data::open(&experiment.data, experiment.seed)
 }
 
+/// A word for a shell, in quotes where it needs them.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// A result as JSON.
 pub fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, accuracy};
+use super::{ExperimentArguments, accuracy, encode};
 use crate::http::Server;
 use crate::lifecycle::{Outcome, Summary, Trainer};
 use crate::run::Status;
@@ -100,8 +100,7 @@ fn fast_dev_run(trainer: Trainer, ui: &Ui) -> Result<()> {
     ui.say(&format!("exported       {}, each read back and verified", done.formats.join(", ")));
     ui.heading("fast dev run   passed: a whole run would get through all of this; nothing was kept");
     if ui.mode() == Mode::Json {
-        let value = serde_json::to_value(&done);
-        ui.json(&value.map_err(|error| Error::failed("cannot encode what was done").caused_by(error))?);
+        ui.json(&encode(&done)?);
     }
     Ok(())
 }

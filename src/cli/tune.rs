@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, check_page};
+use super::{ExperimentArguments, check_page, encode, quoted};
+use crate::Result;
 use crate::lifecycle::Trainer;
 use crate::report::{self, RangeTest};
 use crate::run::file;
 use crate::train::range_test::{self, Range};
-use crate::{Error, Result};
 
 /// The widths that are drawn for.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
@@ -76,10 +76,7 @@ fn learning_rate(arguments: &LrArguments, ui: &Ui) -> Result<()> {
         ui.say(&format!("wrote          {}", path.display()));
     }
     match ui.mode() {
-        Mode::Json => {
-            let value = serde_json::to_value(&test);
-            ui.json(&value.map_err(|error| Error::failed("cannot encode the test").caused_by(error))?);
-        }
+        Mode::Json => ui.json(&encode(&test)?),
         Mode::Quiet => ui.out(&test.suggestion.map_or_else(|| "none".to_owned(), |rate| rate.to_string())),
         Mode::Text => {}
     }
@@ -112,16 +109,6 @@ fn next(experiment: &ExperimentArguments, rate: f64) -> String {
     words.extend(experiment.seed.iter().map(|seed| format!("--seed {seed}")));
     words.push(format!("--set optimizer.learning_rate={rate}"));
     words.join(" ")
-}
-
-/// A word for a shell, in quotes where it needs them.
-fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::cli::summary;
 use crate::cli::train::{DisplayArguments, require_accuracy, watch};
 use crate::cli::ui::{Mode, Ui};
+use crate::cli::{encode, summary};
 use crate::lifecycle::{Repetition, Run};
 use crate::{Error, Result};
 
@@ -28,10 +28,7 @@ pub fn run(arguments: RerunArguments, ui: &mut Ui) -> Result<()> {
     let repetition = run.compare_rerun(&outcome.run)?;
     say(&repetition, ui);
     match ui.mode() {
-        Mode::Json => {
-            let value = serde_json::to_value(&repetition);
-            ui.json(&value.map_err(|error| Error::failed("cannot encode the comparison").caused_by(error))?);
-        }
+        Mode::Json => ui.json(&encode(&repetition)?),
         Mode::Quiet => ui.out(&outcome.run.path().display().to_string()),
         Mode::Text => {}
     }
