@@ -87,11 +87,13 @@ try_hyperqueue() {
   local folder=$work/hyperqueue/smoke-sweep-0001
   until_true 60 two_workers "$folder"
   until_true 60 in_the_middle "$folder"
-  # The engine's worker, and what it started: neither can say a word.
-  pkill -KILL -P "${engine_workers[0]}" || fail "the engine's worker has no task"
-  kill -KILL "${engine_workers[0]}"
-  until_true 300 test -f "$folder/report.html"
-  until_true 60 sh -c "hq job list --all | grep -q FINISHED"
+  # The engine's worker, and what it started, which it can no longer report on.
+  local -a tasks
+  mapfile -t tasks < <(pgrep -P "${engine_workers[0]}")
+  [ "${#tasks[@]}" -gt 0 ] || fail "the engine's worker has no task"
+  kill -KILL "${engine_workers[0]}" "${tasks[@]}"
+  until_true 300 test -f "$folder/result.json"
+  until_true 60 sh -c "hq job list --all --output-mode=json | grep -q '\"finished\": 2'"
   check "$folder" hyperqueue
 }
 
@@ -137,7 +139,7 @@ CONF
   until_true 60 two_workers "$folder"
   until_true 60 in_the_middle "$folder"
   kill -KILL "$(pgrep -of -- "[k]iln sweep work $folder")"
-  until_true 300 test -f "$folder/report.html"
+  until_true 300 test -f "$folder/result.json"
   check "$folder" slurm
 
   # A single worker is asked to stop, as before its time limit: it saves, is queued again, and goes on where it was.
@@ -151,7 +153,7 @@ CONF
   [ -z "$(pgrep -f -- "[k]iln sweep work $folder")" ] || fail "slurm: the worker that was asked to stop works on"
   # SLURM lets a job that was queued again wait for some minutes; nothing is gained by that here.
   scontrol update "JobId=$job" StartTime=now
-  until_true 300 test -f "$folder/report.html"
+  until_true 300 test -f "$folder/result.json"
   outcome "$folder" >again.json
   cmp -s here.json again.json || fail "slurm: the outcome after a stop is not that of the same sweep trained here"
   grep -q resumed "$folder"/trials/*/seed-*/run.json || fail "slurm: no run was resumed"
