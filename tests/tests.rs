@@ -46,6 +46,9 @@ mod commands;
 /// Whether one is better than another.
 mod comparing;
 
+/// Many trials and the best of them: killed, resumed, failed, shared.
+mod sweeping;
+
 /// The runs of a folder: listed, told apart, deleted.
 mod listing;
 

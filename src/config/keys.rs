@@ -177,6 +177,7 @@ error. `--set train.epochs=3` changes one key from the command line, `kiln confi
 - An optional key is unset by `\"none\"`, in the file and with `--set`.
 - With `--set`, what is no TOML value is taken as text: `--set optimizer.kind=sgd`. An element of a list is reached by its number,
   from 0: `--set model.blocks[0].channels=16`.
+- A file for `kiln sweep` has a `[sweep]` table besides, which [experiments.md](experiments.md) describes.
 - A relative path in a file starts at the folder of that file, with `--set` at the working folder.
 
 This page is the output of `kiln config keys --markdown`.

@@ -50,7 +50,8 @@ fn problem(set: usize, key: &str, message: String) -> Located {
     Located { place: Some(Place::Set(set)), key: shorten(key), message }
 }
 
-fn overlap(a: &[&str], b: &[&str]) -> bool {
+/// Whether one of two key paths is the other, or lies in it.
+pub(super) fn overlap(a: &[&str], b: &[&str]) -> bool {
     a.iter().zip(b).all(|(a, b)| a == b)
 }
 

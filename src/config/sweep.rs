@@ -2,6 +2,7 @@
 //! and checked like a config, all problems at once; written out as a file that is read again.
 
 mod read;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::document::{all, judge, patch, read_tree};
+use super::sets::overlap;
 use super::tree::{Node, Place, split};
 use super::walk::{Located, shorten};
 use super::write::inline;
@@ -107,6 +109,14 @@ impl SweepDocument {
         options.extend(asked.over.iter().map(|over| format!("--over {}", shorten(over))));
         let sweep = reader.sweep(judged.as_ref().ok());
         let mut problems = std::mem::take(&mut reader.problems);
+        for (path, _) in &sweep.over {
+            let is_same =
+                |set: &&String| overlap(&split(set.split('=').next().unwrap_or_default().trim()), &split(path));
+            if let Some(set) = sets.iter().find(is_same) {
+                let message = format!("is set by `--set {}` as well; give one of them", shorten(set));
+                problems.push(Located { place: reader.places.get(path).copied(), key: read::key_of(path), message });
+            }
+        }
         check_values(&root, origin, &sweep.over, &reader.places, (judged.as_ref().err(), &mut problems));
         match judged {
             Ok(mut experiment) if problems.is_empty() => {

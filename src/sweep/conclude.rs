@@ -43,15 +43,10 @@ fn outcome(state: &State, is_over: bool) -> Result<SweepResult> {
         let failed = a.error.is_some().cmp(&b.error.is_some());
         failed.then(b.rung.cmp(&a.rung)).then(compared(score(a), score(b))).then(a.trial.cmp(&b.trial))
     });
-    let winner = rows.first().filter(|row| is_over && row.is_complete && row.error.is_none()).map(|row| row.trial);
-    let finalists: Vec<&TrialRow> = rows.iter().filter(|row| row.is_complete && row.error.is_none()).collect();
-    let mut validation_images = 0;
-    let mut arms = Vec::new();
-    for row in finalists.iter().filter(|_| winner.is_some()) {
-        arms.push(arm(state, row)?);
-    }
-    validation_images =
-        arms.first().and_then(|arm| arm.models.first()).map_or(validation_images, |model| model.right.len());
+    let winner = rows.first().filter(|row| is_over && row.is_complete).map(|row| row.trial);
+    let finalists: Vec<&TrialRow> = rows.iter().filter(|row| row.is_complete).collect();
+    let arms = finalists.iter().filter(|_| winner.is_some()).map(|row| arm(state, row)).collect::<Result<Vec<_>>>()?;
+    let validation_images = state.document.experiment.data.validation;
     let comparison = if arms.len() > 1 { Some(Comparison::of_first(&arms, 0)?) } else { None };
     let test = match winner {
         Some(winner) => Some(measure(state, winner)?),
@@ -84,6 +79,10 @@ fn row(state: &State, trial: &Trial) -> TrialRow {
     let rung = (0..=last).rev().find(|rung| seeds.iter().all(|seed| state.at(trial.number, *seed, *rung).is_some()));
     let runs: Vec<RunRow> =
         seeds.iter().filter_map(|seed| Some(run(trial.number, *seed, newest(state, trial.number, *seed)?))).collect();
+    let error = runs.iter().find_map(|run| run.error.clone());
+    // What failed has come no further than where it failed.
+    let failed_at = seeds.iter().filter_map(|seed| newest_rung(state, trial.number, *seed)).max();
+    let rung = if error.is_some() { failed_at } else { rung };
     let score = rung.and_then(|rung| state.score(trial.number, rung).flatten());
     let accuracies: Vec<f64> = runs.iter().filter_map(|run| run.validation_accuracy).collect();
     let values: Map<String, Json> = trial.values.iter().cloned().collect();
@@ -91,19 +90,23 @@ fn row(state: &State, trial: &Trial) -> TrialRow {
         trial: trial.number,
         values,
         rung: rung.map_or(0, |rung| rung + 1),
-        is_complete: rung == Some(last),
+        is_complete: rung == Some(last) && error.is_none(),
         epochs: runs.iter().map(|run| run.epochs).max().unwrap_or(0),
         validation_accuracy: score.map(|score| score.accuracy),
         validation_sd: score.filter(|_| seeds.len() > 1).and_then(|_| over_seeds(&accuracies)).map(|found| found.sd),
         validation_loss: score.map(|score| score.loss),
         seconds: runs.iter().map(|run| run.seconds).sum(),
-        error: runs.iter().find_map(|run| run.error.clone()),
+        error,
         runs,
     }
 }
 
 fn newest(state: &State, trial: usize, seed: u64) -> Option<&RunResult> {
     state.results.range((trial, seed, 0)..=(trial, seed, usize::MAX)).next_back().map(|(_, result)| result)
+}
+
+fn newest_rung(state: &State, trial: usize, seed: u64) -> Option<usize> {
+    state.results.range((trial, seed, 0)..=(trial, seed, usize::MAX)).next_back().map(|((.., rung), _)| *rung)
 }
 
 fn run(trial: usize, seed: u64, result: &RunResult) -> RunRow {

@@ -74,7 +74,9 @@ pub struct Worker {
     pub folder: SweepFolder,
     /// The program that trains a trial: `PROGRAM sweep trial …`.
     pub program: PathBuf,
-    /// Threads that it may use.
+    /// How many work in this process at a time.
+    pub workers: usize,
+    /// Threads that they may use together. What a trial computes does not depend on their number.
     pub threads: usize,
     /// Stops it.
     pub stop: Stop,
@@ -125,7 +127,9 @@ impl Worker {
             let mut results = Default::default();
             self.folder.read(&[(job.trial, job.seed)], job.rung + 1, &mut results)?;
             if !results.contains_key(&(job.trial, job.seed, job.rung)) {
-                self.train(state, job, &claim)?;
+                // Where little is left to do, each trial gets more of the cores.
+                let threads = (self.threads / self.workers.min(jobs.len())).max(1);
+                self.train(state, (job, threads), &claim)?;
             }
             return Ok(true);
         }
@@ -133,7 +137,7 @@ impl Worker {
     }
 
     /// Trains one job and writes down what came of it, unless it was stopped or is no longer ours.
-    fn train(&self, state: &State, job: &Job, claim: &Claim) -> Result<()> {
+    fn train(&self, state: &State, (job, threads): (&Job, usize), claim: &Claim) -> Result<()> {
         let key = (job.trial, job.seed, job.rung);
         let experiment = match state.experiment(job) {
             Ok(experiment) => experiment,
@@ -141,7 +145,7 @@ impl Worker {
         };
         let folder = self.folder.job(job.trial, job.seed);
         file::write_atomic(&folder.join("config.toml"), experiment.to_toml().as_bytes())?;
-        let ended = self.train_apart(job, claim)?;
+        let ended = self.train_apart(job, threads, claim)?;
         if !claim.is_ours() {
             return Ok(());
         }
@@ -172,8 +176,8 @@ impl Worker {
     }
 
     /// Trains in a process of its own, which stops and saves when this one stops, loses its claim, or dies.
-    fn train_apart(&self, job: &Job, claim: &Claim) -> Result<Ended> {
-        let mut child = self.start(job)?;
+    fn train_apart(&self, job: &Job, threads: usize, claim: &Claim) -> Result<Ended> {
+        let mut child = self.start(job, threads)?;
         let (mut input, output) = (child.stdin.take(), child.stdout.take());
         let reading = thread::spawn(move || {
             let mut text = String::new();
@@ -194,7 +198,7 @@ impl Worker {
         Ok(ended(status, &text))
     }
 
-    fn start(&self, job: &Job) -> Result<Child> {
+    fn start(&self, job: &Job, threads: usize) -> Result<Child> {
         let folder = self.folder.job(job.trial, job.seed);
         let run = self.folder.path().join(SweepFolder::run(job.trial, job.seed));
         if let Some(parent) = run.parent() {
@@ -205,7 +209,7 @@ impl Worker {
         let mut command = Command::new(&self.program);
         command.args(["sweep", "trial"]).arg(folder.join("config.toml")).arg(run);
         command.args(["--epoch", &job.epoch.to_string()]);
-        command.env("RAYON_NUM_THREADS", self.threads.max(1).to_string()).env("NO_COLOR", "1");
+        command.env("RAYON_NUM_THREADS", threads.to_string()).env("NO_COLOR", "1");
         // It ends when its input does, which this process holds.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         command.spawn().map_err(|error| cannot("start a trial", error))
@@ -254,5 +258,75 @@ fn failed(error: String, epochs: usize, iterations: usize) -> RunResult {
         weights_sha256: None,
         seconds: 0.0,
         error: Some(error),
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Origin, SweepAsked, SweepDocument};
+
+    /// A sweep of two trials whose program is this shell script.
+    fn worker(folder: &Path, script: &str) -> Worker {
+        let text =
+            "[data]\nkind = \"synthetic\"\nvalidation = 50\n[sweep.over]\n\"optimizer.learning_rate\" = [0.1, 0.2]\n";
+        let origin = Origin::Text("test".into(), text.into());
+        let document = SweepDocument::load(&origin, &[], &SweepAsked::default()).unwrap();
+        let program = folder.join("program");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Worker {
+            folder: SweepFolder::create(folder, &document).unwrap(),
+            program,
+            workers: 1,
+            threads: 1,
+            stop: Stop::default(),
+        }
+    }
+
+    fn errors(worker: &Worker) -> Vec<String> {
+        let result = worker.folder.result().unwrap().unwrap();
+        assert_eq!(result.winner, None);
+        result.trials.into_iter().map(|row| row.error.unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_killed_is_tried_once_more_and_then_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let worker = worker(folder.path(), "echo called >> \"$(dirname \"$0\")/calls\"; kill -9 $$");
+        assert!(worker.work().unwrap());
+        assert_eq!(
+            errors(&worker),
+            ["its process was killed twice, by signal 9; the memory may not be enough"; 2].map(str::to_owned)
+        );
+        assert_eq!(fs::read_to_string(folder.path().join("calls")).unwrap().lines().count(), 4);
+        assert!(worker.work().unwrap(), "what is over stays over");
+    }
+
+    #[test]
+    fn what_ends_without_a_word_is_a_row_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let worker = worker(folder.path(), "exit 7");
+        assert!(worker.work().unwrap());
+        assert_eq!(errors(&worker), ["its process ended with 7 and without a word"; 2].map(str::to_owned));
+    }
+
+    #[test]
+    fn a_worker_that_is_stopped_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        // It ends when its input does.
+        let worker = worker(folder.path(), "cat > /dev/null; echo '\"stopped\"'");
+        let stop = worker.stop.clone();
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            stop.stop();
+        });
+        assert!(!worker.work().unwrap());
+        assert_eq!(State::open(worker.folder.clone()).unwrap().reached().count(), 0);
+        assert!(Watch::new(PATIENCE).take(&worker.folder.job(1, 42)).unwrap().is_some(), "its claim is given back");
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::Seeds;
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, encode};
+use super::{ExperimentArguments, encode, open_device};
 use crate::config::{SweepAsked, SweepDocument};
 use crate::lifecycle::Trainer;
 use crate::report::{sweep_cost, sweep_table, sweep_verdict, thousands};
@@ -79,7 +79,8 @@ pub struct NewSweepArguments {
 /// How many work on a sweep at a time.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WorkerArguments {
-    /// Train so many runs at a time, each with its share of the cores; without it: as many as there are cores
+    /// Train so many runs at a time, each with its share of the cores; without it: as many as there are cores,
+    /// and one on a GPU
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 }
@@ -120,7 +121,7 @@ pub fn run(arguments: SweepArguments, ui: &mut Ui) -> Result<()> {
             let folder = SweepFolder::open(&arguments.folder)?;
             let state = State::open(folder.clone())?;
             announce(&state, ui);
-            run::work(&folder, run::Team::of(arguments.workers), ui)
+            work(&state, arguments.workers, ui)
         }
         Some(SweepCommand::Work(arguments)) => {
             let folder = SweepFolder::open(&arguments.folder)?;
@@ -173,8 +174,15 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
             Mode::Text => Ok(()),
         };
     }
-    announce(&State::open(folder.clone())?, ui);
-    run::work(&folder, run::Team::of(workers), ui)
+    let state = State::open(folder)?;
+    announce(&state, ui);
+    work(&state, workers, ui)
+}
+
+/// Works on the sweep here, with as many workers as its device takes or as are asked for.
+fn work(state: &State, workers: WorkerArguments, ui: &Ui) -> Result<()> {
+    let device = open_device(&state.document.experiment.device)?;
+    run::work(&state.folder, run::Team::of(workers, &device), ui)
 }
 
 /// Values that are allowed one by one may contradict each other: known before anything is trained, wherever the values are.

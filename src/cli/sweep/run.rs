@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::ui::Ui;
 use super::{WorkerArguments, page, tell};
+use crate::device::Opened;
 use crate::report::SweepColumns;
 use crate::sweep::{State, Stop, SweepFolder, Worker};
 use crate::{Error, Result};
@@ -13,7 +14,7 @@ use crate::{Error, Result};
 /// How often the results are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How many workers there are, and how many threads each of them may use.
+/// How many workers there are, and how many threads they may use together.
 #[derive(Clone, Copy, Debug)]
 pub struct Team {
     workers: usize,
@@ -21,11 +22,10 @@ pub struct Team {
 }
 
 impl Team {
-    /// As many as are asked for, or as there are cores, which they share.
-    pub fn of(arguments: WorkerArguments) -> Self {
-        let cores = cores();
-        let workers = arguments.workers.map_or(cores, usize::from);
-        Self { workers, threads: (cores / workers).max(1) }
+    /// As many as are asked for, or as there are cores, which they share; on a GPU, which has no shares, one.
+    pub fn of(arguments: WorkerArguments, device: &Opened) -> Self {
+        let most = if device.backend.is_cpu() { cores() } else { 1 };
+        Self { workers: arguments.workers.map_or(most, usize::from), threads: cores() }
     }
 
     /// One, with so many threads, or as many as there are cores.
@@ -52,7 +52,8 @@ pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
     ui.say("");
     ui.aside(&columns.heading());
     let stop = stop_on_interrupt();
-    let worker = Worker { folder: folder.clone(), program, threads: team.threads, stop: stop.clone() };
+    let worker =
+        Worker { folder: folder.clone(), program, workers: team.workers, threads: team.threads, stop: stop.clone() };
     let ended: Vec<Result<bool>> = thread::scope(|scope| {
         let workers: Vec<_> = (0..team.workers).map(|_| scope.spawn(|| worker.work())).collect();
         while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::engine::{Call, Engine, Submission};
-use super::{NewSweepArguments, WorkerArguments, announce, prepare, run};
+use super::{NewSweepArguments, WorkerArguments, announce, prepare, work};
 use crate::cli::ui::{Mode, Ui};
 use crate::sweep::{State, SweepFolder};
 use crate::{Error, Result};
@@ -57,7 +57,7 @@ pub fn submit(arguments: SubmitArguments, ui: &Ui) -> Result<()> {
         if !arguments.arguments.is_empty() {
             return Err(Error::usage("the engine `local` takes no arguments after `--`"));
         }
-        return run::work(&folder, run::Team::of(WorkerArguments { workers: arguments.workers }), ui);
+        return work(&state, WorkerArguments { workers: arguments.workers }, ui);
     }
     let due = state.refresh()?.jobs.len().clamp(1, MOST);
     let call = call(&arguments, &folder, arguments.workers.map_or(due, usize::from))?;

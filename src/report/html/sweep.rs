@@ -151,19 +151,21 @@ fn parallel(result: &SweepResult) -> Option<Markup> {
         of_keys.chain([last]).collect::<Vec<_>>().join(" ")
     };
     let svg = html! {
-        svg viewBox={ "0 0 " (width) " " (HEIGHT) } style={ "min-width:" (width) "px;max-width:72rem" } role="group" aria-label="Every trial, through its values" {
-            @for (place, axis) in axes.iter().enumerate() {
+        svg viewBox={ "0 0 " (width) " " (HEIGHT) } style={ "min-width:" (width) "px;max-width:" (1.4 * width) "px" } role="group" aria-label="Every trial, through its values" {
+            @for place in 0..=axes.len() {
                 line.axis x1=(x(place)) x2=(x(place)) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
-                text x=(x(place)) y=(TOP - 10.0) text-anchor="middle" { (short(&result.keys[place].path, &names)) }
-                @for (at, label) in &axis.marks { text x=(x(place) + 4.0) y=(round(y(*at) + 3.5)) { (label) } }
-            }
-            line.axis x1=(x(axes.len())) x2=(x(axes.len())) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
-            text x=(x(axes.len())) y=(TOP - 10.0) text-anchor="middle" { "valid. accuracy" }
-            @for (at, accuracy) in [(0.0, low), (1.0, high)] {
-                text x=(x(axes.len()) + 4.0) y=(round(y(at) + 3.5)) { (percent(accuracy)) }
             }
             // The best last, on top of the others.
             @for row in good.iter().rev() { (trial(result, row, &line(row), width)) }
+            // What the axes say stays readable where lines cross it.
+            @for (place, axis) in axes.iter().enumerate() {
+                text.over x=(x(place)) y=(TOP - 10.0) text-anchor="middle" { (short(&result.keys[place].path, &names)) }
+                @for (at, label) in &axis.marks { text.over x=(x(place) + 4.0) y=(round(y(*at) + 3.5)) { (label) } }
+            }
+            text.over x=(x(axes.len())) y=(TOP - 10.0) text-anchor="middle" { "valid. accuracy" }
+            @for (at, accuracy) in [(0.0, low), (1.0, high)] {
+                text.over x=(x(axes.len()) + 4.0) y=(round(y(at) + 3.5)) { (percent(accuracy)) }
+            }
         }
     };
     Some(html! {
