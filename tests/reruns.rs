@@ -14,8 +14,9 @@ fn a_rerun_is_the_same_run_beside_the_old_one() {
     assert_eq!(said["weights_sha256"], said["rerun_weights_sha256"]);
     assert_eq!(folder.metrics(RUN), folder.metrics("runs/smoke-0002"));
     assert_eq!(folder.read("runs/smoke-0001/config.toml"), folder.read("runs/smoke-0002/config.toml"));
-    let text = folder.kiln(&["runs", "rerun", RUN]);
+    let text = folder.kiln(&["runs", "rerun", RUN, "--runs", "elsewhere"]);
     assert_eq!(text.code, 0, "{}", text.stderr);
+    assert_eq!(folder.metrics(RUN), folder.metrics("elsewhere/smoke-0001"));
     assert!(text.stdout.contains("to the last bit as runs/smoke-0001, in 2 epochs"), "{}", text.stdout);
 }
 

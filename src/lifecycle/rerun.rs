@@ -79,7 +79,8 @@ impl Run {
             Some(description) => Trainer::forking(prepared, self.parent(description)?, Vec::new()),
         };
         let folder = self.path().parent().filter(|parent| !parent.as_os_str().is_empty());
-        Ok(trainer.runs(folder.unwrap_or(Path::new("."))))
+        // A trial of a sweep does not see the test images by being repeated.
+        Ok(trainer.runs(folder.unwrap_or(Path::new("."))).measured_on(record.measured_on))
     }
 
     /// Compares the run with `rerun`, which repeated it.

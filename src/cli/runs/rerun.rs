@@ -11,9 +11,13 @@ use crate::{Error, Result};
 /// The arguments of `kiln runs rerun`.
 #[derive(Debug, clap::Args)]
 pub struct RerunArguments {
-    /// The directory of a run; the new one is made beside it
+    /// The directory of a run
     #[arg(value_name = "RUN")]
     run: PathBuf,
+
+    /// Put the new run directory in this folder; without it: beside the run
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
 
     #[command(flatten)]
     display: DisplayArguments,
@@ -23,7 +27,12 @@ pub struct RerunArguments {
 pub fn run(arguments: RerunArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
     let run = Run::open(&arguments.run)?;
-    let (outcome, summary) = watch(run.rerun()?, &arguments.display, ui)?;
+    let trainer = run.rerun()?;
+    let trainer = match arguments.runs {
+        Some(runs) => trainer.runs(runs),
+        None => trainer,
+    };
+    let (outcome, summary) = watch(trainer, &arguments.display, ui)?;
     summary::lines(&outcome, &summary, ui);
     let repetition = run.compare_rerun(&outcome.run)?;
     say(&repetition, ui);

@@ -42,7 +42,7 @@ fn chart(test: &RangeTest) -> Option<Markup> {
         ],
         format: |value| format!("{value:.3}"),
     };
-    Some(html! { (chart.render()?) })
+    Some(html! { div style="max-width:46rem" { (chart.render()?) } })
 }
 
 fn rule(test: &RangeTest) -> Markup {
