@@ -62,6 +62,13 @@ impl Error {
         self
     }
 
+    /// Keeps the tips that `keep` says true of.
+    #[must_use]
+    pub(crate) fn retain_tips(mut self, keep: impl Fn(&str) -> bool) -> Self {
+        self.tips.retain(|tip| keep(tip));
+        self
+    }
+
     /// Records what caused it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -89,9 +89,12 @@ mod train;
 
 pub use config::Experiment;
 pub use error::{Error, Result};
-pub use lifecycle::{LearningRateOnExtend, Outcome, ResumeOptions, ResumeProof, Run, Summary, Trainer};
+pub use lifecycle::{
+    Difference, FastDevRun, LearningRateOnExtend, Outcome, Overfit, Repetition, ResumeOptions, ResumeProof, Run,
+    Summary, Trainer,
+};
 pub use predict::Predictor;
-pub use run::{EpochMetrics, RunRecord, Status};
+pub use run::{EpochMetrics, RunRecord, Standing, Status};
 pub use train::observer::{Observer, Progress, StopHandle};
 
 /// The README's programs compile.

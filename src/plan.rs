@@ -227,7 +227,7 @@ impl Plan {
             seen_of_class: cut.seen_of_class(experiment.train.sampling, &images),
             sampling: train.sampling,
             seen,
-            augmentation: data::augment::words(&experiment.data.augment),
+            augmentation: data::augment::words(experiment.augment()),
             mixing: train.mixing().words(),
             ema: train.ema,
             learning_rate,

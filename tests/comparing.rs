@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::Folder;
+use crate::fixture::{Folder, small};
 
 const CONFIG: &str = r#"
 name = "spots"
@@ -124,6 +124,44 @@ fn a_set_of_seeds_is_trained_at_once_and_each_run_is_what_it_is_alone() {
 }
 
 #[test]
+fn a_set_goes_on_as_a_set() {
+    const SET: &str = "runs/spots-seeds-0001";
+    let folder = Folder::new();
+    write_set(&folder, "spots", 1);
+    let whole = folder.json(&["train", "spots.toml", "--device", "flex", "--seeds", "5,3,1"]);
+    let run = |place: usize| whole["runs"][place]["run_dir"].as_str().unwrap().to_owned();
+    let metrics: Vec<_> = (0..3).map(|place| folder.metrics(&run(place))).collect();
+    // The first was stopped, the second never began, the third is finished.
+    folder.edit_json(&format!("{}/run.json", run(0)), |record| record["status"] = "interrupted".into());
+    fs::remove_file(folder.path().join(run(0)).join("model.bpk")).unwrap();
+    fs::remove_dir_all(folder.path().join(run(1))).unwrap();
+    let untouched = folder.snapshot(&run(2));
+    let text = folder.kiln(&["resume", SET]);
+    assert_eq!(text.code, 0, "{}", text.stderr);
+    assert!(text.stdout.contains("2 runs in runs/spots-seeds-0001") && text.stdout.contains("(1 of 3 are finished)"));
+    assert_eq!(folder.snapshot(&run(2)), untouched);
+    // Finished, it says the same again and does nothing.
+    let again = folder.json(&["resume", SET]);
+    for key in ["folder", "seeds", "test_accuracies", "mean", "sd", "interval"] {
+        assert_eq!(again[key], whole[key], "{key}");
+    }
+    for (place, metrics) in metrics.iter().enumerate() {
+        assert_eq!(&folder.metrics(again["runs"][place]["run_dir"].as_str().unwrap()), metrics);
+    }
+
+    let refused = folder.kiln(&["resume", SET, "--device", "flex"]);
+    assert!(refused.code == 2 && refused.stderr.contains("is a set of seeds"), "{}", refused.stderr);
+    let held = fs::File::open(folder.path().join(SET).join("lock")).unwrap();
+    held.lock().unwrap();
+    let refused = folder.kiln(&["resume", SET]);
+    assert!(refused.code == 2 && refused.stderr.contains("is training in"), "{}", refused.stderr);
+    drop(held);
+    folder.edit_json(&format!("{SET}/seeds.json"), |file| file["schema_version"] = 99.into());
+    let refused = folder.kiln(&["resume", SET]);
+    assert!(refused.code == 2 && refused.stderr.contains("update kiln"), "{}", refused.stderr);
+}
+
+#[test]
 fn what_cannot_be_compared_says_why() {
     let folder = Folder::new();
     write_set(&folder, "spots", 1);
@@ -141,4 +179,14 @@ fn what_cannot_be_compared_says_why() {
     refused(&["runs", "empty"], "`empty` holds no model and no run that has one");
     assert_eq!(folder.kiln(&["compare", "runs"]).code, 2);
     folder.json(&["compare", "runs", "other", "--data", "spots.toml"]);
+
+    // Images that follow from the seed are others with each.
+    let made_up = |runs: &str, set: &str| {
+        let shared = ["--runs", runs, "--seeds", "2", "--set", set];
+        folder.json(&[&small(&["train"], &["train.epochs=1"])[..], &shared].concat());
+    };
+    made_up("made-up", "name=a");
+    refused(&["made-up/a-seeds-0001", "made-up/a-seeds-0001"], "made up from the experiment's seed");
+    made_up("made-up", "data.seed=1");
+    folder.json(&["compare", "made-up/smoke-seeds-0001", "made-up/smoke-seeds-0001"]);
 }

@@ -70,7 +70,7 @@ fn a_run_is_shown_in_every_state() {
     assert_eq!(shown["status"], "done");
 
     let record = folder.read(&format!("{RUN}/run.json"));
-    for (status, said) in [("running", "killed"), ("interrupted", "stopped"), ("failed", "failed")] {
+    for (status, said) in [("running", "stopped: its process"), ("interrupted", "stopped"), ("failed", "failed")] {
         folder.write(
             &format!("{RUN}/run.json"),
             &record.replace("\"status\": \"done\"", &format!("\"status\": \"{status}\"")),

@@ -52,6 +52,12 @@ mod sweeping;
 /// The runs of a folder: listed, told apart, deleted.
 mod listing;
 
+/// A run trained once more.
+mod reruns;
+
+/// What is tried before a long run.
+mod trying;
+
 /// Which room of the code may know which.
 mod structure;
 

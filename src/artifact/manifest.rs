@@ -119,6 +119,11 @@ pub(crate) struct Description<'a> {
 }
 
 impl Manifest {
+    /// The batches that it was trained on over and over, as a test: such a model is no result.
+    pub(crate) fn overfit_batches(&self) -> Option<u64> {
+        self.provenance.experiment.pointer("/train/overfit_batches")?.as_u64()
+    }
+
     /// A manifest without metrics and golden samples; the digest comes when it is written.
     ///
     /// # Errors

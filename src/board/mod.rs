@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use summary::{RunSummary, Standing};
+pub(crate) use summary::RunSummary;
 
 use crate::Result;
 use crate::http::Server;

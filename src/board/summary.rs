@@ -4,28 +4,12 @@ use serde::Serialize;
 
 use super::curves::{EpochPoint, regular};
 use crate::run::progress::ProgressPoint;
-use crate::run::{RunDir, RunRecord, Status, file};
+use crate::run::{RunDir, RunRecord, Standing, Status, file};
 
 /// The most bytes of a config that are read.
 const MOST_CONFIG_BYTES: u64 = 1 << 20;
 /// The most bytes of a `run.json` that are read.
 const MOST_RECORD_BYTES: u64 = 16 << 20;
-
-/// How a run stands, as the page calls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Standing {
-    /// A living process trains it.
-    Running,
-    /// Finished.
-    Done,
-    /// Stopped by its user, or its process is gone.
-    Stopped,
-    /// Ended by an error.
-    Failed,
-    /// Its `run.json` is missing, damaged, or of a newer kiln.
-    Unreadable,
-}
 
 /// A run in a line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -74,6 +58,9 @@ pub(crate) struct RunSummary {
     pub(crate) model_bytes: Option<u64>,
     /// Whether it has its page.
     pub(crate) has_report: bool,
+    /// The batches that it was to learn by heart, as a test: it is no result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) overfit_batches: Option<u64>,
 }
 
 /// What a run's directory says besides its curves.
@@ -182,8 +169,9 @@ pub(super) fn line(
     let record = facts.record.as_ref().ok();
     let (status, message) = standing(dir, facts, is_live);
     let result = |key: &str| record.and_then(|record| record.result.as_ref()?.get(key)?.as_f64());
-    let planned = facts.config.get("train").and_then(|train| train.get("epochs")?.as_integer());
-    let planned = planned.and_then(|epochs| u64::try_from(epochs).ok()).filter(|epochs| *epochs > 0);
+    let train =
+        |key: &str| facts.config.get("train")?.get(key)?.as_integer().and_then(|count| u64::try_from(count).ok());
+    let planned = train("epochs").filter(|epochs| *epochs > 0);
     let done = planned.map(|planned| (epochs.done as f64 / planned as f64).min(1.0));
     // The point inside an epoch counts only where it is the newest that there is.
     let point = newest.filter(|point| point.epoch > epochs.done);
@@ -213,6 +201,7 @@ pub(super) fn line(
         ended: record.and_then(|record| record.ended.clone()),
         model_bytes: facts.model_bytes,
         has_report: facts.has_report,
+        overfit_batches: train("overfit_batches"),
     }
 }
 
@@ -222,18 +211,12 @@ fn standing(dir: &RunDir, facts: &Facts, is_live: bool) -> (Standing, Option<Str
         Ok(record) => record,
         Err(problem) => return (Standing::Unreadable, Some(problem.clone())),
     };
-    let message = record.message.clone();
-    match record.status {
-        Status::Running if is_live => (Standing::Running, message),
-        Status::Running => {
-            let how = format!("its process was killed; go on with it: kiln resume {}", dir.path().display());
-            (Standing::Stopped, Some(how))
-        }
-        Status::Done => (Standing::Done, message),
-        Status::Interrupted => {
-            let why = message.unwrap_or_else(|| "stopped".to_owned());
-            (Standing::Stopped, Some(format!("{why}; go on with it: kiln resume {}", dir.path().display())))
-        }
-        Status::Failed => (Standing::Failed, message),
-    }
+    let standing = Standing::of(record.status, is_live);
+    let go_on = format!("go on with it: kiln resume {}", dir.path().display());
+    let message = match record.status {
+        Status::Running if !is_live => Some(format!("its process was killed; {go_on}")),
+        Status::Interrupted => Some(format!("{}; {go_on}", record.message.as_deref().unwrap_or("stopped"))),
+        _ => record.message.clone(),
+    };
+    (standing, message)
 }

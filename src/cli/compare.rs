@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ui::{Mode, Ui};
 use super::{data_of, model_file, open_device};
 use crate::compare::{Answers, Arm, Comparison};
-use crate::data::Dataset;
+use crate::data::{DataConfig, Dataset};
 use crate::eval::{Predictions, training_data};
 use crate::predict::Predictor;
 use crate::run::file;
@@ -43,6 +43,7 @@ pub fn run(arguments: CompareArguments, ui: &mut Ui) -> Result<()> {
         let mut arm = Arm { name, models: Vec::new() };
         for path in paths {
             let predictor = Predictor::open_on(&path, &device.device)?;
+            refuse_overfit(&predictor, &path)?;
             let known = dataset.take();
             let data = dataset.insert(same_data(known, &predictor, &path, arguments.data.is_some())?);
             let answers = Predictions::of(&predictor, &data.test, |_| ())?;
@@ -96,6 +97,17 @@ fn models(path: &Path, ui: &Ui) -> Result<Vec<PathBuf>> {
     Ok(done.iter().map(|run| model_file(run)).collect())
 }
 
+/// # Errors
+/// When the model was trained as a test: it is worse than others on purpose.
+fn refuse_overfit(predictor: &Predictor, path: &Path) -> Result<()> {
+    let Some(batches) = predictor.manifest().overfit_batches() else { return Ok(()) };
+    Err(Error::usage(format!(
+        "`{}` is no result: it was to learn {batches} of its batches by heart (train.overfit_batches), as a test",
+        path.display()
+    ))
+    .tip("compare runs that were trained on all of their images: kiln train CONFIG"))
+}
+
 /// What each is called: the last part of its path, or all of it where that would name two.
 fn names(paths: &[PathBuf]) -> Vec<String> {
     let last = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -113,6 +125,13 @@ fn same_data(known: Option<Dataset>, predictor: &Predictor, path: &Path, is_chos
     if is_chosen || own.is_empty() || known.has_fingerprint(own) {
         return Ok(known);
     }
-    Err(Error::usage(format!("`{}` was trained on other data than the models before it", path.display()))
+    let error = Error::usage(format!("`{}` was trained on other data than the models before it", path.display()));
+    let is_made_up = |data: DataConfig| data.source.kind() == "synthetic" && data.seed.is_none();
+    if predictor.manifest().training_data().is_ok_and(is_made_up) {
+        return Err(error
+            .caused_by("its images are made up from the experiment's seed (data.kind = \"synthetic\"): another seed has others")
+            .tip("train every seed on the same images, with a seed of their own: --set data.seed=1"));
+    }
+    Err(error
         .tip("to measure all of them on the same test images on purpose, name a config that has them: --data CONFIG"))
 }

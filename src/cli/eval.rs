@@ -57,6 +57,11 @@ enum Part {
 pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
+    if let Some(batches) = predictor.manifest().overfit_batches() {
+        ui.warn(&format!(
+            "the model was to learn {batches} of its batches by heart, as a test (train.overfit_batches)"
+        ));
+    }
     let dataset = match &arguments.data {
         Some(config) => data_of(config)?,
         None => training_data(predictor.manifest()).map_err(|error| {

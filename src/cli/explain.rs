@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
+use super::{ExperimentArguments, check_page};
 use crate::data::{Preprocess, picture};
 use crate::lifecycle::Trainer;
 use crate::report::{self, Explanation, thousands};
@@ -29,7 +29,7 @@ pub struct ExplainArguments {
 
 /// Runs one iteration and tells what happened in it, in text, as a page, or as data.
 pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
-    arguments.html.as_deref().map_or(Ok(()), check_page)?;
+    arguments.html.as_deref().map_or(Ok(()), |path| check_page(path, "kiln explain CONFIG --html FILE.html"))?;
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
     for warning in trainer.warnings() {
         ui.warn(warning);
@@ -47,24 +47,6 @@ pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
     update(&explanation, ui);
     arithmetic(&trainer, ui);
     Ok(())
-}
-
-/// Refuses, before anything is computed, a name that a page cannot have.
-fn check_page(path: &Path) -> Result<()> {
-    let shown = path.display();
-    let is_page = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
-    if !is_page {
-        return Err(Error::usage(format!("the name of a page must end in `.html`, got `{shown}`"))
-            .tip("give a config before the flag: kiln explain CONFIG --html FILE.html"));
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    match folder {
-        Some(folder) if !folder.is_dir() => {
-            Err(Error::usage(format!("cannot write `{shown}`: `{}` is not a folder", folder.display())))
-        }
-        _ if path.is_dir() => Err(Error::usage(format!("cannot write `{shown}`: it is a folder"))),
-        _ => Ok(()),
-    }
 }
 
 /// Makes the lesson, writes its page and names it; with `--json`, prints the lesson as data instead of the name.

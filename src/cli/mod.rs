@@ -24,6 +24,7 @@ mod serve;
 mod summary;
 mod sweep;
 mod train;
+mod tune;
 mod ui;
 mod verify;
 mod verify_resume;
@@ -66,6 +67,8 @@ enum Command {
     Data(data::DataArguments),
     /// Look at a folder of pictures and write a config that trains on it
     New(new::NewArguments),
+    /// Look for a good value of a key before training
+    Tune(tune::TuneArguments),
     /// Train a network and leave a verified model file
     Train(train::TrainArguments),
     /// Go on with a run that was stopped, exactly where it stopped
@@ -191,6 +194,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Plan(arguments) => plan::run(arguments, ui),
         Command::Data(arguments) => data::run(arguments, ui),
         Command::New(arguments) => new::run(arguments, ui),
+        Command::Tune(arguments) => tune::run(arguments, ui),
         Command::Train(arguments) => train::run(arguments, ui),
         Command::Resume(arguments) => resume::run(arguments, ui),
         Command::Extend(arguments) => extend::run(arguments, ui),
@@ -247,6 +251,16 @@ pub fn data_of(config: &str) -> Result<Dataset> {
     crate::data::open(&experiment.data, experiment.seed)
 }
 
+/// A word for a shell, in quotes where it needs them.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// A result as JSON.
 pub fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
@@ -256,6 +270,24 @@ pub fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
 pub fn model_file(path: &std::path::Path) -> PathBuf {
     let inside = path.join("model.bpk");
     if path.is_dir() && inside.is_file() { inside } else { path.to_owned() }
+}
+
+/// Refuses, before anything is computed, a name that a page cannot have; `usage` shows how one is given.
+pub fn check_page(path: &std::path::Path, usage: &str) -> Result<()> {
+    let shown = path.display();
+    let is_page = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
+    if !is_page {
+        return Err(Error::usage(format!("the name of a page must end in `.html`, got `{shown}`"))
+            .tip(format!("give a config before the flag: {usage}")));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            Err(Error::usage(format!("cannot write `{shown}`: `{}` is not a folder", folder.display())))
+        }
+        _ if path.is_dir() => Err(Error::usage(format!("cannot write `{shown}`: it is a folder"))),
+        _ => Ok(()),
+    }
 }
 
 /// Parses an accuracy that is demanded: 0 to 1.

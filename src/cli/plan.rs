@@ -2,8 +2,9 @@
 
 use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
+use crate::lifecycle::open_data;
 use crate::plan::{Images, Plan};
-use crate::{Error, Result, data};
+use crate::{Error, Result};
 
 /// The arguments of `kiln plan`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,7 @@ pub struct PlanArguments {
 /// Prints the plan.
 pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
     let experiment = arguments.experiment.load(ui)?;
-    let dataset = data::open(&experiment.data, experiment.seed)?;
+    let dataset = open_data(&experiment)?;
     let plan = Plan::new(&experiment, Images::of(&dataset))?;
     if ui.mode() == Mode::Json {
         let value =

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
+use super::seeds;
 use super::train::{DisplayArguments, follow};
 use super::ui::Ui;
-use crate::Result;
 use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::lifecycle::{ResumeOptions, Run};
+use crate::{Error, Result};
 
 /// The arguments of `kiln resume`.
 #[derive(Debug, clap::Args)]
 pub struct ResumeArguments {
-    /// The directory of a run
+    /// The directory of a run, or the folder of a set of seeds: then each of its runs that is not finished
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -40,6 +41,11 @@ pub struct ResumeChoices {
 }
 
 impl ResumeChoices {
+    /// Whether one was made.
+    fn is_any(&self) -> bool {
+        self.config.is_some() || self.device.is_some() || self.forget_best
+    }
+
     /// The same for the library.
     pub fn options(self) -> Result<ResumeOptions> {
         let expected = match &self.config {
@@ -53,6 +59,16 @@ impl ResumeChoices {
 /// Goes on with a run.
 pub fn run(arguments: ResumeArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
+    if seeds::is_set(&arguments.run) {
+        if arguments.choices.is_any() {
+            return Err(Error::usage(format!(
+                "`{}` is a set of seeds, and goes on as it was begun",
+                arguments.run.display()
+            ))
+            .tip("choices such as --device are for a single run: kiln resume RUN --device …"));
+        }
+        return seeds::resume(&arguments.run, &arguments.display, ui);
+    }
     let options = arguments.choices.options()?;
     follow(Run::open(&arguments.run)?.resume_with(&options)?, &arguments.display, ui)
 }

@@ -1,12 +1,26 @@
 //! The end of a run as people read it.
 
 use super::ui::{Mode, Ui};
-use crate::lifecycle::{Outcome, Summary};
+use crate::lifecycle::{Outcome, Overfit, Summary};
 use crate::report::{balanced, duration, thousands};
 use crate::{Error, Result};
 
 /// Says what came of a run: the result for programs on stdout, for people in lines.
 pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
+    lines(outcome, summary, ui);
+    match ui.mode() {
+        Mode::Json => ui.json(
+            &serde_json::to_value(summary)
+                .map_err(|error| Error::failed("cannot encode the summary").caused_by(error))?,
+        ),
+        Mode::Quiet => ui.out(&summary.model.display().to_string()),
+        Mode::Text => {}
+    }
+    Ok(())
+}
+
+/// What people read of it.
+pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     let model = summary.model.display();
     ui.say("");
     if let Some(reason) = &summary.stopped_early {
@@ -19,6 +33,9 @@ pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
         duration(summary.train_seconds),
         thousands(summary.images_per_second as u64)
     ));
+    if let Some(overfit) = &summary.overfit {
+        learned(overfit, ui);
+    }
     if let Some(evaluation) = &outcome.evaluation {
         let [low, high] = evaluation.accuracy_interval;
         ui.heading(&format!(
@@ -49,19 +66,33 @@ pub fn say(outcome: &Outcome, summary: &Summary, ui: &Ui) -> Result<()> {
             problem.render().trim_start_matches("error: ")
         ));
     }
+    if summary.overfit.is_some() {
+        return;
+    }
     ui.aside(&format!(
         "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {} --out model.safetensors",
         summary.run_dir.display()
     ));
-    match ui.mode() {
-        Mode::Json => ui.json(
-            &serde_json::to_value(summary)
-                .map_err(|error| Error::failed("cannot encode the summary").caused_by(error))?,
-        ),
-        Mode::Quiet => ui.out(&model.to_string()),
-        Mode::Text => {}
+}
+
+/// Whether the few batches were learned by heart, and what it means.
+fn learned(overfit: &Overfit, ui: &Ui) {
+    let Overfit { batches, images, correct } = *overfit;
+    let of = if batches == 1 { "its batch".to_owned() } else { format!("its {batches} batches") };
+    if correct == images {
+        ui.heading(&format!("overfit        all {images} images of {of} are known by heart (100 %)"));
+        ui.say("               network, loss and optimizer can fit these data; a real run needs all of them");
+        return;
     }
-    Ok(())
+    let share = 100.0 * correct as f64 / images.max(1) as f64;
+    ui.heading(&format!(
+        "overfit        {correct} of the {images} images of {of} are known by heart ({share:.2} %), not all"
+    ));
+    ui.say(
+        "               If the loss still falls, the run is too short, or its rate is wrong: --set train.epochs=200, kiln tune lr.\n\
+         \x20              If it does not, the network cannot tell these images apart: it is too small, dropout or weight decay\n\
+         \x20              hold it back, or the labels contradict each other (kiln data).",
+    );
 }
 
 fn kept(summary: &Summary) -> String {

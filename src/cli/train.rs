@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, accuracy};
+use super::{ExperimentArguments, accuracy, encode};
 use crate::http::Server;
-use crate::lifecycle::Trainer;
+use crate::lifecycle::{Outcome, Summary, Trainer};
 use crate::run::Status;
 use crate::train::observer::StopHandle;
 use crate::{Error, Result, board};
@@ -29,6 +29,16 @@ pub struct TrainArguments {
     /// say mean and standard deviation
     #[arg(long, value_name = "SEEDS", conflicts_with_all = ["seed", "ui"])]
     seeds: Option<Seeds>,
+
+    /// Train on so many batches alone, the same in every epoch, without augmentation, validation and test: whether the network
+    /// can learn them by heart; the same as --set train.overfit_batches=...
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "fast_dev_run", "require_accuracy"])]
+    overfit_batches: Option<usize>,
+
+    /// Go once through everything on one batch each (training, validation, checkpoint, test, export) and leave nothing
+    /// behind: whether a long run would come to its end
+    #[arg(long, conflicts_with_all = ["seeds", "ui", "board", "require_accuracy"])]
+    fast_dev_run: bool,
 }
 
 /// How a run is shown, and what is demanded of it: shared by all commands that train.
@@ -57,13 +67,42 @@ pub enum Interface {
 }
 
 /// Trains from the beginning.
-pub fn run(arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
+pub fn run(mut arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
+    let sets = &mut arguments.experiment.sets;
+    sets.extend(arguments.overfit_batches.map(|batches| format!("train.overfit_batches={batches}")));
     if let Some(seeds) = &arguments.seeds {
         return seeds::run(seeds, &arguments.experiment, &arguments.runs, &arguments.display, ui);
     }
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?.runs(arguments.runs);
+    if arguments.fast_dev_run {
+        return fast_dev_run(trainer, ui);
+    }
     follow(trainer, &arguments.display, ui)
+}
+
+/// Goes once through everything, and says what went through.
+fn fast_dev_run(trainer: Trainer, ui: &Ui) -> Result<()> {
+    ui.say(&trainer.plan().render());
+    for warning in trainer.warnings() {
+        ui.warn(warning);
+    }
+    let done = trainer.stop_handle(stop_on_interrupt()).fast_dev_run()?;
+    ui.say("");
+    let images = |count: usize| if count == 1 { "1 image".to_owned() } else { format!("{count} images") };
+    ui.say(&format!("trained        {} update on {}", done.updates, images(done.train_images)));
+    ui.say(&match done.validation_images {
+        0 => "validated      not at all, as in the whole run".to_owned(),
+        count => format!("validated      on {}", images(count)),
+    });
+    ui.say("checkpoint     written and read back");
+    ui.say(&format!("tested         on {}", images(done.test_images)));
+    ui.say(&format!("exported       {}, each read back and verified", done.formats.join(", ")));
+    ui.heading("fast dev run   passed: a whole run would get through all of this; nothing was kept");
+    if ui.mode() == Mode::Json {
+        ui.json(&encode(&done)?);
+    }
+    Ok(())
 }
 
 impl DisplayArguments {
@@ -87,6 +126,13 @@ impl DisplayArguments {
 
 /// Says what is going to be trained, trains it, and says what came of it.
 pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<()> {
+    let (outcome, summary) = watch(trainer, display, ui)?;
+    super::summary::say(&outcome, &summary, ui)?;
+    require_accuracy(&summary, display)
+}
+
+/// Says what is going to be trained, trains it to its end, and gives what came of it.
+pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(Outcome, Summary)> {
     ui.say(&trainer.plan().render());
     ui.say(&format!("device         {}\n", trainer.device().reason));
     for warning in trainer.warnings() {
@@ -119,16 +165,23 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
         ))
         .tip(format!("go on exactly where it stopped: kiln resume {path}")));
     }
-    let Some(summary) = &outcome.summary else {
+    let Some(summary) = outcome.summary.clone() else {
         return Err(Error::failed("training ended without a finished epoch"));
     };
-    super::summary::say(&outcome, summary, ui)?;
     if had_board {
-        ui.say(&format!("board          ended with the training; look again: kiln board {}", folder.display()));
+        ui.say(&format!("\nboard          ended with the training; look again: kiln board {}", folder.display()));
     }
+    Ok((outcome, summary))
+}
+
+/// # Errors
+/// When the test accuracy of a run is below what is required, or was not measured.
+pub fn require_accuracy(summary: &Summary, display: &DisplayArguments) -> Result<()> {
     match (summary.test_accuracy, display.require_accuracy) {
-        (None, Some(_)) => Err(Error::usage("the run is a trial of a sweep, which is not measured on the test images")
-            .tip("leave out --require-accuracy")),
+        (None, Some(_)) => {
+            Err(Error::usage("the run is not measured on the test images, so that no accuracy can be required of it")
+                .tip("leave out --require-accuracy"))
+        }
         (accuracy, required) => check_accuracy(accuracy.unwrap_or(f64::NAN), required),
     }
 }

@@ -20,7 +20,7 @@ mod write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataConfig;
+use crate::data::{AugmentConfig, DataConfig};
 use crate::models::ModelConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
@@ -79,5 +79,12 @@ impl Default for Experiment {
             checkpoint: CheckpointConfig::default(),
             log: LogConfig::default(),
         }
+    }
+}
+
+impl Experiment {
+    /// How training distorts its images: not at all where a few batches are to be learned by heart.
+    pub(crate) fn augment(&self) -> &[AugmentConfig] {
+        if self.train.overfit_batches.is_some() { &[] } else { &self.data.augment }
     }
 }

@@ -30,6 +30,9 @@ pub struct TrainConfig {
     pub iterations_per_epoch: Option<usize>,
     /// Batches whose gradients are averaged into one update of the parameters; must divide the iterations per epoch.
     pub accumulation: usize,
+    /// Trains on the first so many batches alone, the same in every epoch, without augmentation, validation and test: whether the
+    /// network can learn them by heart. A test of the network and its training; the run is no result.
+    pub overfit_batches: Option<usize>,
     /// Scales the gradients down when their norm over all parameters together exceeds this.
     pub clip_norm: Option<f64>,
     /// Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal
@@ -55,6 +58,7 @@ impl Default for TrainConfig {
             drop_last: false,
             iterations_per_epoch: None,
             accumulation: 1,
+            overfit_batches: None,
             clip_norm: None,
             sampling: Sampling::Uniform,
             ema: None,
@@ -117,7 +121,10 @@ impl Check for LossConfig {
 impl TrainConfig {
     /// How the images of a batch are mixed.
     pub(crate) fn mixing(&self) -> Mixing {
-        Mixing { mixup: self.mixup, cutmix: self.cutmix }
+        match self.overfit_batches {
+            None => Mixing { mixup: self.mixup, cutmix: self.cutmix },
+            Some(_) => Mixing::default(),
+        }
     }
 }
 
@@ -129,6 +136,9 @@ impl Check for TrainConfig {
             problems.within_range("iterations_per_epoch", iterations, 1..=100_000_000);
         }
         problems.within_range("accumulation", self.accumulation, 1..=1_000_000);
+        if let Some(batches) = self.overfit_batches {
+            problems.within_range("overfit_batches", batches, 1..=1_000_000);
+        }
         if let Some(norm) = self.clip_norm {
             problems.above_zero_f32("clip_norm", norm, 1e6);
         }

@@ -156,6 +156,14 @@ impl EpochLoader {
         Self::new(batcher, shape, order, device)
     }
 
+    /// For training on the same batches over and over: the images in the order of the set, in every epoch.
+    ///
+    /// # Errors
+    /// A usage error when `shape` does not yield a single batch.
+    pub fn unshuffled(batcher: ImageBatcher, shape: EpochShape, device: &Device) -> Result<Self> {
+        Self::new(batcher, shape, Order::Sequential, device)
+    }
+
     /// For validation and test: every image once, in the order of the set. An empty set yields no batch.
     ///
     /// # Errors
@@ -228,6 +236,12 @@ pub(super) fn shuffled(images: usize, stream: &Stream, (epoch, pass): (usize, us
     let mut order: Vec<u32> = (0..images as u32).collect();
     random::shuffle(&mut stream.at(epoch, pass), &mut order);
     order
+}
+
+/// The images of the first batches, `count` in all, of a run with this `seed`, in their order; all where there are fewer.
+pub(crate) fn first_images(images: usize, count: usize, seed: u64) -> Vec<usize> {
+    let order = shuffled(images, &Stream::new(seed, Purpose::Shuffle), (1, 0));
+    order.into_iter().take(count).map(|index| index as usize).collect()
 }
 
 impl DataLoader<Batch> for EpochLoader {

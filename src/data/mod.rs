@@ -70,6 +70,18 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// The same with fewer images: the training images at `train`, in that order, and the first of the others. Still measured
+    /// and identified as the whole set.
+    pub(crate) fn cut(&self, train: &[usize], validation: usize, test: usize) -> Self {
+        let first = |set: &ImageSet, count: usize| set.select(&(0..count.min(set.len())).collect::<Vec<_>>());
+        Self {
+            train: self.train.select(train),
+            validation: first(&self.validation, validation),
+            test: first(&self.test, test),
+            ..self.clone()
+        }
+    }
+
     /// Whether `fingerprint`, as a run, a checkpoint or a model file recorded it, is of these images. One that was
     /// recorded without the class names counts too: earlier versions of kiln did not hash them.
     pub fn has_fingerprint(&self, fingerprint: &str) -> bool {

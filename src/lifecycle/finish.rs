@@ -48,6 +48,9 @@ pub struct Summary {
     pub device: String,
     /// The seed of every random draw.
     pub seed: u64,
+    /// Of a run that was to learn a few batches by heart: whether it did. Such a run is no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overfit: Option<Overfit>,
     /// Why it ended before its last epoch, by its own rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_early: Option<String>,
@@ -56,8 +59,24 @@ pub struct Summary {
     pub findings: Vec<String>,
 }
 
+/// Whether a few batches were learned by heart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overfit {
+    /// The batches.
+    pub batches: usize,
+    /// Their images.
+    pub images: usize,
+    /// Of these, the images whose class is predicted by the model as it is used: without dropout.
+    pub correct: usize,
+}
+
 impl Summary {
-    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, test: Option<&Evaluation>) -> Self {
+    pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, exported: &Exported) -> Self {
+        let Exported { measured_on, evaluation, .. } = exported;
+        let test = Some(evaluation).filter(|_| *measured_on == MeasuredOn::Test);
+        let batches = prepared.experiment.train.overfit_batches.filter(|_| *measured_on == MeasuredOn::Training);
+        let overfit =
+            batches.map(|batches| Overfit { batches, images: evaluation.images, correct: evaluation.correct });
         let validation_images = prepared.dataset.validation.len();
         Self {
             run_dir: run.path().to_owned(),
@@ -74,6 +93,7 @@ impl Summary {
             images_per_second: state.train_images as f64 / state.train_seconds.max(1e-9),
             device: prepared.device.name.clone(),
             seed: prepared.experiment.seed,
+            overfit,
             stopped_early: state.stopped.clone(),
             findings: Vec::new(),
         }
@@ -130,6 +150,7 @@ pub(super) fn export(
     let images = match measured_on {
         MeasuredOn::Test => &prepared.dataset.test,
         MeasuredOn::Validation => &prepared.dataset.validation,
+        MeasuredOn::Training => &prepared.dataset.train,
     };
     let predictions = Predictions::of(&predictor, images, |done| observer.on_test(done, images.len()))?;
     let evaluation = predictions.evaluation();

@@ -1,7 +1,7 @@
 //! The life of a run: the one owner of what happens to a run directory, and in which order.
 //!
 //! ```text
-//!   Trainer::new, Run::fork            Run::resume, Run::extend
+//!   Trainer::new, Run::fork, rerun     Run::resume, Run::extend
 //!            |                                   |
 //!            v                                   v
 //!         created ----------------------->    running ----+--> done
@@ -31,9 +31,11 @@
 //! and there is no moment between.
 
 mod diagnosis;
+mod fast_dev_run;
 mod finish;
 mod prepared;
 mod report;
+mod rerun;
 mod run;
 mod running;
 mod stopped;
@@ -43,7 +45,10 @@ mod trial;
 mod verify_resume;
 mod ways_on;
 
-pub use finish::Summary;
+pub use fast_dev_run::FastDevRun;
+pub use finish::{Overfit, Summary};
+pub(crate) use prepared::open_data;
+pub use rerun::{Difference, Repetition};
 pub use run::Run;
 pub use running::Outcome;
 pub use stopped::ResumeOptions;

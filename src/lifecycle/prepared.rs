@@ -1,13 +1,33 @@
 //! What a run is made of, opened and checked before anything is written.
 
 use crate::config::Experiment;
+use crate::data::loader::first_images;
 use crate::data::{self, Dataset};
 use crate::device::{self, Opened};
 use crate::plan::{Images, Plan};
 use crate::run::record::{self, now};
 use crate::run::{MeasuredOn, RunRecord, Status};
 use crate::train::session::Session;
-use crate::{Result, artifact, ops};
+use crate::{Error, Result, artifact, ops};
+
+/// Opens the images that `experiment` is trained on: all of them, or those that it is to learn by heart.
+///
+/// # Errors
+/// As [`data::open`], and when there are fewer batches than are to be learned.
+pub(crate) fn open_data(experiment: &Experiment) -> Result<Dataset> {
+    let dataset = data::open(&experiment.data, experiment.seed)?;
+    let Some(batches) = experiment.train.overfit_batches else { return Ok(dataset) };
+    let (images, size) = (dataset.train.len(), experiment.train.batch_size.max(1));
+    if batches > images.div_ceil(size) {
+        return Err(Error::usage(format!(
+            "`train.overfit_batches`: must be at most the {} batches of {size} that {images} training images make, got {batches}",
+            images.div_ceil(size)
+        )));
+    }
+    // Those that a whole run begins with: a data set may be sorted by class.
+    let chosen = first_images(images, batches * size, experiment.seed);
+    Ok(dataset.cut(&chosen, 0, dataset.test.len()))
+}
 
 /// What a run is made of, opened and checked.
 pub(super) struct Prepared {
@@ -21,7 +41,7 @@ impl Prepared {
     /// Opens the device called `device_name` and the data, and plans.
     pub(super) fn new(experiment: Experiment, device_name: &str) -> Result<Self> {
         let device = device::open(device_name.parse()?)?;
-        let dataset = data::open(&experiment.data, experiment.seed)?;
+        let dataset = open_data(&experiment)?;
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         Ok(Self { experiment, plan, dataset, device })
     }
@@ -33,6 +53,22 @@ impl Prepared {
             plan: &self.plan,
             dataset: &self.dataset,
             device: self.device.device.clone(),
+        }
+    }
+
+    /// Which images its model is measured on, where nothing else is asked for.
+    pub(super) fn measured_on(&self) -> MeasuredOn {
+        match self.experiment.train.overfit_batches {
+            None => MeasuredOn::Test,
+            Some(_) => MeasuredOn::Training,
+        }
+    }
+
+    /// What a new run is called, before its number: one that is no result says so.
+    pub(super) fn run_name(&self) -> String {
+        match self.experiment.train.overfit_batches {
+            None => self.experiment.name.clone(),
+            Some(_) => format!("{}-overfit", self.experiment.name),
         }
     }
 
@@ -56,7 +92,7 @@ impl Prepared {
             seed: self.experiment.seed,
             threads: rayon::current_num_threads(),
             kernels: Some(ops::in_use().into()),
-            measured_on: MeasuredOn::Test,
+            measured_on: self.measured_on(),
             data_fingerprint: self.dataset.fingerprint.clone(),
             parent,
             warnings: self.warnings(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 
 use super::finish::Exported;
-use super::prepared::Prepared;
+use super::prepared::{Prepared, open_data};
 use super::run::Run;
 use crate::data::augment::{self, Augment, Scratch};
 use crate::data::{Dataset, ImageSet};
@@ -16,7 +16,7 @@ use crate::predict::Predictor;
 use crate::report::{self, Activations, Filters, Inputs, LayerWords, PlanWords, Report, Test};
 use crate::run::{EpochMetrics, MeasuredOn, RunDir, RunRecord, Status, file};
 use crate::train::session::Session;
-use crate::{Error, Experiment, Result, artifact, data};
+use crate::{Error, Experiment, Result, artifact};
 
 /// Images of the first batch that a report shows.
 const INPUTS: usize = 24;
@@ -70,10 +70,13 @@ impl Run {
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         let session = Session { experiment: &experiment, plan: &plan, dataset: &dataset, device: Device::flex() };
         add_training(&mut report, &session)?;
-        if record.measured_on == MeasuredOn::Validation {
-            let why =
-                "Test results are left out: the run is one of several to choose from, by the validation images alone.";
-            report.notices.push(why.into());
+        let why = match record.measured_on {
+            MeasuredOn::Test => None,
+            MeasuredOn::Validation => Some("the run is one of several to choose from, by the validation images alone"),
+            MeasuredOn::Training => Some("the run learned a few batches by heart, as a test, and is no result"),
+        };
+        if let Some(why) = why {
+            report.notices.push(format!("Test results are left out: {why}."));
         } else if let Some((manifest, weights)) = model {
             let predictor = Predictor::new(manifest, &weights, &session.device)?;
             let predictions = Predictions::of(&predictor, &dataset.test, |_| ())?;
@@ -98,7 +101,7 @@ impl Run {
     }
 
     fn data(&self, experiment: &Experiment, record: &RunRecord) -> Result<Dataset> {
-        let dataset = data::open(&experiment.data, experiment.seed)?;
+        let dataset = open_data(experiment)?;
         if dataset.has_fingerprint(&record.data_fingerprint) {
             return Ok(dataset);
         }
@@ -137,7 +140,7 @@ fn add_training(report: &mut Report, session: &Session) -> Result<()> {
 
 /// The first images of the first batch, before and after augmentation.
 pub(super) fn inputs(session: &Session) -> Result<Inputs> {
-    let (set, augment): (&ImageSet, _) = (&session.dataset.train, &session.experiment.data.augment);
+    let (set, augment): (&ImageSet, _) = (&session.dataset.train, session.experiment.augment());
     let mut samples = session.first_batch()?;
     samples.truncate(INPUTS);
     let mut distorted = Vec::new();

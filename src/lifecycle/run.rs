@@ -7,7 +7,7 @@ use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::predict::Predictor;
 use crate::run::lock::RunLock;
-use crate::run::{EpochMetrics, RunDir, RunRecord, Status, file};
+use crate::run::{EpochMetrics, RunDir, RunRecord, Standing, Status, file};
 use crate::{Error, Result, predict};
 
 /// A run directory, for example `runs/mnist-0001`. Reading one takes no lock and changes nothing; a run in training can be
@@ -122,8 +122,17 @@ impl Run {
         hidden.close().map_err(fail)
     }
 
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        let Ok(record) = self.record() else { return Standing::Unreadable };
+        let is_live = record.status == Status::Running && RunLock::is_held(&self.dir);
+        // It may have ended in good order between the two looks, and said so.
+        let status = if is_live { record.status } else { self.record().map_or(record.status, |record| record.status) };
+        Standing::of(status, is_live)
+    }
+
     /// Whether a process trains in it at this moment.
     pub fn is_training(&self) -> bool {
-        self.record().is_ok_and(|record| record.status == Status::Running) && RunLock::is_held(&self.dir)
+        self.standing() == Standing::Running
     }
 }

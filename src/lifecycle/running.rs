@@ -1,7 +1,7 @@
 //! A run while it trains: from its directory to its end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::diagnosis::{self, Finished};
 use super::finish::{self, Summary};
@@ -30,6 +30,19 @@ pub(super) struct Parent {
     pub(super) description: String,
     /// Its best weights.
     pub(super) weights: Weights,
+}
+
+impl Parent {
+    /// How a record names the run at `path` and its weights.
+    pub(super) fn describe(path: &Path, weights_sha256: &str) -> String {
+        format!("{} (weights SHA-256 {weights_sha256})", path.display())
+    }
+
+    /// The path and the digest in a description; nothing when it is none.
+    pub(super) fn parse(description: &str) -> Option<(&Path, &str)> {
+        let (path, rest) = description.rsplit_once(" (weights SHA-256 ")?;
+        Some((Path::new(path), rest.strip_suffix(')')?))
+    }
 }
 
 /// Where a new run's directory is made, and which images its model is measured on.
@@ -123,7 +136,7 @@ impl Running {
                 let _ = std::fs::remove_dir(&making);
                 named
             }
-            None => new.finish(&making, &prepared.experiment.name)?,
+            None => new.finish(&making, &prepared.run_name())?,
         };
         let store = CheckpointStore::at(dir.checkpoints());
         let events = EventLog::begin(prepared, &dir, &checkpoint.state);
@@ -156,8 +169,8 @@ impl Running {
         let mut record = record.unwrap_or_else(|| fresh.clone());
         let verb = change.as_ref().map_or("resumed", |change| change.description.as_str());
         record.history.push(format!("{} {verb} after iteration {at} on {}", now(), prepared.device.name));
-        if place.measured_on == MeasuredOn::Validation {
-            record.measured_on = MeasuredOn::Validation;
+        if place.measured_on != MeasuredOn::Test {
+            record.measured_on = place.measured_on;
         }
         record.device = fresh.device;
         record.kernels = fresh.kernels;
@@ -212,8 +225,9 @@ impl Running {
             self.events.tested(state.iteration, prepared, exported);
         }
         let evaluation = tested.map(|exported| exported.evaluation.clone());
-        let validation = exported.as_ref().filter(|_| tested.is_none()).map(|exported| exported.predictions.clone());
-        let mut summary = exported.as_ref().map(|_| Summary::new(prepared, &self.dir, &state, evaluation.as_ref()));
+        let validated = exported.as_ref().filter(|exported| exported.measured_on == MeasuredOn::Validation);
+        let validation = validated.map(|exported| exported.predictions.clone());
+        let mut summary = exported.as_ref().map(|exported| Summary::new(prepared, &self.dir, &state, exported));
         let status = match termination {
             Termination::Interrupted => Status::Interrupted,
             Termination::Complete if summary.is_none() => {

@@ -156,13 +156,7 @@ impl StoppedRun {
     /// # Errors
     /// When the images are not those that the run was trained on.
     fn refuse_other_data(&self, prepared: &Prepared) -> Result<()> {
-        let (before, now) = (&self.checkpoint.state.data_fingerprint, &prepared.dataset.fingerprint);
-        if prepared.dataset.has_fingerprint(before) {
-            return Ok(());
-        }
-        Err(Error::usage("the data is not what this run was started on")
-            .caused_by(format!("its SHA-256 was {before}, now it is {now}"))
-            .tip("bring the data back as it was, or begin a new run"))
+        refuse_other_data(&self.checkpoint.state.data_fingerprint, prepared)
     }
 
     /// # Errors
@@ -221,12 +215,24 @@ fn best_of_model_file(dir: &RunDir, state: &TrainingState, best: Best) -> Option
     (weights.sha256() == expected.weights_sha256).then_some(weights)
 }
 
+/// # Errors
+/// When the images are not those with the fingerprint `before`.
+pub(super) fn refuse_other_data(before: &str, prepared: &Prepared) -> Result<()> {
+    if prepared.dataset.has_fingerprint(before) {
+        return Ok(());
+    }
+    let now = &prepared.dataset.fingerprint;
+    Err(Error::usage("the data is not what this run was started on")
+        .caused_by(format!("its SHA-256 was {before}, now it is {now}"))
+        .tip("bring the data back as it was, or begin a new run"))
+}
+
 /// Whether `config.toml` must be written again: it is gone, or a process was killed after the checkpoint had a new config
 /// and before the file had.
 ///
 /// # Errors
 /// When the file says something else than the run's config.
-fn config_differs(dir: &RunDir, state: &TrainingState) -> Result<bool> {
+pub(super) fn config_differs(dir: &RunDir, state: &TrainingState) -> Result<bool> {
     let path = dir.config();
     if !path.exists() {
         return Ok(true);
@@ -258,7 +264,7 @@ fn drift(of_run: &str, given: &str, name: &str) -> Error {
         .tip("begin a new run from its weights with kiln fork, or train it for longer with kiln extend")
 }
 
-fn parse(text: &str, name: &str) -> Result<Experiment> {
+pub(super) fn parse(text: &str, name: &str) -> Result<Experiment> {
     Experiment::load(&Origin::Text(name.to_owned(), text.to_owned()), &[])
 }
 

@@ -31,7 +31,7 @@ pub struct Trainer {
     notices: Vec<String>,
     place: Place,
     observer: Box<dyn Observer>,
-    stop: StopHandle,
+    pub(super) stop: StopHandle,
     stop_after: Option<usize>,
     dashboard: bool,
 }
@@ -51,7 +51,11 @@ impl Trainer {
     /// When the config, the device or the data cannot be used; each error says what was found and what is allowed.
     pub fn new(experiment: Experiment) -> Result<Self> {
         let device = experiment.device.clone();
-        Ok(Self::of(Arc::new(Prepared::new(experiment, &device)?), Start::New(None), Vec::new()))
+        Ok(Self::beginning(Prepared::new(experiment, &device)?))
+    }
+
+    pub(super) fn beginning(prepared: Prepared) -> Self {
+        Self::of(Arc::new(prepared), Start::New(None), Vec::new())
     }
 
     pub(super) fn forking(prepared: Prepared, parent: Parent, notices: Vec<String>) -> Self {
@@ -65,11 +69,12 @@ impl Trainer {
 
     fn of(prepared: Arc<Prepared>, start: Start, notices: Vec<String>) -> Self {
         let notices = prepared.warnings().into_iter().chain(notices).collect();
+        let measured_on = prepared.measured_on();
         Self {
             prepared,
             start,
             notices,
-            place: Place { runs: "runs".into(), exactly: None, measured_on: MeasuredOn::Test },
+            place: Place { runs: "runs".into(), exactly: None, measured_on },
             observer: Box::new(()),
             stop: StopHandle::new(),
             stop_after: None,

@@ -9,6 +9,9 @@ use crate::artifact::{self, Manifest};
 use crate::config::Experiment;
 use crate::{Error, Result};
 
+/// What a run's history says of an extension that did not hold the learning rate.
+pub(super) const PLANNED_ANEW: &str = "learning rate planned anew over all of them (it jumps)";
+
 /// The learning rate of the epochs that an extension adds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LearningRateOnExtend {
@@ -78,7 +81,7 @@ impl Run {
             }
             LearningRateOnExtend::Replan => {
                 experiment.schedule.epochs = None;
-                format!("extended to {epochs} epochs, learning rate planned anew over all of them (it jumps),")
+                format!("extended to {epochs} epochs, {PLANNED_ANEW},")
             }
         };
         let device = stopped.device(&experiment, options);
@@ -113,7 +116,7 @@ impl Run {
         let prepared = Prepared::new(experiment, &device)?;
         let notices = other_data(&manifest, &of_parent, &prepared).into_iter().collect();
         let path = self.path().to_owned();
-        let description = format!("{} (weights SHA-256 {})", path.display(), manifest.weights_sha256);
+        let description = Parent::describe(&path, &manifest.weights_sha256);
         Ok(Trainer::forking(prepared, Parent { path, description, weights }, notices))
     }
 }

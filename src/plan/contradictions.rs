@@ -79,7 +79,10 @@ fn batches(experiment: &Experiment, images: &Images, cut: &Cut, problems: &mut P
             format!("the warm-up fills the run: it takes {warmup} of the schedule's {span} updates; set it to 0")
         });
     });
-    if let Some(every) = experiment.checkpoint.every_iterations.filter(|every| (1..=*every).contains(&cut.iterations)) {
+    // A few batches are learned with the checkpoints of a whole run, whose epochs are longer.
+    let is_whole = train.overfit_batches.is_none();
+    let every = experiment.checkpoint.every_iterations.filter(|_| is_whole);
+    if let Some(every) = every.filter(|every| (1..=*every).contains(&cut.iterations)) {
         problems.within("checkpoint", |problems| {
             problems.add(
                 "every_iterations",

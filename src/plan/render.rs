@@ -284,6 +284,7 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
         let most = images(seen.images_seen_most);
         let verb = if seen.images_seen_most == 1 { "is" } else { "are" };
         let passes = match seen.most_per_epoch {
+            _ if experiment.train.overfit_batches.is_some() => "in the same order each time".to_owned(),
             2 => "they are reshuffled before the second pass".to_owned(),
             _ => "they are reshuffled before each pass".to_owned(),
         };
@@ -299,6 +300,13 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
             "train.iterations_per_epoch = {given} is fewer than the {pass} batches of one pass: {} {verb} unseen in each epoch; \
              the epoch ends before the whole set was seen",
             images(unseen)
+        ));
+    }
+    if let Some(batches) = experiment.train.overfit_batches {
+        found.push(format!(
+            "train.overfit_batches = {batches}: every epoch trains on the same {} in the same order, without augmentation, \
+             validation and test; early_stopping and stop_at do not apply. It is a test of the network, and no result",
+            images(data.train)
         ));
     }
     if cut.dropped > 0 {

@@ -7,7 +7,7 @@ use crate::run::EpochMetrics;
 const ROWS: usize = 8;
 
 /// Characters before the axis.
-const GUTTER: usize = 8;
+pub(super) const GUTTER: usize = 8;
 
 /// From this width on, two charts stand side by side.
 const BESIDE: usize = 100;
@@ -15,11 +15,13 @@ const BESIDE: usize = 100;
 /// The bit of each dot of a character, by row and column.
 const DOTS: [[u32; 2]; 4] = [[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]];
 
-/// A line of a chart: its name, one value for each epoch where there is one, and the code of its colour.
-struct Line {
-    name: &'static str,
-    values: Vec<Option<f64>>,
-    code: u8,
+/// A line of a chart: its name, one value for each place where there is one, the code of its colour, and whether it is
+/// drawn in dots where it is not alone.
+pub(super) struct Line {
+    pub(super) name: &'static str,
+    pub(super) values: Vec<Option<f64>>,
+    pub(super) code: u8,
+    pub(super) dotted: bool,
 }
 
 /// Loss and accuracy over the epochs, of training in dots and of validation in a line, `width` characters wide; with the
@@ -33,16 +35,17 @@ pub fn curves(epochs: &[EpochMetrics], best: Option<usize>, width: usize, colour
         let of_train = epochs.iter().map(|epoch| finite(Some(train(epoch)))).collect();
         let of_validation = epochs.iter().map(|epoch| finite(validation(epoch))).collect();
         [
-            Line { name: "train", values: of_train, code: 36 },
-            Line { name: "validation", values: of_validation, code: 33 },
+            Line { name: "train", values: of_train, code: 36, dotted: true },
+            Line { name: "validation", values: of_validation, code: 33, dotted: false },
         ]
     };
     let beside = width >= BESIDE;
     let width = if beside { (width - 2) / 2 } else { width };
     let columns = width.saturating_sub(GUTTER + 1).max(8);
     let chart = |title: &str, lines: &[Line], format: fn(f64) -> String| {
-        let plot = Plot { columns, colour, numbers: epochs.iter().map(|epoch| epoch.epoch).collect(), best, format };
-        plot.draw(title, lines)
+        let places = epochs.iter().map(|epoch| epoch.epoch.to_string()).collect();
+        let mark = epochs.iter().position(|epoch| Some(epoch.epoch) == best);
+        Plot { columns, colour, unit: "epoch", places, mark, format }.draw(title, lines)
     };
     let loss = lines(|epoch| epoch.train_loss, |epoch| epoch.validation_loss);
     let accuracy = lines(|epoch| epoch.train_accuracy, |epoch| epoch.validation_accuracy);
@@ -56,30 +59,33 @@ pub fn curves(epochs: &[EpochMetrics], best: Option<usize>, width: usize, colour
 }
 
 /// Where lines are drawn.
-struct Plot {
+pub(super) struct Plot {
     /// Characters across.
-    columns: usize,
-    colour: bool,
-    /// The epochs' numbers.
-    numbers: Vec<usize>,
-    best: Option<usize>,
-    format: fn(f64) -> String,
+    pub(super) columns: usize,
+    pub(super) colour: bool,
+    /// What the places are.
+    pub(super) unit: &'static str,
+    /// What each place is called.
+    pub(super) places: Vec<String>,
+    /// The place that is marked.
+    pub(super) mark: Option<usize>,
+    pub(super) format: fn(f64) -> String,
 }
 
 impl Plot {
     /// The lines of the chart, the title first.
-    fn draw(&self, title: &str, lines: &[Line]) -> Vec<String> {
+    pub(super) fn draw(&self, title: &str, lines: &[Line]) -> Vec<String> {
         let drawn: Vec<&Line> = lines.iter().filter(|line| line.values.iter().any(Option::is_some)).collect();
         let values = || drawn.iter().flat_map(|line| line.values.iter().flatten().copied());
         let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max));
         let mut cells = vec![(0_u32, None); self.columns * ROWS];
         for line in &drawn {
-            self.trace(line, (low, high), drawn.len() > 1 && line.name == "train", &mut cells);
+            self.trace(line, (low, high), drawn.len() > 1 && line.dotted, &mut cells);
         }
         let names: Vec<String> = drawn
             .iter()
             .map(|line| {
-                let sample = if drawn.len() > 1 && line.name == "train" { "⠐⠐" } else { "⠒⠒" };
+                let sample = if drawn.len() > 1 && line.dotted { "⠐⠐" } else { "⠒⠒" };
                 format!("{} {}", self.coloured(sample, line.code), line.name)
             })
             .collect();
@@ -94,7 +100,7 @@ impl Plot {
             text.push(format!("{label:>GUTTER$}│{}", self.row(cells)));
         }
         text.push(format!("{:>GUTTER$}└{}", "", "─".repeat(self.columns)));
-        text.push(format!("{:>GUTTER$} {}", "epoch", self.axis()));
+        text.push(format!("{:>GUTTER$} {}", self.unit, self.axis()));
         text
     }
 
@@ -151,17 +157,13 @@ impl Plot {
         if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
     }
 
-    /// The first epoch and the last one, and the best where there is room for it.
+    /// The first place and the last one, and the marked one where there is room for it.
     fn axis(&self) -> String {
-        let (first, last) = (self.numbers[0].to_string(), self.numbers[self.numbers.len() - 1].to_string());
-        if self.numbers.len() == 1 {
-            return first;
-        }
-        let mut text = padded(&first, self.columns - last.len()) + &last;
-        let place = self.best.and_then(|best| self.numbers.iter().position(|number| *number == best));
-        if let Some(place) = place.filter(|place| *place > 0 && *place + 1 < self.numbers.len()) {
-            let mark = format!("▲ {}", self.numbers[place]);
-            let at = place * (self.columns - 1) / (self.numbers.len() - 1);
+        let [first, .., last] = &self.places[..] else { return self.places.concat() };
+        let mut text = padded(first, self.columns - last.len()) + last;
+        if let Some(place) = self.mark.filter(|place| *place > 0 && *place + 1 < self.places.len()) {
+            let mark = format!("▲ {}", self.places[place]);
+            let at = place * (self.columns - 1) / (self.places.len() - 1);
             let (start, end) = (first.len() + 1, self.columns - last.len());
             if at >= start && at + visible(&mark) < end {
                 text =

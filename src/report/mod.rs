@@ -8,6 +8,7 @@ mod explanation;
 mod filters;
 mod html;
 mod lesson;
+mod range_test;
 mod sheet;
 mod survey;
 mod suspects;
@@ -20,8 +21,9 @@ pub use content::{Activations, Filters, Inputs, LayerWords, PlanWords, Report, T
 pub use explanation::{Explanation, Layer, Parameter, PredictionRow};
 pub(crate) use filters::{FilterShape, first_weights};
 pub(crate) use html::POLICY as PAGE_POLICY;
-pub use html::{comparison_page, lesson_page, page, survey_page};
+pub use html::{SweepPage, comparison_page, lesson_page, page, range_test_page, survey_page, sweep_page};
 pub use lesson::{Answer, BatchRow, Cut, FilterChange, FollowedWeight, Frame, HeldOut, Lesson, RateRun, Watched};
+pub use range_test::{RangePoint, RangeTest, range_curve};
 pub use sheet::{LARGEST_SIDE, Sheet};
 pub use survey::{SurveySheets, survey};
 pub use sweep::{SweepColumns, sweep_cost, sweep_table, sweep_verdict};

@@ -28,7 +28,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use record::{MeasuredOn, RunRecord, Status};
+pub use record::{MeasuredOn, RunRecord, Standing, Status};
 pub use state::{EpochMetrics, MetricSums};
 
 use crate::{Error, Result};

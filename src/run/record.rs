@@ -23,6 +23,45 @@ pub enum Status {
     Failed,
 }
 
+/// How a run stands, as everything that shows runs calls it: what its record says, and whether a living process trains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// A living process trains it.
+    Running,
+    /// Finished.
+    Done,
+    /// Stopped by its user, or its process is gone.
+    Stopped,
+    /// Ended by an error.
+    Failed,
+    /// Its `run.json` is missing, damaged, or of a newer kiln.
+    Unreadable,
+}
+
+impl Standing {
+    /// How a run stands whose record says `status`.
+    pub(crate) fn of(status: Status, is_live: bool) -> Self {
+        match status {
+            Status::Running if is_live => Self::Running,
+            Status::Running | Status::Interrupted => Self::Stopped,
+            Status::Done => Self::Done,
+            Status::Failed => Self::Failed,
+        }
+    }
+
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// Which images a finished model is measured on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -32,6 +71,8 @@ pub enum MeasuredOn {
     Test,
     /// The validation images alone: the run is one of several to choose from, and the test images must not choose.
     Validation,
+    /// The few training images that the run was to learn by heart: it is a test of the network, and no result.
+    Training,
 }
 
 impl MeasuredOn {

@@ -109,6 +109,12 @@ impl Default for ScheduleConfig {
 }
 
 impl ScheduleConfig {
+    /// Multiplies the rate by `factor` after every update, where an epoch is one update. Above 1 it rises without end, as no
+    /// config may: for a test of many rates.
+    pub(crate) fn rising(factor: f64) -> Self {
+        Self { shape: Shape::Exponential(ExponentialLr { gamma: factor }), ..Self::default() }
+    }
+
     /// Updates of the warm-up: the nearest whole number, and at least one if there is a warm-up at all; none where the kind
     /// has its own.
     pub(crate) fn warmup_updates(&self, updates_per_epoch: f64) -> usize {

@@ -13,6 +13,7 @@
 //!     answers-1.json          its answers for the validation images there
 //!     log                     what the processes that trained it had to say
 //!   result.json             the ranking, the verdict, and the winner's accuracy on the test images
+//!   report.html             the same on one page
 //! ```
 //!
 //! What is to be done next is a function of `sweep.toml` and of what has been reached ([`state`]): the values of the trials
@@ -23,6 +24,7 @@ mod claim;
 mod conclude;
 mod folder;
 mod halving;
+mod importance;
 pub mod result;
 mod search;
 mod space;
@@ -30,6 +32,7 @@ mod state;
 mod work;
 
 pub use folder::{RunResult, SweepFolder};
-pub use result::{SweepResult, TrialRow, label, short, shown};
+pub use importance::{FEWEST, Importance, importance};
+pub use result::{Key, SweepResult, TrialRow, label, short, shown};
 pub use state::State;
 pub use work::{Stop, TrialOutput, Worker};

@@ -86,7 +86,7 @@ pub(crate) fn record(session: &Session, progress: &mut dyn FnMut(usize, usize)) 
         plan: PlanWords { lines: plan.render(), arithmetic: plan.arithmetic(), layers: LayerWords::of(&plan.layers) },
         rows: rows(session)?,
         inputs: pixels(&measured.inputs, &dataset.preprocess),
-        augmentation: words(&experiment.data.augment).into_iter().chain(plan.mixing.clone()).collect(),
+        augmentation: words(experiment.augment()).into_iter().chain(plan.mixing.clone()).collect(),
         label_smoothing: experiment.loss.label_smoothing,
         clipped: clipped(session, &measured),
         weight: followed(session, &measured),

@@ -8,6 +8,7 @@ pub(crate) mod epoch_loop;
 pub(crate) mod explanation;
 pub(crate) mod lesson;
 pub(crate) mod observer;
+pub(crate) mod range_test;
 mod records;
 mod renderer;
 pub(crate) mod session;

@@ -179,6 +179,28 @@ impl Session<'_> {
         Ok((self.learner_with(self.classifier(network), &rate), self.train_loader()?))
     }
 
+    /// The same at a rate that begins with `first` and is multiplied by `factor` after each of `updates` updates. Rules with
+    /// a rate of their own keep its ratio.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub(crate) fn learner_rising(
+        &self,
+        first: f64,
+        factor: f64,
+        updates: usize,
+    ) -> Result<(ClassifierLearner, EpochLoader)> {
+        let network = self.initial_network()?;
+        let rate = PlannedRate {
+            schedule: ScheduleConfig::rising(factor),
+            peak: first,
+            total_updates: updates,
+            updates_per_epoch: 1.0,
+            update: 0,
+        };
+        Ok((self.learner_with(self.classifier(network), &rate), self.train_loader()?))
+    }
+
     /// Seconds of an epoch without `Learner`, metrics and checkpoints.
     ///
     /// # Errors
@@ -243,12 +265,13 @@ impl Session<'_> {
             accumulation: self.experiment.train.accumulation,
         };
         let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
-            .augmented(&self.experiment.data.augment, self.experiment.seed)
+            .augmented(self.experiment.augment(), self.experiment.seed)
             .mixed(self.experiment.train.mixing(), self.experiment.seed);
         let (seed, device) = (self.experiment.seed, self.device.clone().autodiff());
-        match self.experiment.train.sampling {
-            Sampling::Uniform => EpochLoader::shuffled(batcher, shape, seed, &device),
-            Sampling::Balanced => EpochLoader::balanced(batcher, shape, seed, &device),
+        match (self.experiment.train.overfit_batches, self.experiment.train.sampling) {
+            (Some(_), _) => EpochLoader::unshuffled(batcher, shape, &device),
+            (None, Sampling::Uniform) => EpochLoader::shuffled(batcher, shape, seed, &device),
+            (None, Sampling::Balanced) => EpochLoader::balanced(batcher, shape, seed, &device),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
-use crate::board::{self, RunSummary, Standing};
+use crate::board::{self, RunSummary};
 use crate::cli::ui::{Mode, Ui};
 use crate::report::duration;
 use crate::{Error, Result};
@@ -109,7 +109,7 @@ fn compared(a: &RunSummary, b: &RunSummary, column: Column) -> Ordering {
     let number = |a: Option<f64>, b: Option<f64>| a.unwrap_or(-1.0).total_cmp(&b.unwrap_or(-1.0));
     match column {
         Column::Name => a.name.cmp(&b.name),
-        Column::Status => status(a).cmp(status(b)),
+        Column::Status => a.status.word().cmp(b.status.word()),
         Column::Seed => a.seed.cmp(&b.seed),
         Column::Epochs => a.epochs_done.cmp(&b.epochs_done),
         Column::Validation => number(a.validation_accuracy, b.validation_accuracy),
@@ -119,22 +119,12 @@ fn compared(a: &RunSummary, b: &RunSummary, column: Column) -> Ordering {
     }
 }
 
-fn status(run: &RunSummary) -> &'static str {
-    match run.status {
-        Standing::Running => "running",
-        Standing::Done => "done",
-        Standing::Stopped => "stopped",
-        Standing::Failed => "failed",
-        Standing::Unreadable => "unreadable",
-    }
-}
-
 /// A column of the table: its heading, what it says of a run, and whether it is text, which stands on the left.
 type Cells = (&'static str, fn(&RunSummary) -> String, bool);
 
 const CELLS: [Cells; 9] = [
     ("run", |run| run.name.clone(), true),
-    ("status", |run| status(run).to_owned(), true),
+    ("status", standing, true),
     ("config", |run| run.experiment.clone().unwrap_or_default(), true),
     ("model", |run| run.model.clone().unwrap_or_default(), true),
     ("seed", |run| run.seed.map_or_else(String::new, |seed| seed.to_string()), false),
@@ -143,6 +133,12 @@ const CELLS: [Cells; 9] = [
     ("test", |run| percent(run.test_accuracy), false),
     ("time", |run| duration(run.seconds), false),
 ];
+
+/// How it stands; of one that is no result, that as well.
+fn standing(run: &RunSummary) -> String {
+    let mark = if run.overfit_batches.is_some() { ", overfit" } else { "" };
+    format!("{}{mark}", run.status.word())
+}
 
 fn epochs(run: &RunSummary) -> String {
     run.epochs.map_or_else(|| run.epochs_done.to_string(), |all| format!("{}/{all}", run.epochs_done))
@@ -191,7 +187,7 @@ fn csv(runs: &[RunSummary]) -> String {
         let whole = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
         let cells = [
             field(run.name.clone()),
-            status(run).to_owned(),
+            run.status.word().to_owned(),
             words(&run.experiment),
             words(&run.model),
             words(&run.optimizer),

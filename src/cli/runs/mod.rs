@@ -3,6 +3,7 @@
 mod diff;
 mod ls;
 mod prune;
+mod rerun;
 mod rm;
 mod show;
 
@@ -25,6 +26,8 @@ enum RunsCommand {
     Show(show::ShowArguments),
     /// Show in what the configs of two runs differ, and what each reached
     Diff(diff::DiffArguments),
+    /// Train a run once more, and say whether it became the same to the last bit
+    Rerun(rerun::RerunArguments),
     /// Delete runs that are not in training
     Rm(rm::RmArguments),
     /// Delete all finished runs of a folder but the best by validation accuracy
@@ -37,6 +40,7 @@ pub fn run(arguments: RunsArguments, ui: &mut Ui) -> Result<()> {
         RunsCommand::Ls(arguments) => ls::run(arguments, ui),
         RunsCommand::Show(arguments) => show::run(arguments, ui),
         RunsCommand::Diff(arguments) => diff::run(arguments, ui),
+        RunsCommand::Rerun(arguments) => rerun::run(arguments, ui),
         RunsCommand::Rm(arguments) => rm::run(arguments, ui),
         RunsCommand::Prune(arguments) => prune::run(arguments, ui),
     }

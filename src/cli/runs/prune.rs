@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::rm;
-use crate::board::{self, Standing};
+use crate::board;
 use crate::cli::ui::Ui;
 use crate::lifecycle::Run;
+use crate::run::Standing;
 use crate::{Error, Result};
 
 /// The arguments of `kiln runs prune`.

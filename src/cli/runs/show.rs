@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::{Run, Summary};
-use crate::run::{EpochMetrics, Status};
+use crate::run::{EpochMetrics, MeasuredOn, Standing, Status};
 use crate::{Error, Result, report};
 
 /// The widths that are drawn for; a terminal that is narrower or wider counts as the nearer one.
@@ -28,7 +28,7 @@ pub struct ShowArguments {
 #[derive(Debug, Serialize)]
 struct Shown {
     run: PathBuf,
-    status: &'static str,
+    status: Standing,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     name: String,
@@ -47,6 +47,8 @@ struct Shown {
     test_accuracy: Option<f64>,
     test_correct: Option<usize>,
     test_total: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unmeasured: Option<&'static str>,
     seconds: f64,
     metrics: Vec<EpochMetrics>,
 }
@@ -73,18 +75,13 @@ impl Shown {
         let (record, experiment, metrics) = (run.record()?, run.experiment()?, run.metrics()?);
         let summary: Option<Summary> = record.result.clone().and_then(|value| serde_json::from_value(value).ok());
         let best = best(&metrics);
-        let status = match record.status {
-            Status::Running if run.is_training() => "in training",
-            Status::Running => "killed",
-            Status::Done => "done",
-            Status::Interrupted => "stopped",
-            Status::Failed => "failed",
-        };
+        let standing = run.standing();
+        let was_killed = standing == Standing::Stopped && record.status == Status::Running;
         let kinds = [experiment.model.kind(), experiment.optimizer.kind(), experiment.schedule.shape.kind()];
         Ok(Self {
             run: run.path().to_owned(),
-            status,
-            message: record.message,
+            status: standing,
+            message: record.message.or_else(|| was_killed.then(|| "its process was killed".to_owned())),
             config: format!("{} with {}, {}", kinds[0], kinds[1], kinds[2]),
             name: experiment.name,
             seed: experiment.seed,
@@ -100,6 +97,13 @@ impl Shown {
             test_accuracy: summary.as_ref().and_then(|summary| summary.test_accuracy),
             test_correct: summary.as_ref().and_then(|summary| summary.test_correct),
             test_total: summary.as_ref().and_then(|summary| summary.test_total),
+            unmeasured: match record.measured_on {
+                MeasuredOn::Test => None,
+                MeasuredOn::Validation => Some("a trial of a sweep is chosen by its validation images"),
+                MeasuredOn::Training => {
+                    Some("it learned a few batches by heart, as a test of the network, and is no result")
+                }
+            },
             seconds: metrics.iter().map(|epoch| epoch.seconds).sum(),
             metrics,
         })
@@ -109,7 +113,7 @@ impl Shown {
     fn lines(&self) -> Vec<(&'static str, String)> {
         let mut lines = vec![("run", self.run.display().to_string())];
         let message = self.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-        lines.push(("status", format!("{}{message}", self.status)));
+        lines.push(("status", format!("{}{message}", self.status.word())));
         lines.push(("config", format!("{}: {}; seed {}", self.name, self.config, self.seed)));
         let of_best = self.best_epoch.map(|best| format!("; the best is epoch {best}")).unwrap_or_default();
         lines.push(("epochs", format!("{} of {}{of_best}", self.epochs_done, self.epochs)));
@@ -118,13 +122,12 @@ impl Shown {
         }
         if let (Some(accuracy), Some(correct), Some(total)) = (self.test_accuracy, self.test_correct, self.test_total) {
             lines.push(("test", format!("{:.2} % accuracy, {correct} of {total} right", accuracy * 100.0)));
-        } else if self.status == "done" {
-            lines.push(("test", "not measured: a trial of a sweep is chosen by its validation images".into()));
         }
+        lines.extend(self.unmeasured.map(|why| ("test", format!("not measured: {why}"))));
         lines.push(("time", format!("{} in epochs, on {}", seconds(self.seconds), self.device)));
         lines.push(("started", self.started.clone()));
         lines.extend(self.ended.clone().map(|ended| ("ended", ended)));
-        if self.status != "done" && self.status != "in training" {
+        if matches!(self.status, Standing::Stopped | Standing::Failed) {
             lines.push(("next", format!("kiln resume {}", self.run.display())));
         }
         lines
@@ -200,7 +203,7 @@ mod tests {
         let metrics: Vec<_> = [(1, 0.5), (2, 0.75), (3, 0.75), (4, 0.25)].map(epoch).into();
         Shown {
             run: "runs/a-name-that-is-much-longer-than-a-narrow-terminal-0001".into(),
-            status: "stopped",
+            status: Standing::Stopped,
             message: Some("stopped after iteration 2200 of 8800".into()),
             name: "mnist".into(),
             config: "convnet with adam, one_cycle".into(),
@@ -217,6 +220,7 @@ mod tests {
             test_accuracy: Some(0.5),
             test_correct: Some(5),
             test_total: Some(10),
+            unmeasured: None,
             seconds: 160.0,
             metrics,
         }

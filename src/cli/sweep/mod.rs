@@ -1,6 +1,9 @@
 //! `kiln sweep`: many trials of one experiment, and the best of them. One file per command of the group.
 
+mod engine;
+mod page;
 mod run;
+mod submit;
 mod trial;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +34,8 @@ enum SweepCommand {
     Resume(ResumeArguments),
     /// Work on a sweep beside others, on this machine or any that shares its folder, until nothing is left to do
     Work(WorkArguments),
+    /// Hand the work on a sweep to HyperQueue or SLURM
+    Submit(submit::SubmitArguments),
     /// Print the ranking and the verdict of a sweep, or how far it is
     Show(ShowArguments),
     /// Train one trial: what the workers of a sweep call
@@ -40,6 +45,20 @@ enum SweepCommand {
 
 #[derive(Debug, clap::Args)]
 struct BeginArguments {
+    #[command(flatten)]
+    new: NewSweepArguments,
+
+    /// Make the sweep's folder and train nothing; `kiln sweep work` does, here or elsewhere
+    #[arg(long)]
+    prepare: bool,
+
+    #[command(flatten)]
+    workers: WorkerArguments,
+}
+
+/// What is tried.
+#[derive(Debug, clap::Args)]
+pub struct NewSweepArguments {
     #[command(flatten)]
     experiment: ExperimentArguments,
 
@@ -55,13 +74,6 @@ struct BeginArguments {
     /// Put the sweep's folder in this folder
     #[arg(long, value_name = "DIR", default_value = "runs")]
     runs: PathBuf,
-
-    /// Make the sweep's folder and train nothing; `kiln sweep work` does, here or elsewhere
-    #[arg(long)]
-    prepare: bool,
-
-    #[command(flatten)]
-    workers: WorkerArguments,
 }
 
 /// How many work on a sweep at a time.
@@ -109,26 +121,27 @@ pub fn run(arguments: SweepArguments, ui: &mut Ui) -> Result<()> {
             let folder = SweepFolder::open(&arguments.folder)?;
             let state = State::open(folder.clone())?;
             announce(&state, ui);
-            let device = open_device(&state.document.experiment.device)?;
-            run::work(&folder, run::Team::of(arguments.workers, &device), ui)
+            work(&state, arguments.workers, ui)
         }
         Some(SweepCommand::Work(arguments)) => {
             let folder = SweepFolder::open(&arguments.folder)?;
             run::work(&folder, run::Team::alone(arguments.threads.map(usize::from)), ui)
         }
+        Some(SweepCommand::Submit(arguments)) => submit::submit(arguments, ui),
         Some(SweepCommand::Show(arguments)) => show(&arguments, ui),
         Some(SweepCommand::Trial(arguments)) => trial::run(arguments, ui),
     }
 }
 
-fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
-    let BeginArguments { experiment, over, seeds, runs, prepare, workers } = arguments;
+/// Makes the folder of a new sweep. Whatever is wrong with it is said before.
+fn prepare(new: &NewSweepArguments, ui: &Ui) -> Result<SweepFolder> {
+    let NewSweepArguments { experiment, over, seeds, runs } = new;
     if experiment.config.is_none() && over.is_empty() {
         return Err(Error::usage("there is nothing to try")
             .tip("name a file with a [sweep] table, or say what to try: kiln sweep mnist-fast --over optimizer.learning_rate=0.005,0.01"));
     }
     let (origin, sets) = experiment.origin()?;
-    let asked = SweepAsked { over, seeds: seeds.map(|seeds| seeds.numbers().to_vec()) };
+    let asked = SweepAsked { over: over.clone(), seeds: seeds.as_ref().map(|seeds| seeds.numbers().to_vec()) };
     let document = SweepDocument::load(&origin, &sets, &asked)?;
     for notice in &document.notices {
         ui.warn(notice);
@@ -138,11 +151,15 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
-    let team = run::Team::of(workers, trainer.device());
     drop(trainer);
     check_combinations(&document)?;
-    let folder = SweepFolder::create(&runs, &document)?;
-    if prepare {
+    SweepFolder::create(runs, &document)
+}
+
+fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
+    let BeginArguments { new, prepare: is_for_later, workers } = arguments;
+    let folder = prepare(&new, ui)?;
+    if is_for_later {
         announce(&State::open(folder.clone())?, ui);
         ui.aside(&format!("next           kiln sweep work {}", folder.path().display()));
         return match ui.mode() {
@@ -157,8 +174,15 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
             Mode::Text => Ok(()),
         };
     }
-    announce(&State::open(folder.clone())?, ui);
-    run::work(&folder, team, ui)
+    let state = State::open(folder)?;
+    announce(&state, ui);
+    work(&state, workers, ui)
+}
+
+/// Works on the sweep here, with as many workers as its device takes or as are asked for.
+fn work(state: &State, workers: WorkerArguments, ui: &Ui) -> Result<()> {
+    let device = open_device(&state.document.experiment.device)?;
+    run::work(&state.folder, run::Team::of(workers, &device), ui)
 }
 
 /// Values that are allowed one by one may contradict each other: known before anything is trained, wherever the values are.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::ui::Ui;
-use super::{WorkerArguments, tell};
+use super::{WorkerArguments, page, tell};
 use crate::device::Opened;
 use crate::report::SweepColumns;
 use crate::sweep::{State, Stop, SweepFolder, Worker};
@@ -69,7 +69,13 @@ pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
     });
     tell_new(&mut state, &columns, &mut told, ui)?;
     if let Some(result) = folder.result()? {
-        return tell(folder, &result, ui);
+        let written = page::write(folder, &result);
+        tell(folder, &result, ui)?;
+        match written {
+            Ok(path) => ui.say(&format!("report         {} (open it in a browser)", path.display())),
+            Err(error) => ui.warn(&format!("the page could not be written: {}", error.line())),
+        }
+        return Ok(());
     }
     let path = folder.path().display();
     let go_on = format!("go on where it stopped: kiln sweep resume {path}");

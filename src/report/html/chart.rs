@@ -18,16 +18,16 @@ pub(super) struct Line<'a> {
     pub(super) values: Vec<Option<f64>>,
 }
 
-/// A chart of up to three lines over epochs or iterations.
+/// A chart of up to three lines over epochs, iterations or learning rates.
 pub(super) struct Chart<'a> {
     /// What it shows.
     pub(super) title: &'a str,
     /// What its places are: "epoch".
     pub(super) unit: &'a str,
-    /// The epochs or iterations.
-    pub(super) epochs: Vec<usize>,
-    /// The epoch that was kept.
-    pub(super) best: Option<usize>,
+    /// What each place is called: "3".
+    pub(super) places: Vec<String>,
+    /// A place that is marked, and the word for it.
+    pub(super) mark: Option<(usize, &'static str)>,
     /// The highest value that is drawn: lines that go above it leave the chart.
     pub(super) ceiling: Option<f64>,
     /// Points whose values can be asked for; of longer runs every second, third and so on.
@@ -56,12 +56,11 @@ impl Chart<'_> {
         let (low, high) = (if low >= 0.0 { (low - pad).max(0.0) } else { low - pad }, top);
         // What leaves the chart is drawn a little above its top, where the drawing ends.
         let y = |value: f64| (TOP - 4.0).max(TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - (value - low) / (high - low)));
-        let places = self.epochs.len();
+        let places = self.places.len();
         let x = |place: usize| {
             LEFT + (WIDTH - LEFT - RIGHT) * if places > 1 { place as f64 / (places - 1) as f64 } else { 0.5 }
         };
         let step = places.div_ceil(self.points).max(1);
-        let kept = self.best.and_then(|best| self.epochs.iter().position(|epoch| *epoch == best));
         let ticks = (0..=4).map(|tick| low + (high - low) * f64::from(tick) / 4.0);
         Some(html! {
             figure.card {
@@ -74,14 +73,14 @@ impl Chart<'_> {
                         line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(round(y(tick))) y2=(round(y(tick))) {}
                         text x=(LEFT - 4.0) y=(round(y(tick) + 3.5)) text-anchor="end" { ((self.format)(tick)) }
                     }
-                    @if let (Some(first), Some(last)) = (self.epochs.first(), self.epochs.last()) {
+                    @if let (Some(first), Some(last)) = (self.places.first(), self.places.last()) {
                         text x=(LEFT) y=(HEIGHT - 4.0) { (self.unit) " " (first) }
                         text x=(WIDTH - RIGHT) y=(HEIGHT - 4.0) text-anchor="end" { (last) }
                     }
-                    @if let Some(kept) = kept {
-                        line.best x1=(round(x(kept))) x2=(round(x(kept))) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
-                        text.good x=(round(x(kept))) y=(HEIGHT - 4.0) text-anchor=(if x(kept) > WIDTH - 60.0 { "end" } else { "middle" })
-                            dx=(if x(kept) > WIDTH - 60.0 { "-18" } else { "0" }) { @if kept > places / 5 { "best" } }
+                    @if let Some((marked, word)) = self.mark {
+                        line.best x1=(round(x(marked))) x2=(round(x(marked))) y1=(TOP) y2=(HEIGHT - BOTTOM) {}
+                        text.good x=(round(x(marked))) y=(HEIGHT - 4.0) text-anchor=(if x(marked) > WIDTH - 60.0 { "end" } else { "middle" })
+                            dx=(if x(marked) > WIDTH - 60.0 { "-18" } else { "0" }) { @if marked > places / 5 { (word) } }
                     }
                     @for (number, line) in self.lines.iter().enumerate() {
                         @let class = ["one", "two", "three"][number.min(2)];
@@ -106,7 +105,7 @@ impl Chart<'_> {
             .lines
             .iter()
             .filter_map(|line| Some(format!("{} {}", line.name, (self.format)(*line.values.get(place)?.as_ref()?))));
-        let says = format!("{} {}: {}", self.unit, self.epochs[place], values.collect::<Vec<_>>().join(", "));
+        let says = format!("{} {}: {}", self.unit, self.places[place], values.collect::<Vec<_>>().join(", "));
         let wide = wide.abs().max(4.0);
         html! {
             g.hit tabindex="0" role="img" aria-label=(says) {

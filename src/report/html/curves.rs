@@ -14,13 +14,13 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
     }
     let column = |of: fn(&EpochMetrics) -> Option<f64>| report.epochs.iter().map(of).collect::<Vec<_>>();
     let chart = |title, format, ceiling, lines: Vec<Line>| {
-        let epochs = report.epochs.iter().map(|epoch| epoch.epoch).collect();
+        let best = report.epochs.iter().position(|epoch| Some(epoch.epoch) == report.best_epoch);
         let lines = lines.into_iter().filter(|line| line.values.iter().any(Option::is_some)).collect();
         Chart {
             title,
             unit: "epoch",
-            epochs,
-            best: report.best_epoch,
+            places: report.epochs.iter().map(|epoch| epoch.epoch.to_string()).collect(),
+            mark: best.map(|place| (place, "best")),
             ceiling,
             points: 120,
             marker: false,

@@ -13,16 +13,20 @@ mod mistakes;
 mod network;
 mod origin;
 mod plan;
+mod range_test;
 mod result;
 mod survey;
 mod suspects;
+mod sweep;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::content::Report;
 use super::sheet::Sheet;
 pub use compare::comparison_page;
+pub use range_test::range_test_page;
 pub use survey::survey_page;
+pub use sweep::{SweepPage, sweep_page};
 
 pub use lesson::page as lesson_page;
 

@@ -145,8 +145,8 @@ fn curve(run: &RateRun) -> Markup {
     let chart = Chart {
         title: "Loss of each iteration's batch",
         unit: "iteration",
-        epochs: (1..=run.losses.len()).collect(),
-        best: None,
+        places: (1..=run.losses.len()).map(|iteration| iteration.to_string()).collect(),
+        mark: None,
         ceiling: None,
         points: 20,
         marker: true,

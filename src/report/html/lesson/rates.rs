@@ -27,8 +27,8 @@ pub(super) fn section(lesson: &Lesson) -> Option<Markup> {
     let chart = Chart {
         title: "Loss of each iteration's batch, at three learning rates",
         unit: "iteration",
-        epochs: (1..=longest).collect(),
-        best: None,
+        places: (1..=longest).map(|iteration| iteration.to_string()).collect(),
+        mark: None,
         ceiling: Some(ceiling),
         points: 25,
         marker: false,
