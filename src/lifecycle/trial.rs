@@ -9,6 +9,7 @@ use super::Summary;
 use super::run::Run;
 use super::trainer::Trainer;
 use crate::config::Experiment;
+use crate::error::Kind;
 use crate::eval::Predictions;
 use crate::predict::Predictor;
 use crate::run::{MeasuredOn, RunRecord, Status};
@@ -48,6 +49,15 @@ pub(crate) fn train_trial(
     epoch: usize,
     stop: &StopHandle,
 ) -> Result<Option<Reached>> {
+    let is_new = !path.exists();
+    match train_on(experiment.clone(), path, epoch, stop) {
+        // A process whose worker is gone made the run while this one was about to: it is the same run.
+        Err(error) if is_new && error.kind() == Kind::Usage && path.exists() => train_on(experiment, path, epoch, stop),
+        trained => trained,
+    }
+}
+
+fn train_on(experiment: Experiment, path: &Path, epoch: usize, stop: &StopHandle) -> Result<Option<Reached>> {
     let trainer = if path.exists() {
         let run = Run::open(path)?;
         wait_for(&run)?;

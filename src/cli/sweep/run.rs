@@ -40,6 +40,9 @@ fn cores() -> usize {
 
 /// Works until nothing is left to do, and says what came of it.
 pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
+    if let Some(result) = folder.result()? {
+        return tell(folder, &result, ui);
+    }
     let program = std::env::current_exe()
         .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
     let mut state = State::open(folder.clone())?;
