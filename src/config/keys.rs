@@ -252,6 +252,8 @@ mod tests {
             Overrides images / batch_size. More repeats images within an epoch, fewer leaves some unseen; the plan says how many.
         train.accumulation  (whole number; default 1)
             Batches whose gradients are averaged into one update of the parameters; must divide the iterations per epoch.
+        train.overfit_batches  (whole number or "none"; default "none")
+            Trains on the first so many batches alone, the same in every epoch, without augmentation, validation and test: whether the network can learn them by heart. A test of the network and its training; the run is no result.
         train.clip_norm  (number or "none"; default "none")
             Scales the gradients down when their norm over all parameters together exceeds this.
         train.sampling  ("uniform", "balanced"; default "uniform")

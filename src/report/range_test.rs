@@ -212,7 +212,7 @@ mod tests {
         assert!(near(found.steepest, 1e-3), "{:?}", found.steepest);
         assert!(near(found.lowest, 1e-2), "{:?}", found.lowest);
         assert!(near(found.suggestion, 1e-2 / 3.0), "{:?}", found.suggestion);
-        assert_eq!(format!("{}", found.suggestion.unwrap()).trim_start_matches(['0', '.']).len(), 2);
+        assert!(format!("{}", found.suggestion.unwrap()).trim_start_matches(['0', '.']).len() <= 2);
         // A batch that is an outlier moves nothing far.
         let with_outlier = test(|rate| if (2e-5..2.1e-5).contains(&rate) { 0.5 } else { valley(rate) });
         assert!(near(with_outlier.suggestion, 1e-2 / 3.0), "{:?}", with_outlier.suggestion);

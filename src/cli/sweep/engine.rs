@@ -99,9 +99,13 @@ impl Submission {
         let worker: Vec<String> = self.worker().iter().map(|word| quoted(word)).collect();
         format!(
             r#"#!/bin/sh
+# A stop may come before there is a worker to pass it on to.
+worker= stopped=
+stop() {{ stopped=1; [ -z "$worker" ] || kill -TERM "$worker"; }}
+trap stop TERM INT
 {} &
 worker=$!
-trap 'kill -TERM "$worker"' TERM INT
+[ -z "$stopped" ] || kill -TERM "$worker"
 wait "$worker"; code=$?
 while kill -0 "$worker" 2>/dev/null; do wait "$worker"; code=$?; done
 # 130: it was stopped, and has saved. SLURM queues a job that it preempts by itself; one near its time limit has to ask, and
