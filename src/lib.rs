@@ -39,7 +39,7 @@
 //! # Use a model
 //!
 //! A [`Predictor`] answers with a model file, which holds all that it takes: weights, preprocessing, class names. [`eval`]
-//! measures it, [`artifact`] reads and writes the file in three formats, [`serve`] answers over HTTP.
+//! measures it, [`artifact`] reads and writes the file in four formats, [`serve`] answers over HTTP.
 //!
 //! # The parts
 //!

@@ -3,7 +3,7 @@
 //!
 //! ```html
 //! <script type="application/json" id="manifest">the manifest, with `<` as \u003c</script>
-//! <script type="application/json" id="network">the tensors' type, names and shapes, and the steps that compute the network</script>
+//! <script type="application/json" id="network">the tensors' type, names and shapes, and the steps that compute each network</script>
 //! <script type="text/plain" id="weights">the tensors' values one after the other, little-endian, in base64</script>
 //! ```
 //!
@@ -12,7 +12,8 @@
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 
-use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, Payload, sha256};
+use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, Manifest, Payload, sha256};
+use crate::data::preprocess::Preprocess;
 use crate::models::{Step, WeightTensor, Weights};
 use crate::{Error, Result, page};
 
@@ -38,9 +39,18 @@ pub(super) struct Container;
 
 /// What the page's script computes.
 #[derive(Serialize)]
-struct Network<'a> {
+struct Computed<'a> {
     dtype: Dtype,
     tensors: Vec<Stored<&'a str>>,
+    /// Of several, the mean of the probabilities is the answer.
+    networks: Vec<Network<'a>>,
+}
+
+/// One network, and what its inputs are made with.
+#[derive(Serialize)]
+struct Network<'a> {
+    mean: &'a [f32],
+    std: &'a [f32],
     steps: Vec<Step>,
 }
 
@@ -77,9 +87,9 @@ impl super::format::Container for Container {
     fn encode(&self, model: &Payload) -> Result<Vec<u8>> {
         let manifest = model.manifest;
         let stored = model.weights.iter().map(|(name, tensor)| Stored { name, shape: tensor.shape.clone() });
-        let steps = manifest.model.steps(manifest.preprocess.shape, manifest.classes.len())?;
-        let network = serde_json::to_string(&Network { dtype: manifest.dtype, tensors: stored.collect(), steps });
-        let network = network.map_err(|error| Error::failed("the page cannot be made").caused_by(error))?;
+        let computed = Computed { dtype: manifest.dtype, tensors: stored.collect(), networks: networks(manifest)? };
+        let network = serde_json::to_string(&computed)
+            .map_err(|error| Error::failed("the page cannot be made").caused_by(error))?;
         let bytes =
             model.weights.iter().flat_map(|(_, tensor)| manifest.dtype.bytes(&tensor.values)).collect::<Vec<_>>();
         if bytes.len() > MOST_BYTES {
@@ -125,6 +135,13 @@ impl super::format::Container for Container {
         let (manifest, digest) = (Some(manifest), Some(digest.to_owned()));
         Ok(Content { manifest, digest, dtype: tensors.dtype, weights })
     }
+}
+
+/// The networks that answer.
+fn networks(manifest: &Manifest) -> Result<Vec<Network<'_>>> {
+    let Preprocess { shape, mean, std, .. } = &manifest.preprocess;
+    let steps = manifest.model.steps(*shape, manifest.classes.len())?;
+    Ok(vec![Network { mean, std, steps }])
 }
 
 fn last_line(manifest: &str, page: &str) -> String {

@@ -3,7 +3,7 @@
 
 const [WORKING_SIDE, FAINTEST_INK, LEAST_SIGNAL, NOISE, BINS] = [512, 16, 5, 1.5, 256];
 const LEAST_F32 = f32(1.1754943508222875e-38);
-const BLANK = { message: "No ink was found: the picture is blank.", tip: "draw the digit clearly darker or lighter than what is behind it" };
+const BLANK = { code: "blank", message: "No ink was found: the picture is blank.", tip: "draw the digit clearly darker or lighter than what is behind it" };
 
 /** The image of `height` x `width` with the digit of `picture` in a box of `boxSize` pixels; nothing when no ink stands out. */
 function fitDigit(picture, height, width, boxSize) {
@@ -28,22 +28,23 @@ function findInk(picture) {
   for (let y = 0, place = 0; y < height; y++) {
     const row = paper.row(ys[y]);
     for (let x = 0; x < width; x++, place++) {
+      let square = 0;
       for (let c = 0; c < 3; c++) {
-        const [one, linear, quadratic] = row[c];
-        const colour = (quadratic * xs[x] + linear) * xs[x] + one;
-        differences[c][place] = pixels[3 * place + c] - Math.min(255, Math.max(0, colour));
+        const colour = (row[3 * c + 2] * xs[x] + row[3 * c + 1]) * xs[x] + row[3 * c];
+        const difference = pixels[3 * place + c] - Math.min(255, Math.max(0, colour));
+        differences[c][place] = difference;
+        square += difference * difference;
       }
-      const [red, green, blue] = [differences[0][place], differences[1][place], differences[2][place]];
-      squares[place] = red * red + green * green + blue * blue;
-      largest = Math.max(largest, squares[place]);
+      squares[place] = square;
+      largest = Math.max(largest, square);
     }
   }
   const direction = strongest(differences, squares, 0.25 * largest);
   if (!direction) return null;
-  const values = new Float64Array(count);
+  const values = new Float64Array(count), [red, green, blue] = differences, [toRed, toGreen, toBlue] = direction;
   let most = 0;
   for (let i = 0; i < count; i++) {
-    const along = differences[0][i] * direction[0] + differences[1][i] * direction[1] + differences[2][i] * direction[2];
+    const along = red[i] * toRed + green[i] * toGreen + blue[i] * toBlue;
     values[i] = along > 0 ? along : 0;
     most = Math.max(most, values[i]);
   }
@@ -74,7 +75,7 @@ function strongest([red, green, blue], squares, strong) {
 function otsu(values, largest) {
   largest = Math.max(largest, 2.2250738585072014e-308);
   const histogram = new Float64Array(BINS);
-  for (const value of values) histogram[Math.min(BINS - 1, Math.trunc(value / largest * BINS))]++;
+  for (let i = 0; i < values.length; i++) histogram[values[i] === 0 ? 0 : Math.min(BINS - 1, Math.trunc(values[i] / largest * BINS))]++;
   const all = values.length;
   let sum = 0, below = 0, sumBelow = 0, best = 0, bestBin = 0;
   histogram.forEach((count, bin) => { sum += bin * count; });
@@ -105,7 +106,10 @@ function cutOut(plane, threshold) {
   for (let y = 0, place = 0; y < height; y++) {
     for (let x = 0; x < width; x++, place++) {
       if (!(values[place] > threshold)) continue;
-      [top, bottom, left, right] = [Math.min(top, y), Math.max(bottom, y), Math.min(left, x), Math.max(right, x)];
+      if (y < top) top = y;
+      if (y > bottom) bottom = y;
+      if (x < left) left = x;
+      if (x > right) right = x;
     }
   }
   if (bottom < 0) return null;
@@ -113,7 +117,7 @@ function cutOut(plane, threshold) {
   const cut = new Float32Array(wide * high);
   for (let y = 0; y < high; y++) {
     for (let x = 0; x < wide; x++) {
-      const [row, column] = [y + top - BORDER, x + left - BORDER];
+      const row = y + top - BORDER, column = x + left - BORDER;
       if (row >= 0 && row < height && column >= 0 && column < width) cut[y * wide + x] = values[row * width + column];
     }
   }

@@ -9,7 +9,7 @@ let network = null, took = 0;
 async function readModel() {
   const text = (id) => $(id).textContent;
   const found = JSON.parse(text("manifest"));
-  network = networkOf(JSON.parse(text("network")), text("weights"), found.preprocess);
+  network = modelOf(JSON.parse(text("network")), text("weights"), found.preprocess);
   const { agree, largest } = replay(found.golden), { length } = found.golden;
   $("replay").textContent = length === 0 ? "The model has no golden samples, so nothing was replayed."
     : `Checked on loading: ${agree} of ${length} golden samples, images with the answers that the model gave when it was exported, ` +
@@ -66,9 +66,17 @@ async function answer() {
 
 /** All classes, the likeliest first. */
 function predict(input) {
-  const logits = network(input), highest = Math.max(...logits);
-  const sum = logits.reduce((sum, logit) => sum + Math.exp(logit - highest), 0), logSum = highest + Math.log(sum);
-  const top = Array.from(logits, (logit, i) => ({ label: model.classes[i], probability: Math.exp(logit - logSum) }));
-  top.sort((a, b) => b.probability - a.probability);
-  return { ...top[0], top, input };
+  const logits = network(input), temperature = model.calibration?.temperature ?? 1, sum = logSumExp(logits, temperature);
+  const all = Array.from(logits, (logit, i) => ({ label: model.classes[i], probability: Math.exp(logit / temperature - sum), logit }));
+  // By the logits: of probabilities that are 0, too, one is the next likeliest.
+  const top = all.sort((a, b) => b.logit - a.logit);
+  return { ...top[0], top, input, out_of_distribution: isUnlike(logits) };
+}
+
+/** Whether the picture is unlike those of training; nothing where the model has no limit. */
+function isUnlike(logits) {
+  const limit = model.out_of_distribution;
+  if (!limit) return null;
+  const energy = logSumExp(logits, 1);
+  return (limit.score === "energy" ? energy : logits[best(logits)] - energy) < limit.threshold;
 }

@@ -123,7 +123,7 @@ const OPERATIONS = {
 };
 
 /** A function from pixels, [channels, height, width], to logits. */
-function networkOf({ dtype, steps, tensors: shapes }, base64, { channels, height, width, mean, std }) {
+function modelOf({ dtype, networks, tensors: shapes }, base64, size) {
   const all = numbers(base64, dtype), tensors = new Map();
   let start = 0;
   for (const { name, shape } of shapes) {
@@ -131,8 +131,30 @@ function networkOf({ dtype, steps, tensors: shapes }, base64, { channels, height
     tensors.set(name, { shape, data: all.subarray(start, end) });
     start = end;
   }
-  const computed = steps.map((step) => [OPERATIONS[step.op](tensors, step), step.from]);
-  const plane = height * width;
+  const members = networks.map((network) => networkOf(network, tensors, size));
+  return (pixels) => {
+    const logits = members.map((member) => member(pixels));
+    return logits.length === 1 ? logits[0] : logMean(logits);
+  };
+}
+
+/** The logarithm of the mean of the probabilities. */
+function logMean(all) {
+  const logs = all.map((logits) => logits.map((logit) => logit - logSumExp(logits, 1)));
+  return logs[0].map((_, i) => {
+    const highest = Math.max(...logs.map((log) => log[i]));
+    return highest + Math.log(logs.reduce((sum, log) => sum + Math.exp(log[i] - highest), 0) / logs.length);
+  });
+}
+
+/** ln(sum(exp(logit / temperature))). */
+function logSumExp(logits, temperature) {
+  const highest = logits.reduce((highest, logit) => Math.max(highest, logit), -Infinity);
+  return highest / temperature + Math.log(logits.reduce((sum, logit) => sum + Math.exp((logit - highest) / temperature), 0));
+}
+
+function networkOf({ mean, std, steps }, tensors, { channels, height, width }) {
+  const computed = steps.map((step) => [OPERATIONS[step.op](tensors, step), step.from]), plane = height * width;
   return (pixels) => {
     const data = new Float32Array(channels * plane);
     pixels.forEach((pixel, i) => {

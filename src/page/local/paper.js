@@ -5,7 +5,8 @@
 const TERMS = [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]];
 const [CLOSE, SPREAD, LANES, PLANE_TERMS, LEAST] = [12, 3.5, 8, 3, 24];
 const coordinates = (length) => Float64Array.from({ length }, (_, place) => 2 * place / (length - 1) - 1);
-const total = ([a, b, c, d, e, f, g, h]) => ((a + b) + (c + d)) + ((e + f) + (g + h));
+/** The sum of the eight lanes that begin at `i`. */
+const total = (v, i) => ((v[i] + v[i + 1]) + (v[i + 2] + v[i + 3])) + ((v[i + 4] + v[i + 5]) + (v[i + 6] + v[i + 7]));
 
 /** The columns of row `y` that are looked at, of the border or of everywhere. */
 function columnsOf({ width, height }, y, everywhere) {
@@ -33,10 +34,13 @@ class Paper {
       return Array.from({ length: height }, (_, y) => {
         const places = columnsOf(picture, y, everywhere), key = places.length + ":" + places[0];
         if (!known.has(key)) known.set(key, Float64Array.from(places, (x) => xs[x]));
-        const colours = new Float64Array(3 * places.length);
-        places.forEach((x, i) => {
-          for (let c = 0; c < 3; c++) colours[3 * i + c] = pixels[3 * (y * width + x) + c] - this.base[c];
-        });
+        const colours = new Float64Array(3 * places.length), [red, green, blue] = this.base;
+        for (let i = 0; i < places.length; i++) {
+          const from = 3 * (y * width + places[i]);
+          colours[3 * i] = pixels[from] - red;
+          colours[3 * i + 1] = pixels[from + 1] - green;
+          colours[3 * i + 2] = pixels[from + 2] - blue;
+        }
         return { y: ys[y], xs: known.get(key), colours };
       });
     };
@@ -66,19 +70,28 @@ class Paper {
 
   /** The paper along row `y`, counted from the base: for each channel the coefficients of 1, x and x². */
   offset(y) {
-    return this.coefficients.map(([one, ofX, ofY, xx, xy, yy]) => [one + ofY * y + yy * y * y, ofX + xy * y, xx]);
+    const row = new Float64Array(9);
+    for (let channel = 0; channel < 3; channel++) {
+      const of = this.coefficients[channel];
+      row[3 * channel] = of[0] + of[2] * y + of[5] * y * y;
+      row[3 * channel + 1] = of[1] + of[4] * y;
+      row[3 * channel + 2] = of[3];
+    }
+    return row;
   }
 
   row(y) {
-    return this.offset(y).map(([one, x, xx], channel) => [one + this.base[channel], x, xx]);
+    const row = this.offset(y);
+    this.base.forEach((colour, channel) => { row[3 * channel] += colour; });
+    return row;
   }
 
   /** The square of the distance up to which a colour counts as paper. */
   close(border) {
     const squares = [], surely = (CLOSE / SPREAD) * (CLOSE / SPREAD);
-    for (const row of border) {
-      const paper = this.offset(row.y);
-      row.xs.forEach((x, i) => squares.push(distance(row, i, x, paper)));
+    for (const { y, xs, colours } of border) {
+      const paper = this.offset(y);
+      for (let i = 0; i < xs.length; i++) squares.push(distance(colours, i, xs[i], paper));
     }
     const middle = Math.floor(squares.length / 2);
     if (squares.filter((square) => square <= surely).length > middle) return CLOSE * CLOSE;
@@ -89,28 +102,31 @@ class Paper {
   sums(rows, close) {
     const sums = { powers: Array.from({ length: 5 }, () => new Float64Array(5)), squares: 0 };
     sums.colours = [0, 1, 2].map(() => [0, 1, 2].map(() => new Float64Array(3)));
-    const lanes = Array.from({ length: 15 }, () => new Float64Array(LANES));
-    for (const row of rows) {
-      const paper = this.offset(row.y);
-      lanes.forEach((lane) => lane.fill(0));
-      row.xs.forEach((x, i) => {
-        if (!(distance(row, i, x, paper) <= close)) return;
-        const lane = i % LANES;
-        let power = 1;
-        for (let exponent = 0; exponent < 5; exponent++) {
-          lanes[exponent][lane] += power;
+    // Of each lane: the powers 0 to 4 of x, each channel's colour times the powers 0 to 2, and the colours squared.
+    const lanes = new Float64Array(15 * LANES);
+    const ofRow = new Float64Array(15);
+    for (const { y, xs, colours } of rows) {
+      const paper = this.offset(y);
+      lanes.fill(0);
+      for (let i = 0; i < xs.length; i++) {
+        const x = xs[i];
+        if (!(distance(colours, i, x, paper) <= close)) continue;
+        let place = i % LANES, power = 1;
+        for (let exponent = 0; exponent < 5; exponent++, place += LANES) {
+          lanes[place] += power;
           power *= x;
         }
         for (let c = 0; c < 3; c++) {
-          let ofPower = row.colours[3 * i + c];
-          lanes[14][lane] += ofPower * ofPower;
-          for (let exponent = 0; exponent < 3; exponent++) {
-            lanes[5 + 3 * c + exponent][lane] += ofPower;
+          let ofPower = colours[3 * i + c];
+          lanes[14 * LANES + i % LANES] += ofPower * ofPower;
+          for (let exponent = 0; exponent < 3; exponent++, place += LANES) {
+            lanes[place] += ofPower;
             ofPower *= x;
           }
         }
-      });
-      const { y } = row, ys = [1, y, y * y, y * y * y, y * y * y * y], ofRow = lanes.map(total);
+      }
+      for (let sum = 0; sum < 15; sum++) ofRow[sum] = total(lanes, sum * LANES);
+      const ys = [1, y, y * y, y * y * y, y * y * y * y];
       for (let i = 0; i < 5; i++) for (let j = 0; j < 5 - i; j++) sums.powers[i][j] += ofRow[i] * ys[j];
       for (let c = 0; c < 3; c++) {
         for (let i = 0; i < 3; i++) for (let j = 0; j < 3 - i; j++) sums.colours[c][i][j] += ofRow[5 + 3 * c + i] * ys[j];
@@ -149,11 +165,10 @@ class Paper {
 }
 
 /** The square of a sample's distance from the paper. */
-function distance({ colours }, index, x, paper) {
+function distance(colours, index, x, paper) {
   let square = 0;
   for (let c = 0; c < 3; c++) {
-    const [one, linear, quadratic] = paper[c];
-    const difference = colours[3 * index + c] - ((quadratic * x + linear) * x + one);
+    const difference = colours[3 * index + c] - ((paper[3 * c + 2] * x + paper[3 * c + 1]) * x + paper[3 * c]);
     square += difference * difference;
   }
   return square;

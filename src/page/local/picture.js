@@ -37,9 +37,8 @@ const luminance = (red, green, blue) => Math.floor((2126 * red + 7152 * green + 
 function planes({ width, height, pixels }, channels) {
   const count = width * height, out = new Uint8Array(channels * count);
   for (let i = 0; i < count; i++) {
-    const [red, green, blue] = [pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]];
-    if (channels === 1) out[i] = luminance(red, green, blue);
-    else [out[i], out[count + i], out[2 * count + i]] = [red, green, blue];
+    if (channels === 1) out[i] = luminance(pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]);
+    else for (let c = 0; c < 3; c++) out[c * count + i] = pixels[3 * i + c];
   }
   return out;
 }

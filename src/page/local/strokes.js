@@ -67,7 +67,10 @@ function crop(plane) {
   for (let y = 0, place = 0; y < height; y++) {
     for (let x = 0; x < width; x++, place++) {
       if (!(values[place] > EDGE)) continue;
-      [top, bottom, left, right] = [Math.min(top, y), Math.max(bottom, y), Math.min(left, x), Math.max(right, x)];
+      if (y < top) top = y;
+      if (y > bottom) bottom = y;
+      if (x < left) left = x;
+      if (x > right) right = x;
     }
   }
   if (bottom < 0) return plane;
