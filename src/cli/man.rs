@@ -42,9 +42,8 @@ pub fn run(arguments: ManArguments, ui: &mut Ui) -> Result<()> {
 }
 
 fn page(command: &Command) -> Result<Vec<u8>> {
-    let name = command.get_display_name().unwrap_or("kiln").to_owned();
     let mut page = Vec::new();
-    Man::new(command.clone().name(name))
+    Man::new(command.clone())
         .render(&mut page)
         .map_err(|error| Error::failed("the page cannot be made").caused_by(error))?;
     Ok(page)
