@@ -6,15 +6,17 @@
 //! not depend on the number of threads.
 //!
 //! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
-//! -> `kernels`.
+//! -> `kernels`. `transfer` is how training's values get to a device and back, `launches` counts what a device is asked for.
 
 mod autodiff;
 mod extension;
 mod host;
 mod kernels;
+pub(crate) mod launches;
 mod options;
 pub(crate) mod profile;
 mod stock;
+pub(crate) mod transfer;
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +55,7 @@ impl Implementation {
 }
 
 /// Whether tensors of this device are arrays in this process' memory.
-fn is_host(device: &Device) -> bool {
+pub(crate) fn is_host(device: &Device) -> bool {
     #[cfg(feature = "ndarray")]
     #[allow(deprecated, reason = "kiln offers the backend as long as Burn does")]
     if *device == Device::ndarray() {

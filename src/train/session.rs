@@ -21,6 +21,7 @@ use crate::data::loader::{EpochLoader, EpochShape};
 use crate::data::{Dataset, Sampling};
 use crate::error::panic_text;
 use crate::models::{Network, Weights};
+use crate::ops::is_host;
 use crate::optimizers::PlannedRate;
 use crate::plan::Plan;
 use crate::run::RunDir;
@@ -88,6 +89,7 @@ impl Session<'_> {
         let context = TrainingContext {
             experiment: self.experiment.clone(),
             iterations_per_epoch: self.plan.iterations_per_epoch,
+            device: self.device.clone(),
             rate: self.rate(),
             train: Arc::new(self.train_loader()?),
             has_validation: !self.dataset.validation.is_empty(),
@@ -268,16 +270,22 @@ impl Session<'_> {
             .augmented(self.experiment.augment(), self.experiment.seed)
             .mixed(self.experiment.train.mixing(), self.experiment.seed);
         let (seed, device) = (self.experiment.seed, self.device.clone().autodiff());
-        match (self.experiment.train.overfit_batches, self.experiment.train.sampling) {
+        let loader = match (self.experiment.train.overfit_batches, self.experiment.train.sampling) {
             (Some(_), _) => EpochLoader::unshuffled(batcher, shape, &device),
             (None, Sampling::Uniform) => EpochLoader::shuffled(batcher, shape, seed, &device),
             (None, Sampling::Balanced) => EpochLoader::balanced(batcher, shape, seed, &device),
-        }
+        }?;
+        Ok(self.placed(loader))
+    }
+
+    /// The loader with its batches made where they are needed: for a CPU, there is nothing to be sent.
+    fn placed(&self, loader: EpochLoader) -> EpochLoader {
+        if is_host(&self.device) { loader } else { loader.on_device() }
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {
         let batcher = ImageBatcher::new(self.dataset.validation.clone(), &self.dataset.preprocess);
-        let validation = EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?;
+        let validation = self.placed(EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?);
         // The loop puts the checkpoint's weights in before the first step.
         let learner = self.learner_of(self.classifier(self.network()?));
         let train = context.train.clone();
