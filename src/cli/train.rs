@@ -134,7 +134,11 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
 /// Says what is going to be trained, trains it to its end, and gives what came of it.
 pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(Outcome, Summary)> {
     ui.say(&trainer.plan().render());
-    ui.say(&format!("device         {}\n", trainer.device().reason));
+    ui.say(&format!("device         {}", trainer.device().reason));
+    if !trainer.device().backend.is_cpu() {
+        ui.say(&format!("batches        are made {}", trainer.session().making().words()));
+    }
+    ui.say("");
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

@@ -5,9 +5,9 @@ use burn::tensor::{Device, Int, Tensor};
 use rayon::prelude::*;
 
 use super::augment::{self, Augment, AugmentConfig, Form, Scratch};
-use super::{ImageSet, block};
 use super::mixing::{Mixer, Mixing};
 use super::preprocess::{Preprocess, Table};
+use super::{ImageSet, block};
 use crate::ops::transfer;
 
 /// The images that go through the network together in one iteration, and their labels.

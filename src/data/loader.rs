@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, ImageBatcher, SampleRef};
-use super::block::{BlockMaker, Blocks, Place, Rest};
+use super::block::{self, BlockMaker, Blocks, Place, Rest};
 use super::random;
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
@@ -122,7 +122,8 @@ struct Position {
 }
 
 /// Where the batches of a loader are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Making {
     /// On the host, one at a time, by the thread that asks for it.
     Host,
@@ -130,6 +131,22 @@ pub enum Making {
     Device,
     /// On the device, from distorted images that the host sends some batches ahead.
     Sent,
+}
+
+impl Making {
+    /// Where the batches of `batcher` are made for a device that is not the host.
+    pub(crate) fn of(batcher: &ImageBatcher) -> Self {
+        block::making(batcher)
+    }
+
+    /// For people: what follows "batches are made".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Host => "on the host, one at a time",
+            Self::Device => "on the device, where the images are",
+            Self::Sent => "on the device, from images that the host distorts and sends",
+        }
+    }
 }
 
 /// Burn's data loader for an image set. Batches are made on the thread that asks for them, or [on the device](Self::on_device).
@@ -197,19 +214,13 @@ impl EpochLoader {
     /// rounding elsewhere.
     #[must_use]
     pub fn on_device(mut self) -> Self {
-        if self.images() > 0 {
-            self.maker = BlockMaker::new(&self.batcher, &self.device.clone().without_autodiff()).map(Arc::new);
-        }
+        self.maker = BlockMaker::new(&self.batcher, &self.device.clone().without_autodiff()).map(Arc::new);
         self
     }
 
     /// Where batches are made.
     pub fn making(&self) -> Making {
-        match &self.maker {
-            None => Making::Host,
-            Some(maker) if maker.is_resident() => Making::Device,
-            Some(_) => Making::Sent,
-        }
+        if self.maker.is_some() { block::making(&self.batcher) } else { Making::Host }
     }
 
     /// Makes the next `iter` start in `epoch` (from 1) at `iteration` (from 0), which must be the first of an
@@ -346,7 +357,10 @@ impl EpochPlace {
         }
         let samples = self.samples(loader);
         self.iteration += 1;
-        Some((samples, Place { size: shape.size_of(images, iteration), weight: shape.weight_of(images, iteration), iteration }))
+        Some((
+            samples,
+            Place { size: shape.size_of(images, iteration), weight: shape.weight_of(images, iteration), iteration },
+        ))
     }
 
     /// The images of the next batch.

@@ -31,8 +31,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    const NONE: Self =
-        Self { kernels: BTreeMap::new(), uploads: 0, upload_bytes: 0, reads: 0, wait_seconds: 0.0 };
+    const NONE: Self = Self { kernels: BTreeMap::new(), uploads: 0, upload_bytes: 0, reads: 0, wait_seconds: 0.0 };
 
     /// Launches of all kernels.
     pub fn launches(&self) -> u64 {

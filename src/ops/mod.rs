@@ -16,9 +16,9 @@ pub(crate) mod launches;
 mod options;
 pub(crate) mod profile;
 mod stock;
-pub(crate) mod transfer;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transfer;
 
 use std::sync::LazyLock;
 

@@ -279,7 +279,11 @@ impl Steps<'_> {
             let Figures { images, loss, correct, iterations: (first, last) } = figures;
             if !loss.is_finite() {
                 let epoch = self.context.state.epoch;
-                let place = if first == last { format!("at iteration {first}") } else { format!("between iterations {first} and {last}") };
+                let place = if first == last {
+                    format!("at iteration {first}")
+                } else {
+                    format!("between iterations {first} and {last}")
+                };
                 return Err(diverged(&format!("the loss became {loss} in epoch {epoch} {place} of the run")));
             }
             self.context.state.epoch_sums.add(images, loss, correct);

@@ -17,7 +17,7 @@ use super::records::{self, RecordSink, SaveAlways};
 use super::renderer::{NoMetricFiles, Silent};
 use crate::config::Experiment;
 use crate::data::batch::{ImageBatcher, SampleRef};
-use crate::data::loader::{EpochLoader, EpochShape};
+use crate::data::loader::{EpochLoader, EpochShape, Making};
 use crate::data::{Dataset, Sampling};
 use crate::error::panic_text;
 use crate::models::{Network, Weights};
@@ -266,9 +266,7 @@ impl Session<'_> {
             drop_last: self.experiment.train.drop_last,
             accumulation: self.experiment.train.accumulation,
         };
-        let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
-            .augmented(self.experiment.augment(), self.experiment.seed)
-            .mixed(self.experiment.train.mixing(), self.experiment.seed);
+        let batcher = self.train_batcher();
         let (seed, device) = (self.experiment.seed, self.device.clone().autodiff());
         let loader = match (self.experiment.train.overfit_batches, self.experiment.train.sampling) {
             (Some(_), _) => EpochLoader::unshuffled(batcher, shape, &device),
@@ -276,6 +274,17 @@ impl Session<'_> {
             (None, Sampling::Balanced) => EpochLoader::balanced(batcher, shape, seed, &device),
         }?;
         Ok(self.placed(loader))
+    }
+
+    fn train_batcher(&self) -> ImageBatcher {
+        ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
+            .augmented(self.experiment.augment(), self.experiment.seed)
+            .mixed(self.experiment.train.mixing(), self.experiment.seed)
+    }
+
+    /// Where the training batches are made.
+    pub(crate) fn making(&self) -> Making {
+        if is_host(&self.device) { Making::Host } else { Making::of(&self.train_batcher()) }
     }
 
     /// The loader with its batches made where they are needed: for a CPU, there is nothing to be sent.

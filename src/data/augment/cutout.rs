@@ -121,13 +121,7 @@ impl Cover {
     }
 
     /// Covers `rows` and `columns` of every channel.
-    pub(super) fn paint(
-        &self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        rng: &mut impl Rng,
-        image: &mut [u8],
-    ) {
+    pub(super) fn paint(&self, rows: Range<usize>, columns: Range<usize>, rng: &mut impl Rng, image: &mut [u8]) {
         let ImageShape { height, width, .. } = self.shape;
         for (channel, pixels) in image.chunks_exact_mut(height * width).enumerate() {
             for row in rows.clone() {

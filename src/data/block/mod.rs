@@ -18,11 +18,12 @@ use burn::tensor::{Device, Int, Tensor};
 use super::ImageShape;
 use super::augment::Form;
 use super::batch::{Batch, ImageBatcher, SampleRef};
+use super::loader::Making;
 use crate::ops::transfer;
 use crate::{Error, Result};
 use distort::Distorter;
-pub(super) use pixels::{pack, words};
 use pixels::{LARGEST_SET, Resident};
+pub(super) use pixels::{pack, words};
 
 /// Pixels in a block: enough that the launches that make it are few per batch, and little memory.
 const BLOCK_PIXELS: usize = 4 << 20;
@@ -44,6 +45,37 @@ enum Source {
     Device(Resident, Distorter),
     /// The host distorts and sends bytes.
     Host,
+}
+
+/// How the batches of a batcher can be made.
+enum Plan {
+    /// Mixed with one another, which the host does; or there are none.
+    Mixed,
+    /// Wholly on the device.
+    Resident(Vec<Form>),
+    /// From images that are sent.
+    Sent,
+}
+
+impl Plan {
+    fn of(batcher: &ImageBatcher) -> Self {
+        let set = batcher.set();
+        let bytes = 4 * words(set.shape.len()) * set.len();
+        match batcher.forms() {
+            _ if batcher.is_mixed() || set.is_empty() => Self::Mixed,
+            Some(forms) if bytes <= LARGEST_SET => Self::Resident(forms),
+            _ => Self::Sent,
+        }
+    }
+}
+
+/// Where the batches of a batcher are made for a device that is not the host.
+pub(super) fn making(batcher: &ImageBatcher) -> Making {
+    match Plan::of(batcher) {
+        Plan::Mixed => Making::Host,
+        Plan::Resident(_) => Making::Device,
+        Plan::Sent => Making::Sent,
+    }
 }
 
 /// What the host prepares for a block.
@@ -71,23 +103,17 @@ pub(super) struct Place {
 impl BlockMaker {
     /// Blocks of the batches of `batcher` on `device`, which is without autodiff; none when batches are mixed, which the host does.
     pub(super) fn new(batcher: &ImageBatcher, device: &Device) -> Option<Self> {
-        if batcher.is_mixed() {
-            return None;
-        }
         let (set, table) = (batcher.set(), batcher.table().values());
         let shape = set.shape;
-        let forms: Option<Vec<Form>> = batcher.forms();
-        let source = match forms.filter(|_| 4 * words(shape.len()) * set.len() <= LARGEST_SET) {
-            Some(forms) => Source::Device(Resident::new(set, device), Distorter::new(&forms, shape, device)),
-            None => Source::Host,
+        let source = match Plan::of(batcher) {
+            Plan::Mixed => return None,
+            Plan::Resident(forms) => {
+                Source::Device(Resident::new(set, device), Distorter::new(&forms, shape, device))
+            }
+            Plan::Sent => Source::Host,
         };
         let table = transfer::floats(table, [shape.channels * 256], device);
         Some(Self { device: device.clone(), shape, table, source })
-    }
-
-    /// Whether the set lies on the device.
-    pub(super) fn is_resident(&self) -> bool {
-        matches!(self.source, Source::Device(..))
     }
 
     /// How many batches of `size` images are made at once.
@@ -129,7 +155,8 @@ impl BlockMaker {
                 return Err(Error::failed("images are to be picked on a device that has none"));
             }
         };
-        let first = Tensor::<1, Int>::arange(0..channels as i64, &self.device).mul_scalar(256).reshape([1, channels, 1]);
+        let first =
+            Tensor::<1, Int>::arange(0..channels as i64, &self.device).mul_scalar(256).reshape([1, channels, 1]);
         let entries = (pixels + first).reshape([images * length]);
         Ok(self.table.clone().select(0, entries).reshape([images, channels, height, width]))
     }

@@ -20,7 +20,10 @@ fn loader(batcher: &ImageBatcher, shape: EpochShape) -> EpochLoader {
 }
 
 /// Everything in the batches of the rest of an epoch.
-fn batches(loader: &EpochLoader, (epoch, iteration): (usize, usize)) -> Vec<(Vec<u32>, Vec<i64>, usize, f32, usize, usize)> {
+fn batches(
+    loader: &EpochLoader,
+    (epoch, iteration): (usize, usize),
+) -> Vec<(Vec<u32>, Vec<i64>, usize, f32, usize, usize)> {
     loader.set_position(epoch, iteration);
     let values = |batch: Batch| {
         assert!(batch.images.is_autodiff() && batch.mixed.is_none());
