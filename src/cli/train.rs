@@ -7,6 +7,7 @@ use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, accuracy, encode};
 use crate::http::Server;
+use crate::device::kernel_cache;
 use crate::lifecycle::{Outcome, Summary, Trainer};
 use crate::run::Status;
 use crate::train::observer::StopHandle;
@@ -137,6 +138,9 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
     ui.say(&format!("device         {}", trainer.device().reason));
     if !trainer.device().backend.is_cpu() {
         ui.say(&format!("batches        are made {}", trainer.session().making().words()));
+        if let Some(folder) = kernel_cache() {
+            ui.say(&format!("kernels        compiled and tuned at their first use, then kept in {}", folder.display()));
+        }
     }
     ui.say("");
     for warning in trainer.warnings() {

@@ -107,9 +107,7 @@ impl BlockMaker {
         let shape = set.shape;
         let source = match Plan::of(batcher) {
             Plan::Mixed => return None,
-            Plan::Resident(forms) => {
-                Source::Device(Resident::new(set, device), Distorter::new(&forms, shape, device))
-            }
+            Plan::Resident(forms) => Source::Device(Resident::new(set, device), Distorter::new(&forms, shape, device)),
             Plan::Sent => Source::Host,
         };
         let table = transfer::floats(table, [shape.channels * 256], device);
