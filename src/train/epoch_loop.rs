@@ -171,7 +171,12 @@ impl Steps<'_> {
     fn restore(&mut self) -> Result<()> {
         let records = std::mem::take(&mut self.context.records);
         let average = records::average(&records)?;
+        let optimizer = records::optimizer(&records)?;
         records::restore(self.learner, records)?;
+        let model = self.learner.model();
+        if let Some(together) = model.together().cloned() {
+            together.load(optimizer, model);
+        }
         if let Some(decay) = self.context.experiment.train.ema {
             let mut classifier = self.learner.model().valid();
             if let Some(record) = average {
@@ -428,6 +433,10 @@ impl Steps<'_> {
     /// A checkpoint of weights that are known to be finite.
     fn commit(&mut self) -> Result<()> {
         let checkpointer = self.checkpointer.as_mut().ok_or_else(|| Error::failed("training has no checkpointer"))?;
+        let model = self.learner.model();
+        if let Some(record) = model.together().cloned().and_then(|together| together.to_record(model)) {
+            self.learner.load_optim(record);
+        }
         checkpointer.checkpoint(self.learner, self.context.state.iteration, self.store);
         let mut records = self.context.sink.take()?;
         if let Some(average) = self.average.as_ref().and_then(Average::classifier) {

@@ -233,8 +233,9 @@ impl Session<'_> {
     }
 
     fn learner_with(&self, classifier: Classifier, rate: &PlannedRate) -> ClassifierLearner {
+        let together = if is_host(&self.device) { None } else { self.experiment.optimizer.together(&self.plan.layers) };
         Learner::new(
-            classifier.train().fork(&self.device.clone().autodiff()),
+            classifier.updated(together).train().fork(&self.device.clone().autodiff()),
             self.experiment.optimizer.build(&self.plan.layers),
             self.experiment.optimizer.schedule(&self.plan.layers, rate),
         )
