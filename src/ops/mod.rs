@@ -2,7 +2,7 @@
 //!
 //! On the CPU backends they run kernels of our own ([`kernels`]), plugged into Burn by its backend extension, with
 //! hand-written gradients; on every other device, and for tensors that are not `f32`, the same functions put Burn's
-//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
+//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns both off. With kernels, results do
 //! not depend on the number of threads.
 //!
 //! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
@@ -56,13 +56,19 @@ impl Implementation {
 }
 
 /// Whether tensors of this device are arrays in this process' memory.
-pub(crate) fn is_host(device: &Device) -> bool {
+fn is_host(device: &Device) -> bool {
     #[cfg(feature = "ndarray")]
     #[allow(deprecated, reason = "kiln offers the backend as long as Burn does")]
     if *device == Device::ndarray() {
         return true;
     }
     *device == Device::flex()
+}
+
+/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU, unless stock operations
+/// are asked for.
+pub(crate) fn counts_requests(device: &Device) -> bool {
+    !*STOCK_ONLY && !is_host(device)
 }
 
 /// The bias of layers without one.
@@ -185,8 +191,8 @@ fn follow(norm: &BatchNorm, result: Normalised) -> Tensor<4> {
 /// which `smoothing` is spread evenly over all classes: shape `[1]`, natural logarithm.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     match Implementation::of(&logits) {
-        Implementation::Stock if is_host(&logits.device()) => stock::cross_entropy(logits, targets, smoothing),
-        Implementation::Stock => few::cross_entropy(logits, targets, smoothing),
+        Implementation::Stock if counts_requests(&logits.device()) => few::cross_entropy(logits, targets, smoothing),
+        Implementation::Stock => stock::cross_entropy(logits, targets, smoothing),
         Implementation::Kernels => {
             let loss = Dispatch::kiln_cross_entropy(logits.into_dispatch(), targets.into_dispatch(), smoothing);
             Tensor::from_dispatch(loss)

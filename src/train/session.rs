@@ -21,7 +21,7 @@ use crate::data::loader::{EpochLoader, EpochShape, Making};
 use crate::data::{Dataset, Sampling};
 use crate::error::panic_text;
 use crate::models::{Network, Weights};
-use crate::ops::is_host;
+use crate::ops::counts_requests;
 use crate::optimizers::PlannedRate;
 use crate::plan::Plan;
 use crate::run::RunDir;
@@ -233,7 +233,8 @@ impl Session<'_> {
     }
 
     fn learner_with(&self, classifier: Classifier, rate: &PlannedRate) -> ClassifierLearner {
-        let together = if is_host(&self.device) { None } else { self.experiment.optimizer.together(&self.plan.layers) };
+        let together =
+            counts_requests(&self.device).then(|| self.experiment.optimizer.together(&self.plan.layers)).flatten();
         Learner::new(
             classifier.updated(together).train().fork(&self.device.clone().autodiff()),
             self.experiment.optimizer.build(&self.plan.layers),
@@ -285,12 +286,12 @@ impl Session<'_> {
 
     /// Where the training batches are made.
     pub(crate) fn making(&self) -> Making {
-        if is_host(&self.device) { Making::Host } else { Making::of(&self.train_batcher()) }
+        if counts_requests(&self.device) { Making::of(&self.train_batcher()) } else { Making::Host }
     }
 
     /// The loader with its batches made where they are needed: for a CPU, there is nothing to be sent.
     fn placed(&self, loader: EpochLoader) -> EpochLoader {
-        if is_host(&self.device) { loader } else { loader.on_device() }
+        if counts_requests(&self.device) { loader.on_device() } else { loader }
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {

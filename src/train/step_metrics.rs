@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use burn::train::ClassificationOutput;
 
 use crate::Result;
-use crate::ops::{is_host, transfer};
+use crate::ops::{counts_requests, transfer};
 
 /// Steps between two reads. On the CPU a read costs nothing and only keeps what the steps left from piling up.
 const READ_EVERY: usize = 10;
@@ -41,7 +41,7 @@ pub(super) struct Figures {
 impl StepMetrics {
     /// Of no steps yet; they are taken on `device`.
     pub(super) fn new(device: &Device) -> Self {
-        let kept = if is_host(device) { Kept::Each(Vec::new()) } else { Kept::Sums(None) };
+        let kept = if counts_requests(device) { Kept::Sums(None) } else { Kept::Each(Vec::new()) };
         Self { kept, steps: Vec::new() }
     }
 

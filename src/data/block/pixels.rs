@@ -15,12 +15,12 @@ const LARGEST_PART: usize = 64 << 20;
 pub(super) const LARGEST_SET: usize = 1 << 30;
 
 /// The words that an image of `length` pixels takes.
-pub(super) fn words(length: usize) -> usize {
+pub(in crate::data) fn words(length: usize) -> usize {
     length.div_ceil(4)
 }
 
 /// Writes pixels into words, the first into the lowest bits.
-pub(super) fn pack(pixels: &[u8], words: &mut [i32]) {
+pub(in crate::data) fn pack(pixels: &[u8], words: &mut [i32]) {
     for (word, pixels) in words.iter_mut().zip(pixels.chunks(4)) {
         let mut bytes = [0; 4];
         bytes[..pixels.len()].copy_from_slice(pixels);
