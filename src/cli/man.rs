@@ -44,6 +44,7 @@ pub fn run(arguments: ManArguments, ui: &mut Ui) -> Result<()> {
 fn page(command: &Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command.clone())
+        .source(concat!("kiln ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .map_err(|error| Error::failed("the page cannot be made").caused_by(error))?;
     Ok(page)

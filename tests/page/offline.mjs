@@ -80,9 +80,9 @@ async function whole() {
 async function startServer(model) {
   const server = spawn(given.kiln, ["serve", model, "--addr", "127.0.0.1:0", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
   const [line] = await once(createInterface({ input: server.stdout }), "line");
-  const { url } = JSON.parse(line), { classes } = await (await fetch(`${url}/v1/model`)).json();
+  const { origin } = new URL(JSON.parse(line).url), { classes } = await (await fetch(`${origin}/v1/model`)).json();
   const ask = async (picture) => {
-    const reply = await fetch(`${url}/v1/predict?input=true&top=${classes.length}`, { method: "POST", body: picture });
+    const reply = await fetch(`${origin}/v1/predict?input=true&top=${classes.length}`, { method: "POST", body: picture });
     const body = await reply.json();
     return reply.ok ? body.predictions[0] : { error: body.error.message };
   };
