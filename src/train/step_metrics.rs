@@ -25,6 +25,14 @@ impl StepMetrics {
     }
 }
 
+/// The label of each image of a step, and the class that it was taken for.
+pub(super) fn answers(output: &ClassificationOutput) -> impl Iterator<Item = (usize, usize)> {
+    let numbers =
+        |tensor: Tensor<1, Int>| tensor.into_data().iter::<i64>().map(|number| number as usize).collect::<Vec<_>>();
+    let predicted = output.output.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
+    numbers(output.targets.clone().without_autodiff()).into_iter().zip(numbers(predicted))
+}
+
 /// The mean loss of each step, and how many of its predictions were correct.
 ///
 /// # Errors
