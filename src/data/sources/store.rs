@@ -99,12 +99,7 @@ impl Store {
         }
         let mut store = Self::new(root, form, Vec::new());
         let names = match form {
-            // A name that is no text is none that is looked for.
-            Form::Zip => {
-                let archive = store.zip()?;
-                let names = archive.file_names().flatten().map(std::borrow::Cow::into_owned);
-                names.filter(|name| !name.ends_with('/')).collect()
-            }
+            Form::Zip => store.zip()?.file_names().filter(|name| !name.ends_with('/')).map(str::to_owned).collect(),
             _ => {
                 let mut names = Vec::new();
                 store.each(&mut |name, _| {
@@ -308,7 +303,12 @@ pub(super) fn all<T>(results: impl IntoIterator<Item = Result<T>>) -> Result<Vec
             let mut lines: Vec<String> = Vec::new();
             let mut tips: Vec<&str> = Vec::new();
             for error in &bad {
-                let line = error.line();
+                let mut line = error.to_string();
+                let mut cause = std::error::Error::source(error);
+                while let Some(error) = cause {
+                    line.push_str(&format!(": {error}"));
+                    cause = error.source();
+                }
                 if !lines.contains(&line) {
                     lines.push(line);
                 }
