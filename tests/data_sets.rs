@@ -211,7 +211,16 @@ fn many_pictures_are_kept_decoded_and_only_as_long_as_they_are_right() {
     };
     let cache = folder.path().join("cache");
     let look = |more: &[&str]| {
-        let sets = ["--set", "data.kind=folder", "--set", "data.path=many", "--set", "data.height=12", "--set", "data.width=12"];
+        let sets = [
+            "--set",
+            "data.kind=folder",
+            "--set",
+            "data.path=many",
+            "--set",
+            "data.height=12",
+            "--set",
+            "data.width=12",
+        ];
         let arguments = [&["plan", "smoke", "--json"][..], &sets, more].concat();
         let ran = folder.kiln_with(&[("XDG_CACHE_HOME", cache.to_str().unwrap())], &arguments);
         assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -238,7 +238,8 @@ fn how_often_each_class_is_seen_and_what_it_counts_is_in_the_plan() {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
     let of = |sets: &[&str]| {
         let plan = Plan::new(&experiment(sets), of_classes(shape, 1000, vec![700, 250, 50])).unwrap();
-        let lines: Vec<String> = plan.render().lines().filter(|line| line.contains("each seen")).map(str::to_owned).collect();
+        let lines: Vec<String> =
+            plan.render().lines().filter(|line| line.contains("each seen")).map(str::to_owned).collect();
         let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| warning.contains("class")).collect();
         [lines, warnings].concat().join("\n")
     };
@@ -251,8 +252,5 @@ fn how_often_each_class_is_seen_and_what_it_counts_is_in_the_plan() {
     ];
     insta::assert_snapshot!(plans.join("\n\n"), @"");
     let refused = Plan::new(&experiment(&["loss.class_weights=[1, 2]"]), images(1000)).unwrap_err();
-    assert_eq!(
-        refused.to_string(),
-        "`loss.class_weights`: must have one weight for each of the 10 classes, got 2"
-    );
+    assert_eq!(refused.to_string(), "`loss.class_weights`: must have one weight for each of the 10 classes, got 2");
 }
