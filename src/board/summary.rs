@@ -139,6 +139,7 @@ pub(super) struct Epochs {
 struct Best {
     epoch: usize,
     accuracy: f64,
+    score: f64,
     loss: f64,
 }
 
@@ -150,9 +151,10 @@ impl Epochs {
         (self.train_loss, self.images_per_second) = (point.train_loss, point.images_per_second);
         let Some(accuracy) = point.validation_accuracy else { return };
         let loss = point.validation_loss.unwrap_or(f64::INFINITY);
-        // As training judges: the highest accuracy, and the lower loss among equals.
-        if self.best.is_none_or(|best| accuracy > best.accuracy || (accuracy == best.accuracy && loss < best.loss)) {
-            self.best = Some(Best { epoch: point.epoch, accuracy, loss });
+        // As training judges: the highest accuracy, or what the config names, and the lower loss among equals.
+        let score = point.score.unwrap_or(accuracy);
+        if self.best.is_none_or(|best| score > best.score || (score == best.score && loss < best.loss)) {
+            self.best = Some(Best { epoch: point.epoch, accuracy, score, loss });
         }
     }
 }

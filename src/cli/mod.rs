@@ -199,6 +199,7 @@ fn main_of(words: impl IntoIterator<Item = OsString>) -> u8 {
         (false, false) => Mode::Text,
     };
     let mut ui = Ui::new(mode);
+    ui.follow_reading();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(arguments.command, &mut ui)))
         .unwrap_or_else(|panic| {
             Err(Error::failed("kiln panicked").caused_by(crate::error::panic_text(&*panic)).tip(

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::data::progress;
 use crate::run::EpochMetrics;
 use crate::train::observer::{Observer, Progress};
 use crate::{Error, Result, board, report};
@@ -93,6 +94,20 @@ impl Ui {
         bar.set_style(style);
         bar.set_message(what.to_owned());
         bar
+    }
+
+    /// Shows how far a long reading of files is, whoever reads.
+    pub fn follow_reading(&self) {
+        let (ui, bar) = (*self, Mutex::new(None::<ProgressBar>));
+        progress::listen(move |reading| {
+            let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+            bar.get_or_insert_with(|| ui.bar(reading.what, reading.of)).set_position(reading.done as u64);
+            if reading.done == reading.of
+                && let Some(bar) = bar.take()
+            {
+                bar.finish_and_clear();
+            }
+        });
     }
 
     /// How many columns the terminal has; 80 where stdout is none.

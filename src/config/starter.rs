@@ -132,6 +132,12 @@ fn training(text: &mut String, survey: &Survey, side: u32) {
             "sampling = \"balanced\"",
             &format!("the largest class has {imbalance:.1} times the pictures of the smallest"),
         );
+        let _ = writeln!(text, "\n[checkpoint]");
+        line(
+            text,
+            "best_by = \"balanced_accuracy\"",
+            "the best epoch is good at every class, not at the largest alone",
+        );
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod batch;
 mod block;
 #[cfg(test)]
 mod broken_pictures;
+mod class_weights;
 mod classes;
 mod config;
 mod digit;
@@ -25,6 +26,7 @@ mod path;
 pub mod picture;
 mod pieces;
 pub mod preprocess;
+pub mod progress;
 mod random;
 mod samples;
 mod shape;
@@ -34,6 +36,7 @@ mod strokes;
 pub mod survey;
 
 pub use augment::AugmentConfig;
+pub use class_weights::{ClassWeightRule, ClassWeights};
 pub(crate) use classes::{check_class_names, differ_in_a_mirror};
 pub use config::{DataConfig, Validation};
 pub use image_set::ImageSet;
@@ -108,7 +111,7 @@ pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
     let (train, validation) = match validation {
         Some(own) => (train, own),
         None => {
-            let held_out = split::held_out(&train, &files.train, config.validation, seed, &mut notices)?;
+            let held_out = split::held_out(&train, &files.digests(), config.validation, seed, &mut notices)?;
             split::divide(&train, &held_out)
         }
     };

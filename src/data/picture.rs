@@ -221,18 +221,31 @@ pub(super) fn resize(picture: &DynamicImage, shape: ImageShape) -> Vec<u8> {
     planes(&resized.into_rgb8(), shape.channels)
 }
 
-/// How a picture's pixels are kept, in words.
-pub(super) fn colour(picture: &DynamicImage) -> &'static str {
+/// How a picture's pixels may be kept, in words.
+pub(super) const COLOURS: [&str; 9] = [
+    "grey",
+    "grey with alpha",
+    "colour",
+    "colour with alpha",
+    "grey, 16 bits",
+    "grey with alpha, 16 bits",
+    "colour, 16 bits",
+    "colour with alpha, 16 bits",
+    "colour, in floating point",
+];
+
+/// Which of [`COLOURS`] a picture has.
+pub(super) fn colour(picture: &DynamicImage) -> u8 {
     match picture.color() {
-        ColorType::L8 => "grey",
-        ColorType::La8 => "grey with alpha",
-        ColorType::Rgb8 => "colour",
-        ColorType::Rgba8 => "colour with alpha",
-        ColorType::L16 => "grey, 16 bits",
-        ColorType::La16 => "grey with alpha, 16 bits",
-        ColorType::Rgb16 => "colour, 16 bits",
-        ColorType::Rgba16 => "colour with alpha, 16 bits",
-        _ => "colour, in floating point",
+        ColorType::L8 => 0,
+        ColorType::La8 => 1,
+        ColorType::Rgb8 => 2,
+        ColorType::Rgba8 => 3,
+        ColorType::L16 => 4,
+        ColorType::La16 => 5,
+        ColorType::Rgb16 => 6,
+        ColorType::Rgba16 => 7,
+        _ => 8,
     }
 }
 
@@ -365,6 +378,27 @@ mod tests {
         let shape = ImageShape { channels: 1, height: 9, width: 9 };
         let pixels = |picture: DynamicImage| resize(&decode(&encode(&picture, ImageFormat::Png)).unwrap(), shape);
         assert_eq!(pixels(deep.into()), pixels(shallow.into()));
+    }
+
+    #[test]
+    fn the_inks_of_a_printed_picture_become_its_colours() {
+        // CMYK, red on the left and blue on the right.
+        let picture = decode(include_bytes!("../../tests/fixtures/cmyk.jpg")).unwrap();
+        assert_eq!((picture.width(), picture.height()), (16, 16));
+        let flat = flatten(&picture);
+        for (column, expected) in [(2, [200, 30, 40]), (13, [20, 40, 210])] {
+            let found = flat.get_pixel(column, 8).0;
+            assert!(found.iter().zip(expected).all(|(found, expected)| found.abs_diff(expected) < 24), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn transparency_of_16_bits_is_laid_over_what_shows_the_ink() {
+        let ink = |x: u32| image::Rgba([0_u16, 0, 0, if x < 4 { u16::MAX } else { 0 }]);
+        let picture = ImageBuffer::<image::Rgba<u16>, _>::from_fn(8, 8, |x, _| ink(x));
+        let shape = ImageShape { channels: 3, height: 8, width: 8 };
+        let pixels = resize(&decode(&encode(&picture.into(), ImageFormat::Png)).unwrap(), shape);
+        assert_eq!((pixels[0], pixels[7]), (0, 255));
     }
 
     #[test]

@@ -204,7 +204,8 @@ fn newest_epoch(state: &TrainingState, validation_images: u64) -> Option<Best> {
         validation.add(validation_images as usize, loss, correct);
     }
     let at_its_end = metrics.iteration == state.iteration;
-    at_its_end.then_some(Best { epoch: metrics.epoch, iteration: metrics.iteration, validation })
+    let score_bits = metrics.score.map(f64::to_bits);
+    at_its_end.then_some(Best { epoch: metrics.epoch, iteration: metrics.iteration, validation, score_bits })
 }
 
 /// The best epoch's weights, when the model file holds those and no others.

@@ -200,6 +200,17 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32)
     }
 }
 
+/// As [`cross_entropy`], where the loss of each image is multiplied by the one of `weights` that belongs to its target,
+/// before the mean over the batch is taken. Composed of Burn's own operations: they are few, on few numbers.
+pub fn weighted_cross_entropy(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    smoothing: f32,
+    weights: &[f32],
+) -> Tensor<1> {
+    stock::weighted_cross_entropy(logits, targets, smoothing, weights)
+}
+
 /// Zeroes each value with this probability, as `seed` and its index pick, and multiplies the others by
 /// `1 / (1 - probability)`; the same values on every device.
 pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64, seed: u64) -> Tensor<D> {

@@ -1,6 +1,8 @@
 //! One training step: forward, loss, backward, update. The only implementation of Burn's `TrainStep` and
 //! `InferenceStep`.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
@@ -15,25 +17,38 @@ use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// What a step needs besides the network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StepSettings {
     /// Share of the target spread over all classes.
     pub label_smoothing: f32,
     /// The largest norm of all gradients together.
     pub clip_norm: Option<f32>,
+    /// What an image of each class counts in the training loss, where they differ.
+    pub class_weights: Option<Arc<[f32]>>,
     /// Where dropout masks come from.
     pub dropout: Stream,
 }
 
 impl StepSettings {
-    /// The settings that an experiment asks for.
-    pub fn new(experiment: &crate::config::Experiment) -> Self {
+    /// The settings that an experiment asks for, whose training images of each class are `counts`.
+    pub fn new(experiment: &crate::config::Experiment, counts: &[usize]) -> Self {
+        let weights = experiment.loss.class_weights.of(counts);
         Self {
+            class_weights: weights.map(|weights| weights.into_iter().map(|weight| weight as f32).collect()),
             label_smoothing: experiment.loss.label_smoothing as f32,
             clip_norm: experiment.train.clip_norm.map(|norm| norm as f32),
             dropout: Stream::new(experiment.seed, Purpose::Dropout),
         }
     }
+}
+
+/// Which loss is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// With label smoothing and class weights.
+    Training,
+    /// The cross-entropy as it is.
+    Plain,
 }
 
 /// The network with what training it needs.
@@ -67,10 +82,16 @@ impl Classifier {
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
     /// `[batch, classes]`. The cross-entropy is linear in its target, so that of an image with two labels is the mean of both by
-    /// their shares.
-    fn forward(&self, batch: Batch, context: &mut ForwardContext, label_smoothing: f32) -> ClassificationOutput {
+    /// their shares. In training each image counts as much as its label says.
+    fn forward(&self, batch: Batch, context: &mut ForwardContext, loss: Loss) -> ClassificationOutput {
         let logits = self.network.forward_in(batch.images, context);
-        let of = |targets| ops::cross_entropy(logits.clone(), targets, label_smoothing);
+        let of = |targets| match (loss, &self.settings.class_weights) {
+            (Loss::Plain, _) => ops::cross_entropy(logits.clone(), targets, 0.0),
+            (Loss::Training, None) => ops::cross_entropy(logits.clone(), targets, self.settings.label_smoothing),
+            (Loss::Training, Some(weights)) => {
+                ops::weighted_cross_entropy(logits.clone(), targets, self.settings.label_smoothing, weights)
+            }
+        };
         let loss = match batch.mixed {
             None => of(batch.targets.clone()),
             Some(Mixed { targets, share }) => {
@@ -83,7 +104,7 @@ impl Classifier {
     /// The same as in training, dropout and label smoothing included, with `hook` called for every layer.
     pub fn forward_with_hook(&self, batch: Batch, hook: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
         let context = self.training_context(&batch);
-        self.forward(batch, &mut context.with_hook(hook), self.settings.label_smoothing)
+        self.forward(batch, &mut context.with_hook(hook), Loss::Training)
     }
 
     /// The context in which `batch` is trained on: it fixes the dropout masks.
@@ -99,7 +120,7 @@ impl TrainStep for Classifier {
     fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
         let weight = batch.weight;
         let mut context = self.training_context(&batch);
-        let output = self.forward(batch, &mut context, self.settings.label_smoothing);
+        let output = self.forward(batch, &mut context, Loss::Training);
         // Burn adds up the gradients of an accumulation window; weighted by its share of the window's images, each
         // batch contributes to their mean.
         let objective = if weight == 1.0 { output.loss.clone() } else { output.loss.clone().mul_scalar(weight) };
@@ -123,7 +144,7 @@ impl InferenceStep for Classifier {
     type Output = ClassificationOutput;
 
     fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.forward(batch, &mut ForwardContext::inference(), 0.0)
+        self.forward(batch, &mut ForwardContext::inference(), Loss::Plain)
     }
 }
 

@@ -18,14 +18,14 @@ use super::average::Average;
 use super::classifier::Classifier;
 use super::observer::{Observer, Progress, StopHandle};
 use super::records::{self, RecordSink};
-use super::step_metrics::{Figures, StepMetrics};
-use crate::config::Experiment;
+use super::step_metrics::{Figures, StepMetrics, answers};
+use crate::config::{Experiment, Monitor};
 use crate::data::loader::EpochLoader;
 use crate::models::Weights;
 use crate::optimizers::PlannedRate;
 use crate::run::checkpoints::{CheckpointStore, Records};
 use crate::run::progress::{Moment, ProgressFile};
-use crate::run::state::TrainingState;
+use crate::run::state::{Confusion, TrainingState, Validated};
 use crate::run::{EpochMetrics, MetricSums, RunDir, file};
 use crate::{Error, Result};
 
@@ -52,6 +52,8 @@ pub(super) struct TrainingContext {
     pub(super) train: Arc<EpochLoader>,
     /// Whether there are validation images.
     pub(super) has_validation: bool,
+    /// How many classes there are.
+    pub(super) classes: usize,
     /// The run's directory.
     pub(super) run: RunDir,
     /// Where to save.
@@ -332,21 +334,28 @@ impl Steps<'_> {
         self.refuse_nan(&weights)?;
         model.network = model.network.folded();
         let validation = if self.context.has_validation { Some(self.validate(&model, loader)?) } else { None };
-        if let Some(loss) = validation.map(|sums| sums.loss()).filter(|loss| !loss.is_finite()) {
+        let sums = validation.map(|validated| validated.sums);
+        if let Some(loss) = sums.map(|sums| sums.loss()).filter(|loss| !loss.is_finite()) {
             let epoch = self.context.state.epoch;
             return Err(diverged(&format!("the validation loss became {loss} in epoch {epoch}")));
         }
         let rate = self.context.rate.at(self.context.state.update.saturating_sub(1));
         let state = &mut self.context.state;
-        let better = state.judge(validation, self.context.experiment.early_stopping.min_delta);
+        let (checkpoint, stopping) = (&self.context.experiment.checkpoint, &self.context.experiment.early_stopping);
+        let better = state.judge(validation, checkpoint.best_by, stopping);
+        let classes = validation.and_then(|validated| validated.classes);
+        let score = validation.filter(|_| checkpoint.best_by != Monitor::Accuracy);
         let metrics = EpochMetrics {
             epoch: state.epoch,
             iteration: state.iteration,
             learning_rate: rate,
             train_loss: state.epoch_sums.loss(),
             train_accuracy: state.epoch_sums.accuracy(),
-            validation_loss: validation.map(|sums| sums.loss()),
-            validation_accuracy: validation.map(|sums| sums.accuracy()),
+            validation_loss: sums.map(|sums| sums.loss()),
+            validation_accuracy: sums.map(|sums| sums.accuracy()),
+            validation_balanced_accuracy: classes.map(|classes| classes.balanced_accuracy),
+            validation_macro_f1: classes.map(|classes| classes.macro_f1),
+            score: score.map(|validated| validated.score(checkpoint.best_by)),
             weights_sha256: weights.sha256(),
             images_per_second: self.images_per_second,
             seconds: started.elapsed().as_secs_f64(),
@@ -374,12 +383,19 @@ impl Steps<'_> {
             return Some(format!("validation accuracy {reached:.4} reached stop_at.validation_accuracy = {goal}"));
         }
         let patience = experiment.early_stopping.patience?;
-        (state.epochs_without_improvement >= patience)
-            .then(|| format!("the validation loss has not improved for {patience} epochs (early_stopping.patience)"))
+        (state.epochs_without_improvement >= patience).then(|| {
+            let monitor = experiment.early_stopping.monitor.name();
+            format!("the validation {monitor} has not improved for {patience} epochs (early_stopping.patience)")
+        })
     }
 
-    fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<MetricSums> {
+    fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<Validated> {
         let mut sums = MetricSums::default();
+        let watched = [self.context.experiment.checkpoint.best_by, self.context.experiment.early_stopping.monitor];
+        let mut confusion = watched
+            .iter()
+            .any(|monitor| matches!(monitor, Monitor::BalancedAccuracy | Monitor::MacroF1))
+            .then(|| Confusion::new(self.context.classes));
         let mut pending = StepMetrics::new(&self.context.device);
         if self.context.feed_metrics {
             let epoch_number = self.context.state.epoch;
@@ -393,6 +409,9 @@ impl Steps<'_> {
             let images = batch.size;
             let output = InferenceStep::step(model, batch);
             iteration += 1;
+            if let Some(confusion) = &mut confusion {
+                answers(&output).for_each(|(label, answer)| confusion.add(label, answer));
+            }
             pending.add(&output, images, iteration);
             if pending.is_due() {
                 add_all(&mut sums, &mut pending)?;
@@ -406,7 +425,7 @@ impl Steps<'_> {
         if self.context.feed_metrics {
             self.valid_event(LearnerEvent::EndSplit(self.context.state.epoch))?;
         }
-        Ok(sums)
+        Ok(Validated { sums, classes: confusion.map(|confusion| confusion.figures()) })
     }
 
     fn save_is_due(&self) -> bool {

@@ -93,6 +93,7 @@ impl Session<'_> {
             rate: self.rate(),
             train: Arc::new(self.train_loader()?),
             has_validation: !self.dataset.validation.is_empty(),
+            classes: self.dataset.train.classes.len(),
             run: run.clone(),
             store: store.clone(),
             records: checkpoint.records,
@@ -151,7 +152,7 @@ impl Session<'_> {
     }
 
     fn classifier(&self, network: Network) -> Classifier {
-        Classifier::new(network, StepSettings::new(self.experiment))
+        Classifier::new(network, StepSettings::new(self.experiment, &self.dataset.train.class_counts()))
     }
 
     /// The weights that a new run begins with.

@@ -1,7 +1,7 @@
 //! The losses and correct predictions of steps, on the device until they are read back together: a GPU is not made to wait
 //! for every one.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use burn::train::ClassificationOutput;
 
 use crate::Result;
@@ -111,6 +111,14 @@ impl StepMetrics {
     }
 }
 
+/// The label of each image of a step, and the class that it was taken for.
+pub(super) fn answers(output: &ClassificationOutput) -> impl Iterator<Item = (usize, usize)> {
+    let numbers =
+        |tensor: Tensor<1, Int>| tensor.into_data().iter::<i64>().map(|number| number as usize).collect::<Vec<_>>();
+    let predicted = output.output.clone().without_autodiff().argmax(1).flatten::<1>(0, 1);
+    numbers(output.targets.clone().without_autodiff()).into_iter().zip(numbers(predicted))
+}
+
 /// Both tensors' values in one read; nothing of those that are not there.
 fn one_read(tensors: [Option<Tensor<1>>; 2]) -> Result<[Vec<f32>; 2]> {
     let tensors: Vec<_> = tensors.into_iter().flatten().collect();
@@ -123,7 +131,7 @@ fn one_read(tensors: [Option<Tensor<1>>; 2]) -> Result<[Vec<f32>; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Int, TensorData};
+    use burn::tensor::TensorData;
 
     use super::*;
 

@@ -134,9 +134,10 @@ impl Shown {
     }
 }
 
-/// The epoch with the highest validation accuracy, and the lower loss among equals; without validation, the last.
+/// The epoch with the highest validation accuracy, or what `checkpoint.best_by` names, and the lower loss among equals;
+/// without validation, the last.
 fn best(metrics: &[EpochMetrics]) -> Option<&EpochMetrics> {
-    let rank = |epoch: &EpochMetrics| Some((epoch.validation_accuracy?, -epoch.validation_loss?));
+    let rank = |epoch: &EpochMetrics| Some((epoch.score.or(epoch.validation_accuracy)?, -epoch.validation_loss?));
     let better = |one: &&EpochMetrics, other: &&EpochMetrics| {
         rank(one).partial_cmp(&rank(other)).unwrap_or(std::cmp::Ordering::Equal)
     };
@@ -196,6 +197,9 @@ mod tests {
             train_accuracy: 0.9,
             validation_loss: Some(0.25),
             validation_accuracy: Some(accuracy),
+            validation_balanced_accuracy: None,
+            validation_macro_f1: None,
+            score: None,
             weights_sha256: String::new(),
             images_per_second: 1000.0,
             seconds: 40.0,
