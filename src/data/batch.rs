@@ -136,9 +136,9 @@ impl ImageBatcher {
     }
 
     /// The distorted pixels of these images as [words](block::pack).
-    pub(super) fn packed(&self, samples: &[SampleRef]) -> Vec<i32> {
+    pub(super) fn packed(&self, samples: &[SampleRef]) -> Vec<f32> {
         let (length, width) = (self.set.shape.len(), block::words(self.set.shape.len()));
-        let mut packed = vec![0; samples.len() * width];
+        let mut packed = vec![0.0; samples.len() * width];
         let prepare = || (Scratch::default(), vec![0; length]);
         let images = packed.par_chunks_exact_mut(width).with_min_len(IMAGES_PER_TASK).zip(samples);
         images.for_each_init(prepare, |(scratch, distorted), (out, sample)| {

@@ -121,6 +121,9 @@ struct Position {
     iteration: AtomicUsize,
 }
 
+/// The first images, as many as are compared with the host's when a device makes them.
+const CHECKED: usize = 16;
+
 /// Where the batches of a loader are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,11 +214,21 @@ impl EpochLoader {
     }
 
     /// The same batches, made on the device where its distortions allow it. They are the same to the last bit on a CPU, and to
-    /// rounding elsewhere.
-    #[must_use]
-    pub fn on_device(mut self) -> Self {
-        self.maker = BlockMaker::new(&self.batcher, &self.device.clone().without_autodiff()).map(Arc::new);
-        self
+    /// rounding elsewhere; the first images are held to the host's.
+    ///
+    /// # Errors
+    /// When the device fails or makes other pictures.
+    pub fn on_device(mut self) -> Result<Self> {
+        let maker = BlockMaker::new(&self.batcher, &self.device.clone().without_autodiff());
+        if let Some(maker) = &maker
+            && self.shape.iterations > 0
+        {
+            let mut samples = self.samples(1, 0);
+            samples.truncate(CHECKED);
+            maker.check(&self.batcher, &samples)?;
+        }
+        self.maker = maker.map(Arc::new);
+        Ok(self)
     }
 
     /// Where batches are made.
@@ -310,8 +323,8 @@ impl DataLoader<Batch> for EpochLoader {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
-        let moved = Self { device: device.clone(), maker: None, ..self.clone() };
-        Arc::new(if self.maker.is_some() { moved.on_device() } else { moved })
+        // Burn asks for another device only where there are several, and expects no error: the host makes the batches then.
+        Arc::new(Self { device: device.clone(), maker: None, ..self.clone() })
     }
 
     /// A loader with its own position over the images `start..end` of the set.

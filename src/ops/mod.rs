@@ -2,7 +2,7 @@
 //!
 //! On the CPU backends they run kernels of our own ([`kernels`]), plugged into Burn by its backend extension, with
 //! hand-written gradients; on every other device, and for tensors that are not `f32`, the same functions put Burn's
-//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns both off. With kernels, results do
+//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
 //! not depend on the number of threads.
 //!
 //! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
@@ -33,6 +33,9 @@ pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdSt
 
 static STOCK_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
+
+static FEW_REQUESTS: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("KILN_FEW_REQUESTS").is_some_and(|value| value == "1"));
 
 /// Which operations compute on the CPU in this process: `kiln`, its kernels, or `stock`, Burn's. The two differ in the last
 /// bits.
@@ -65,10 +68,10 @@ fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU, unless stock operations
-/// are asked for.
+/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU, where
+/// `KILN_FEW_REQUESTS=1` in the environment says so.
 pub(crate) fn counts_requests(device: &Device) -> bool {
-    !*STOCK_ONLY && !is_host(device)
+    *FEW_REQUESTS && !is_host(device)
 }
 
 /// The bias of layers without one.

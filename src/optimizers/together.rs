@@ -150,15 +150,15 @@ impl Arrays {
     fn new(parameters: &[Flat]) -> Self {
         let layout: Vec<_> = parameters.iter().map(|parameter| (parameter.id, parameter.length())).collect();
         let mut padding = HashMap::new();
-        let empty = Tensor::zeros([0], &parameters[0].value.device());
-        for (_, length) in &layout {
-            let missing = length.next_multiple_of(ALIGNMENT) - length;
-            padding.entry(missing).or_insert_with(|| Tensor::zeros([missing], &empty.device()));
+        for (parameter, missing) in parameters.iter().map(|parameter| (parameter, missing(parameter.length()))) {
+            if missing > 0 {
+                padding.entry(missing).or_insert_with(|| Tensor::zeros([missing], &parameter.value.device()));
+            }
         }
-        let mut arrays = Self { layout, time: 0, parameters: empty.clone(), moments: [empty.clone(), empty], padding };
-        arrays.parameters = arrays.joined(parameters.iter().map(|parameter| parameter.value.clone()).collect());
-        arrays.moments = [arrays.parameters.zeros_like(), arrays.parameters.zeros_like()];
-        arrays
+        let values = parameters.iter().map(|parameter| parameter.value.clone()).collect();
+        let parameters = joined(values, &padding);
+        let moments = [parameters.zeros_like(), parameters.zeros_like()];
+        Self { layout, time: 0, parameters, moments, padding }
     }
 
     /// Whether these are the parameters of this layout.
@@ -169,13 +169,7 @@ impl Arrays {
 
     /// The parts one after another, each followed by what fills it up.
     fn joined(&self, parts: Vec<Tensor<1>>) -> Tensor<1> {
-        let filled = |part: Tensor<1>| {
-            let length = part.dims()[0];
-            let missing = length.next_multiple_of(ALIGNMENT) - length;
-            let padding = self.padding.get(&missing).filter(|_| missing > 0).cloned();
-            std::iter::once(part).chain(padding)
-        };
-        Tensor::cat(parts.into_iter().flat_map(filled).collect(), 0)
+        joined(parts, &self.padding)
     }
 
     /// The parts of an array by parameter.
@@ -187,6 +181,20 @@ impl Arrays {
             (*id, part)
         })
     }
+}
+
+/// What a part of this length lacks to the next multiple.
+fn missing(length: usize) -> usize {
+    length.next_multiple_of(ALIGNMENT) - length
+}
+
+/// The parts one after another, each followed by what fills it up.
+fn joined(parts: Vec<Tensor<1>>, padding: &HashMap<usize, Tensor<1>>) -> Tensor<1> {
+    let filled = |part: Tensor<1>| {
+        let padding = padding.get(&missing(part.dims()[0])).cloned();
+        std::iter::once(part).chain(padding)
+    };
+    Tensor::cat(parts.into_iter().flat_map(filled).collect(), 0)
 }
 
 /// A parameter without its shape.

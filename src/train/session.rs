@@ -276,7 +276,7 @@ impl Session<'_> {
             (None, Sampling::Uniform) => EpochLoader::shuffled(batcher, shape, seed, &device),
             (None, Sampling::Balanced) => EpochLoader::balanced(batcher, shape, seed, &device),
         }?;
-        Ok(self.placed(loader))
+        self.placed(loader)
     }
 
     fn train_batcher(&self) -> ImageBatcher {
@@ -291,13 +291,13 @@ impl Session<'_> {
     }
 
     /// The loader with its batches made where they are needed: for a CPU, there is nothing to be sent.
-    fn placed(&self, loader: EpochLoader) -> EpochLoader {
-        if counts_requests(&self.device) { loader.on_device() } else { loader }
+    fn placed(&self, loader: EpochLoader) -> Result<EpochLoader> {
+        if counts_requests(&self.device) { loader.on_device() } else { Ok(loader) }
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {
         let batcher = ImageBatcher::new(self.dataset.validation.clone(), &self.dataset.preprocess);
-        let validation = self.placed(EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?);
+        let validation = self.placed(EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?)?;
         // The loop puts the checkpoint's weights in before the first step.
         let learner = self.learner_of(self.classifier(self.network()?));
         let train = context.train.clone();

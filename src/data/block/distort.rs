@@ -109,11 +109,11 @@ impl Distorter {
         let split = |from: Tensor<2>, length: usize| {
             let place = from.add_scalar(1.0).clamp(0.0, (length + 1) as f64);
             let first = place.clone().floor();
-            (first.clone().int(), (place - first).reshape([images, 1, plane]))
+            (first.clone(), (place - first).reshape([images, 1, plane]))
         };
         let ((column, right), (row, down)) = (split(from_x, width), split(from_y, height));
         let stride = width + 3;
-        let corner = row.mul_scalar(stride as i64) + column;
+        let corner = (row.mul_scalar(stride as f64) + column).int();
         let corner = corner.reshape([images, 1, plane]).expand([images, channels, plane]);
         let padded = self.padded(pixels.reshape([images, channels, height, width]), outside);
         let at = |offset: usize| padded.clone().gather(2, corner.clone().add_scalar(offset as i64));
@@ -128,10 +128,9 @@ impl Distorter {
         let [images, channels, height, width] = pixels.dims();
         let bordered = match outside {
             Outside::Image { rows, columns, .. } => pixels.select(2, rows.clone()).select(3, columns.clone()),
-            Outside::Constant(colour) => colour
-                .clone()
-                .expand([images, channels, height + 3, width + 3])
-                .slice_assign([0..images, 0..channels, 1..height + 1, 1..width + 1], pixels),
+            Outside::Constant(colour) => (Tensor::zeros([images, channels, height + 3, width + 3], &pixels.device())
+                + colour.clone())
+            .slice_assign([0..images, 0..channels, 1..height + 1, 1..width + 1], pixels),
         };
         bordered.reshape([images, channels, (height + 3) * (width + 3)])
     }

@@ -8,9 +8,11 @@ mod distort;
 mod pixels;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use burn::data::dataloader::batcher::Batcher as _;
 use burn::data::dataloader::{DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor};
@@ -19,6 +21,7 @@ use super::ImageShape;
 use super::augment::Form;
 use super::batch::{Batch, ImageBatcher, SampleRef};
 use super::loader::Making;
+use crate::error::panic_text;
 use crate::ops::transfer;
 use crate::{Error, Result};
 use distort::Distorter;
@@ -35,6 +38,8 @@ pub(super) struct BlockMaker {
     shape: ImageShape,
     /// The network's input for each pixel value of each channel, `[channels * 256]`.
     table: Tensor<1>,
+    /// Where each channel's entries begin in the table, `[1, channels, 1]`.
+    first_entries: Tensor<3>,
     source: Source,
 }
 
@@ -61,9 +66,11 @@ impl Plan {
     fn of(batcher: &ImageBatcher) -> Self {
         let set = batcher.set();
         let bytes = 4 * words(set.shape.len()) * set.len();
+        // Places within an image are computed as floats.
+        let is_exact = (set.shape.height + 3) * (set.shape.width + 3) < 1 << 24;
         match batcher.forms() {
             _ if batcher.is_mixed() || set.is_empty() => Self::Mixed,
-            Some(forms) if bytes <= LARGEST_SET => Self::Resident(forms),
+            Some(forms) if bytes <= LARGEST_SET && is_exact => Self::Resident(forms),
             _ => Self::Sent,
         }
     }
@@ -90,7 +97,7 @@ enum Pixels {
     /// The images' places in the set, and what was drawn for each.
     Picked { order: Vec<i32>, drawn: Vec<f32> },
     /// The distorted images themselves, as words.
-    Sent(Vec<i32>),
+    Sent(Vec<f32>),
 }
 
 /// A batch's place in its epoch.
@@ -111,7 +118,43 @@ impl BlockMaker {
             Plan::Sent => Source::Host,
         };
         let table = transfer::floats(table, [shape.channels * 256], device);
-        Some(Self { device: device.clone(), shape, table, source })
+        let first_entries = (0..shape.channels).map(|channel| (channel * 256) as f32).collect();
+        let first_entries = transfer::floats(first_entries, [1, shape.channels, 1], device);
+        Some(Self { device: device.clone(), shape, table, first_entries, source })
+    }
+
+    /// Makes these images on the device and holds them to those that the host makes: drivers and compilers of graphics APIs are
+    /// many, and a wrong picture would be seen by nobody. What was distorted may differ by a pixel value or two, where a value
+    /// between two was rounded otherwise.
+    ///
+    /// # Errors
+    /// When they differ, or the device fails.
+    pub(super) fn check(&self, batcher: &ImageBatcher, samples: &[SampleRef]) -> Result<()> {
+        let wrong = |reason: String| {
+            Error::failed("the device makes other pictures than the host").caused_by(reason).tip(
+                "without KILN_FEW_REQUESTS=1 in the environment the host makes them; the driver or Burn's code for it has a fault",
+            )
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let Prepared { pixels, .. } = self.prepare(batcher, samples, Vec::new());
+            transfer::read([self.make(pixels, samples.len())?])
+        }));
+        let made = made.map_err(|panic| wrong(panic_text(&*panic)))??.concat();
+        let expected = batcher.batch(samples.to_vec(), &Device::flex()).images;
+        let expected = transfer::read([expected])?.concat();
+        let table = batcher.table().values();
+        let steps = table.windows(2).map(|pair| (pair[1] - pair[0]).abs()).filter(|step| step.is_finite());
+        // Between two channels, the table steps down by a whole range.
+        let step = steps.fold(f32::INFINITY, f32::min);
+        let most = match &self.source {
+            Source::Device(_, distorter) if !distorter.is_identity() => 2.5 * step,
+            _ => 0.5 * step,
+        };
+        let far = |(made, expected): (&f32, &f32)| made.is_nan() || (made - expected).abs() > most;
+        match made.iter().zip(&expected).filter(|pair| far(*pair)).count() {
+            0 if made.len() == expected.len() => Ok(()),
+            count => Err(wrong(format!("{count} of {} values of the first images differ", expected.len()))),
+        }
     }
 
     /// How many batches of `size` images are made at once.
@@ -145,17 +188,15 @@ impl BlockMaker {
                     unpacked(words)
                 } else {
                     let drawn = transfer::floats(drawn, [images, distorter.numbers()], &self.device);
-                    distorter.apply(unpacked(words).float(), &drawn).int()
+                    distorter.apply(unpacked(words), &drawn)
                 }
             }
-            (Pixels::Sent(sent), _) => unpacked(transfer::ints(sent, [images, words(length)], &self.device)),
+            (Pixels::Sent(sent), _) => unpacked(transfer::floats(sent, [images, words(length)], &self.device)),
             (Pixels::Picked { .. }, Source::Host) => {
                 return Err(Error::failed("images are to be picked on a device that has none"));
             }
         };
-        let first =
-            Tensor::<1, Int>::arange(0..channels as i64, &self.device).mul_scalar(256).reshape([1, channels, 1]);
-        let entries = (pixels + first).reshape([images * length]);
+        let entries = (pixels + self.first_entries.clone()).reshape([images * length]).int();
         Ok(self.table.clone().select(0, entries).reshape([images, channels, height, width]))
     }
 }

@@ -1,4 +1,5 @@
-//! The images of a set in a device's memory, four pixels to a word: graphics APIs have no bytes.
+//! The images of a set in a device's memory, three pixels to a word: graphics APIs have no bytes, and a word is a float, since
+//! every backend computes with those. A float holds whole numbers of 24 bits exactly.
 
 use std::ops::Range;
 
@@ -8,6 +9,9 @@ use rayon::prelude::*;
 use crate::data::ImageSet;
 use crate::ops::transfer;
 
+/// Pixels in a word.
+const PIXELS: usize = 3;
+
 /// The largest tensor that a set is cut into: every Vulkan device takes a buffer of this size.
 const LARGEST_PART: usize = 64 << 20;
 
@@ -16,31 +20,32 @@ pub(super) const LARGEST_SET: usize = 1 << 30;
 
 /// The words that an image of `length` pixels takes.
 pub(in crate::data) fn words(length: usize) -> usize {
-    length.div_ceil(4)
+    length.div_ceil(PIXELS)
 }
 
 /// Writes pixels into words, the first into the lowest bits.
-pub(in crate::data) fn pack(pixels: &[u8], words: &mut [i32]) {
-    for (word, pixels) in words.iter_mut().zip(pixels.chunks(4)) {
-        let mut bytes = [0; 4];
-        bytes[..pixels.len()].copy_from_slice(pixels);
-        *word = i32::from_le_bytes(bytes);
+pub(in crate::data) fn pack(pixels: &[u8], words: &mut [f32]) {
+    for (word, pixels) in words.iter_mut().zip(pixels.chunks(PIXELS)) {
+        *word = pixels.iter().rev().fold(0, |bits: u32, pixel| bits << 8 | u32::from(*pixel)) as f32;
     }
 }
 
 /// The pixels, `[images, length]`, 0 to 255, from `[images, words]`.
-pub(super) fn unpack(words: Tensor<2, Int>, length: usize) -> Tensor<2, Int> {
+pub(super) fn unpack(words: Tensor<2>, length: usize) -> Tensor<2> {
     let [images, count] = words.dims();
-    let byte = |shift: u32| words.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(255);
-    let bytes = [0, 8, 16, 24].map(byte).into();
-    Tensor::stack::<3>(bytes, 2).reshape([images, count * 4]).slice([0..images, 0..length])
+    // Powers of 2 change no digit, so that these are exact.
+    let above = |place: i32| words.clone().mul_scalar(f64::from(256.0_f32.powi(-place))).floor();
+    let (second, third) = (above(1), above(2));
+    let first = words.clone() - second.clone().mul_scalar(256.0);
+    let second = second - third.clone().mul_scalar(256.0);
+    Tensor::stack::<3>(vec![first, second, third], 2).reshape([images, count * PIXELS]).slice([0..images, 0..length])
 }
 
 /// All images of a set on a device.
 #[derive(Clone, Debug)]
 pub(super) struct Resident {
     /// Where each part begins and ends in the set, and its words, `[images, words]`.
-    parts: Vec<(Range<usize>, Tensor<2, Int>)>,
+    parts: Vec<(Range<usize>, Tensor<2>)>,
 }
 
 impl Resident {
@@ -53,16 +58,16 @@ impl Resident {
         let (length, width) = (set.shape.len(), words(set.shape.len()));
         let part = |start: usize| {
             let range = start..(start + images).min(set.len());
-            let mut packed = vec![0; range.len() * width];
+            let mut packed = vec![0.0; range.len() * width];
             let pixels = &set.pixels[range.start * length..range.end * length];
             packed.par_chunks_mut(width).zip(pixels.par_chunks(length)).for_each(|(out, image)| pack(image, out));
-            (range.clone(), transfer::ints(packed, [range.len(), width], device))
+            (range.clone(), transfer::floats(packed, [range.len(), width], device))
         };
         Self { parts: (0..set.len()).step_by(images).map(part).collect() }
     }
 
     /// The words of the images at `order`, `[order, words]`.
-    pub(super) fn select(&self, order: &Tensor<1, Int>) -> Option<Tensor<2, Int>> {
+    pub(super) fn select(&self, order: &Tensor<1, Int>) -> Option<Tensor<2>> {
         if let [(_, all)] = self.parts.as_slice() {
             return Some(all.clone().select(0, order.clone()));
         }
@@ -71,7 +76,7 @@ impl Resident {
             let place = order.clone().sub_scalar(range.start as i64);
             let last = range.len() as i64 - 1;
             let inside = place.clone().greater_equal_scalar(0).bool_and(place.clone().lower_equal_scalar(last));
-            part.clone().select(0, place.clamp(0, last)) * inside.int().unsqueeze_dim(1)
+            part.clone().select(0, place.clamp(0, last)) * inside.float().unsqueeze_dim(1)
         });
         rows.reduce(|sum, rows| sum + rows)
     }
@@ -84,13 +89,19 @@ mod tests {
 
     #[test]
     fn pixels_of_any_number_come_back_from_their_words() {
+        let all: Vec<u8> = (0..=255).cycle().take(3 * 256).collect();
+        let mut packed = vec![0.0; 256];
+        pack(&all, &mut packed);
+        let back: Vec<f32> =
+            unpack(transfer::floats(packed, [256, 1], &Device::flex()), 3).into_data().try_into_vec().unwrap();
+        assert_eq!(back, all.iter().map(|pixel| f32::from(*pixel)).collect::<Vec<_>>());
         for length in 1..10 {
             let pixels: Vec<u8> = (0..length).map(|place| 255 - place as u8 * 17).collect();
-            let mut packed = vec![0; words(length)];
+            let mut packed = vec![0.0; words(length)];
             pack(&pixels, &mut packed);
-            let tensor = transfer::ints(packed, [1, words(length)], &Device::flex());
-            let back: Vec<i64> = unpack(tensor, length).into_data().iter::<i64>().collect();
-            assert_eq!(back, pixels.iter().map(|pixel| i64::from(*pixel)).collect::<Vec<_>>());
+            let tensor = transfer::floats(packed, [1, words(length)], &Device::flex());
+            let back: Vec<f32> = unpack(tensor, length).into_data().try_into_vec().unwrap();
+            assert_eq!(back, pixels.iter().map(|pixel| f32::from(*pixel)).collect::<Vec<_>>());
         }
     }
 
@@ -103,8 +114,8 @@ mod tests {
         for images in [1, 3, 7, 100] {
             let resident = Resident::in_parts(&set, images, &Device::flex());
             let order_there = transfer::ints(order.to_vec(), [6], &Device::flex());
-            let found = unpack(resident.select(&order_there).unwrap(), 5).into_data().iter::<i64>().collect::<Vec<_>>();
-            let expected = order.iter().flat_map(|index| set.image(*index as usize)).map(|pixel| i64::from(*pixel));
+            let found: Vec<f32> = unpack(resident.select(&order_there).unwrap(), 5).into_data().try_into_vec().unwrap();
+            let expected = order.iter().flat_map(|index| set.image(*index as usize)).map(|pixel| f32::from(*pixel));
             assert_eq!(found, expected.collect::<Vec<_>>());
         }
     }

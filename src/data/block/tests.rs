@@ -63,7 +63,7 @@ fn batches_made_on_the_device_are_those_of_the_host() {
             }
             let batcher = batcher(70, channels, &list);
             let host = loader(&batcher, shape());
-            let device = loader(&batcher, shape()).on_device();
+            let device = loader(&batcher, shape()).on_device().unwrap();
             assert_eq!((host.making(), device.making()), (Making::Host, making), "{list:?}");
             for start in [(1, 0), (3, 4)] {
                 assert_eq!(batches(&host, start), batches(&device, start), "{list:?}");
@@ -82,7 +82,7 @@ fn an_epoch_may_have_many_blocks_and_be_left_in_the_middle() {
     assert_eq!(maker.batches(4), BLOCK_PIXELS / (4 * 126));
     maker.source = Source::Host;
     for _ in 0..3 {
-        let loader = loader(&batcher, shape).on_device();
+        let loader = loader(&batcher, shape).on_device().unwrap();
         loader.set_position(2, 0);
         let mut batches = loader.iter();
         assert_eq!(batches.next().unwrap().unwrap().iteration, 0);
@@ -95,7 +95,7 @@ fn an_epoch_may_have_many_blocks_and_be_left_in_the_middle() {
 #[test]
 fn mixed_batches_are_the_hosts() {
     let mixing = Mixing { mixup: Some(0.2), cutmix: None };
-    let loader = loader(&batcher(40, 1, &[]).mixed(mixing, 3), shape()).on_device();
+    let loader = loader(&batcher(40, 1, &[]).mixed(mixing, 3), shape()).on_device().unwrap();
     assert_eq!(loader.making(), Making::Host);
 }
 
@@ -104,4 +104,21 @@ fn as_many_batches_as_fit_are_made_at_once() {
     let maker = BlockMaker::new(&batcher(20, 1, &[]), &Device::flex()).unwrap();
     assert_eq!(maker.batches(BLOCK_PIXELS), 1);
     assert!(NonZero::new(maker.batches(0)).is_some());
+}
+
+#[test]
+fn a_device_that_makes_other_pictures_is_refused() {
+    let affine = AugmentConfig::examples().into_iter().find(|config| config.kind() == "affine").unwrap();
+    let batcher = batcher(40, 3, &[affine]);
+    let samples: Vec<_> = (0..16).map(|index| SampleRef { index, epoch: 1, position: index }).collect();
+    let mut maker = BlockMaker::new(&batcher, &Device::flex()).unwrap();
+    maker.check(&batcher, &samples).unwrap();
+    let right = maker.table.clone();
+    maker.table = right.clone().add_scalar(0.2);
+    let error = maker.check(&batcher, &samples).unwrap_err().render();
+    assert!(error.contains("of 6048 values") && error.contains("KILN_FEW_REQUESTS=1"), "{error}");
+    // A device that fails.
+    maker.table = right.slice([0..3]);
+    let error = maker.check(&batcher, &samples).unwrap_err().render();
+    assert!(error.contains("other pictures"), "{error}");
 }
