@@ -31,3 +31,4 @@ pub mod sum;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod update;
+mod winograd;
