@@ -60,6 +60,8 @@ pub(super) fn pack(weights: &[f32], depth: usize, packed: &mut [f32]) {
 /// the last vector.
 pub(super) struct Convolve<'a> {
     pub(super) weights: &'a [f32],
+    /// Weights from one `r` to the next: [`PANEL`], or for a single row 1.
+    pub(super) step: usize,
     pub(super) rows: usize,
     pub(super) offsets: &'a [usize],
     pub(super) image: &'a [f32],
@@ -72,7 +74,10 @@ impl WithSimd for Convolve<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        // A tile and what it reads fit into the registers: 8 x 3 of 32, or 4 x 3 of 16.
+        if self.rows == 1 {
+            return self.row::<S>(simd);
+        }
+        // A tile and what it reads fit into the registers: 8 x 3 of 32, or 4 x 2 of 16.
         if S::REGISTER_COUNT >= 32 {
             match self.rows {
                 0..=2 => self.rows_of::<S, 2>(simd, 0),
@@ -92,6 +97,22 @@ impl WithSimd for Convolve<'_> {
 }
 
 impl Convolve<'_> {
+    /// A single row, in more columns at a time, so that one sum need not wait for the last.
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, simd: S) {
+        let (mut vectors, mut at) = (self.length.div_ceil(S::F32_LANES), 0);
+        while vectors > 0 {
+            let taken = match vectors {
+                8.. => self.tile::<S, 1, 8>(simd, 0, at),
+                4.. => self.tile::<S, 1, 4>(simd, 0, at),
+                2 | 3 => self.tile::<S, 1, 2>(simd, 0, at),
+                _ => self.tile::<S, 1, 1>(simd, 0, at),
+            };
+            at += taken * S::F32_LANES;
+            vectors -= taken;
+        }
+    }
+
     #[inline(always)]
     fn rows_of<S: Simd, const M: usize>(&mut self, simd: S, first: usize) {
         let mut vectors = self.length.div_ceil(S::F32_LANES);
@@ -99,24 +120,21 @@ impl Convolve<'_> {
         while vectors > 0 {
             // Four vectors left: two and two are faster than three and one.
             let taken = match vectors {
-                4 => 2,
-                left => left.min(if S::REGISTER_COUNT >= 32 { 3 } else { 2 }),
-            };
-            match taken {
                 1 => self.tile::<S, M, 1>(simd, first, at),
-                2 => self.tile::<S, M, 2>(simd, first, at),
-                _ => self.tile::<S, M, 3>(simd, first, at),
-            }
+                3 | 5.. if S::REGISTER_COUNT >= 32 => self.tile::<S, M, 3>(simd, first, at),
+                _ => self.tile::<S, M, 2>(simd, first, at),
+            };
             at += taken * S::F32_LANES;
             vectors -= taken;
         }
     }
 
+    /// Returns how many vectors wide it is.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, first: usize, at: usize) {
+    fn tile<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, first: usize, at: usize) -> usize {
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
         let image = &self.image[at..];
-        for (weights, offset) in self.weights.chunks_exact(PANEL).zip(self.offsets) {
+        for (weights, offset) in self.weights.chunks_exact(self.step).zip(self.offsets) {
             let values = *vectors::<S, V>(&image[*offset..]);
             for (weight, sums) in weights[first..first + M].iter().zip(&mut sums) {
                 let weight = simd.splat_f32s(*weight);
@@ -130,6 +148,7 @@ impl Convolve<'_> {
             let (row, _) = S::as_mut_simd_f32s(&mut self.results[(first + m) * stride + at..][..V * S::F32_LANES]);
             row.copy_from_slice(sums);
         }
+        V
     }
 }
 

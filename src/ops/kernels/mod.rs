@@ -10,6 +10,7 @@
 //! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
 //! `direct` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
 
+pub mod compiled;
 pub mod conv;
 mod direct;
 pub mod dropout;

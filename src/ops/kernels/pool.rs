@@ -33,7 +33,7 @@ pub type PoolIndex = u8;
 pub(super) const INACTIVE: PoolIndex = 4;
 
 /// `output[y, x] = max(window of plane at 2y, 2x) + bias`, with ReLU if asked, and where the maximum was: the first of
-/// equals. Without a pool the sign of the output says all that the backward pass needs, and there are no indices.
+/// equals; no indices if nobody asks. Without a pool the sign of the output says all that the backward pass needs, and there are no indices.
 /// Planes have at least 2x2 values; their rows have `width` values and are `row` apart.
 #[inline(always)]
 pub(super) fn max_pool(
@@ -45,8 +45,17 @@ pub(super) fn max_pool(
     indices: &mut [PoolIndex],
 ) {
     let half = width / 2;
-    let windows = plane.chunks(2 * row).zip(output.chunks_exact_mut(half)).zip(indices.chunks_exact_mut(half));
-    for ((rows, output), indices) in windows {
+    let windows = plane.chunks(2 * row).zip(output.chunks_exact_mut(half));
+    let window = |rows: &[f32], x: usize| [[rows[2 * x], rows[2 * x + 1]], [rows[row + 2 * x], rows[row + 2 * x + 1]]];
+    if indices.is_empty() {
+        for (rows, output) in windows {
+            for (x, output) in output.iter_mut().enumerate() {
+                *output = maximum(window(rows, x), bias, relu).0;
+            }
+        }
+        return;
+    }
+    for ((rows, output), indices) in windows.zip(indices.chunks_exact_mut(half)) {
         let (top, bottom) = (&rows[..width], &rows[row..row + width]);
         let pairs = top.chunks_exact(2).zip(bottom.chunks_exact(2));
         for ((output, index), (top, bottom)) in output.iter_mut().zip(indices).zip(pairs) {

@@ -66,7 +66,7 @@ impl Tiling {
     pub(super) fn read(
         &self,
         plane: &[f32],
-        rows: Range<usize>,
+        rows: &Range<usize>,
         scratch: &mut [f32],
         values: &mut [f32],
         place: usize,
@@ -105,7 +105,7 @@ impl Tiling {
     pub(super) fn write(
         &self,
         (products, place): (&[f32], usize),
-        rows: Range<usize>,
+        rows: &Range<usize>,
         (bias, relu): (f32, bool),
         scratch: &mut [f32],
         plane: &mut [f32],
@@ -120,7 +120,7 @@ impl Tiling {
             let positive = |value: &mut f32| *value = if *value <= 0.0 { 0.0 } else { *value };
             squares.iter_mut().for_each(|square| square[..tiles].iter_mut().for_each(positive));
         }
-        for (i, row) in rows.enumerate() {
+        for (i, row) in rows.clone().enumerate() {
             for lower in 0..2.min(height - 2 * row) {
                 let [left, right] = [0, 1].map(|k| &squares[2 * lower + k][i * across..][..chunks]);
                 let plane = &mut plane[(2 * row + lower) * width..];
@@ -141,7 +141,7 @@ impl Tiling {
     pub(super) fn write_pooled(
         &self,
         (products, place): (&[f32], usize),
-        rows: Range<usize>,
+        rows: &Range<usize>,
         (bias, relu): (f32, bool),
         scratch: &mut [f32],
         (plane, indices): (&mut [f32], &mut [PoolIndex]),
@@ -150,11 +150,19 @@ impl Tiling {
         let tiles = rows.len() * across;
         let mut squares = quarters(scratch, tiles + CHUNK);
         square(products, place, tiles, &mut squares, 0.0);
-        for (i, row) in rows.enumerate().filter(|(_, row)| *row < height) {
+        let is_asked = !indices.is_empty();
+        for (i, row) in rows.clone().enumerate().filter(|(_, row)| *row < height) {
             let [a, b, c, d] = [0, 1, 2, 3].map(|k| &squares[k][i * across..][..width]);
-            let (plane, indices) = (&mut plane[row * width..][..width], &mut indices[row * width..][..width]);
-            for x in 0..width {
-                (plane[x], indices[x]) = maximum([[a[x], b[x]], [c[x], d[x]]], bias, relu);
+            let plane = &mut plane[row * width..][..width];
+            if is_asked {
+                let indices = &mut indices[row * width..][..width];
+                for x in 0..width {
+                    (plane[x], indices[x]) = maximum([[a[x], b[x]], [c[x], d[x]]], bias, relu);
+                }
+            } else {
+                for x in 0..width {
+                    plane[x] = maximum([[a[x], b[x]], [c[x], d[x]]], bias, relu).0;
+                }
             }
         }
     }
@@ -175,13 +183,33 @@ fn square(products: &[f32], place: usize, tiles: usize, squares: &mut [&mut [f32
     }
 }
 
-/// `G g G'` of a 3x3 kernel.
+/// `G g G'` of 3x3 kernels that lie side by side, place by place.
 #[inline(always)]
-pub(super) fn transform(kernel: &[f32; 9]) -> [f32; PLACES] {
-    let along = |a: f32, b: f32, c: f32| [a, 0.5 * (a + b + c), 0.5 * (a - b + c), c];
-    let columns: [[f32; 4]; 3] = std::array::from_fn(|x| along(kernel[x], kernel[3 + x], kernel[6 + x]));
-    let rows: [[f32; 4]; 4] = std::array::from_fn(|y| along(columns[0][y], columns[1][y], columns[2][y]));
-    std::array::from_fn(|p| rows[p / 4][p % 4])
+pub(super) fn transform<const N: usize>(kernels: &[[f32; N]; 9]) -> [[f32; N]; PLACES] {
+    let mut columns = [[[0.0; N]; 3]; 4];
+    for x in 0..3 {
+        let along = transform_along([&kernels[x], &kernels[3 + x], &kernels[6 + x]]);
+        for (row, values) in columns.iter_mut().zip(along) {
+            row[x] = values;
+        }
+    }
+    let mut transformed = [[0.0; N]; PLACES];
+    for (row, places) in columns.iter().zip(transformed.chunks_exact_mut(4)) {
+        places.copy_from_slice(&transform_along([&row[0], &row[1], &row[2]]));
+    }
+    transformed
+}
+
+/// `G g` along one axis.
+#[inline(always)]
+fn transform_along<const N: usize>([a, b, c]: [&[f32; N]; 3]) -> [[f32; N]; 4] {
+    let mut result = [*a, [0.0; N], [0.0; N], *c];
+    for i in 0..N {
+        let outer = 0.5 * (a[i] + c[i]);
+        result[1][i] = outer + 0.5 * b[i];
+        result[2][i] = outer - 0.5 * b[i];
+    }
+    result
 }
 
 /// `B' d` along one axis.

@@ -12,8 +12,8 @@
 mod columns;
 mod maxima;
 mod passes;
-mod slices;
-mod tiles;
+pub(super) mod slices;
+pub(super) mod tiles;
 
 use rayon::prelude::*;
 

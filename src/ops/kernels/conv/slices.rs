@@ -12,10 +12,15 @@ use super::super::simd::vectorised;
 use super::super::size::product;
 use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
 
+/// Whether the rows of the patch matrix are slices of a padded image.
+pub(in super::super) fn is_possible(geometry: &ConvGeometry) -> bool {
+    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
+    kernel > 1 && stride <= kernel && padding < kernel
+}
+
 /// Whether slices of padded images are faster than a matrix of all patches.
 pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
-    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
-    if kernel == 1 || stride > kernel || padding >= kernel {
+    if !is_possible(geometry) {
         return false;
     }
     let (layout, size) = (Layout::input(geometry, 1), geometry.conv_output());
@@ -66,7 +71,7 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
             for (panel, output) in output.chunks_mut(PANEL * size).enumerate() {
                 let first = first + panel * PANEL;
                 let (weights, rows) = (&packed[first * depth..][..PANEL * depth], output.len() / size);
-                direct::convolve(Convolve { weights, rows, offsets: &offsets, image: padded, length, results });
+                direct::convolve(Convolve { weights, step: PANEL, rows, offsets: &offsets, image: padded, length, results });
                 let planes = results.chunks_exact(direct::stride(length)).zip(output.chunks_exact_mut(size));
                 vectorised(
                     #[inline(always)]
@@ -265,7 +270,7 @@ impl Phase {
             let depth = self.offsets.len();
             for (weights, input) in self.weights.chunks(PANEL * depth).zip(input.chunks_mut(PANEL * plane)) {
                 let (offsets, rows) = (&self.offsets, input.len() / plane);
-                direct::convolve(Convolve { weights, rows, offsets, image: gradient, length, results });
+                direct::convolve(Convolve { weights, step: PANEL, rows, offsets, image: gradient, length, results });
                 vectorised(
                     #[inline(always)]
                     || {

@@ -1,6 +1,7 @@
 //! A convolution with 3x3 kernels by [Winograd's](super::super::winograd) tiles.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::super::direct::{self, Convolve, PANEL};
 use super::super::fill::{filled, filled_pair, with_scratch};
@@ -12,7 +13,7 @@ use super::super::winograd::{PLACES, Tiling, transform};
 use super::passes::{Forward, Saved, epilogue_backward};
 
 /// Whether tiles are faster than what computes any convolution.
-pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
+pub(in super::super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
     let ConvGeometry { channels_in, channels_out, kernel, stride, padding, .. } = *geometry;
     kernel == 3 && stride == 1 && padding <= 2 && channels_in.min(channels_out) >= FEWEST_CHANNELS
 }
@@ -25,6 +26,9 @@ const MOST_VALUES: usize = 100_000;
 
 /// Tiles that make full use of a product with them.
 const ENOUGH_TILES: usize = 48;
+
+/// Channels that lie side by side at each place, so that several threads can transform blocks of them.
+const BLOCK: usize = 8;
 
 /// How images are cut for transforms of `channels` planes each.
 #[derive(Clone, Copy, Debug)]
@@ -51,14 +55,19 @@ impl Cut {
         direct::stride(self.together * self.band * self.tiling.tiles()[1])
     }
 
-    /// Values from one place to the next.
+    /// Values from one place of a block to the next.
     fn place(&self) -> usize {
-        self.channels * self.row()
+        BLOCK * self.row()
     }
 
-    /// All transformed values.
+    /// Values from one block of channels to the next.
+    fn block(&self) -> usize {
+        PLACES * self.place()
+    }
+
+    /// All transformed values: `[blocks, places, BLOCK, row]`.
     fn values(&self) -> usize {
-        product(&[PLACES, self.place()])
+        product(&[self.channels.div_ceil(BLOCK), self.block()])
     }
 
     fn scratch(&self) -> usize {
@@ -73,12 +82,12 @@ impl Cut {
 
     /// Where the channels of a place begin.
     fn offsets(&self) -> Vec<usize> {
-        (0..self.channels).map(|channel| channel * self.row()).collect()
+        (0..self.channels).map(|channel| self.at(channel)).collect()
     }
 
-    /// The first values of a channel and of an image's tiles.
-    fn at(&self, channel: usize, image: usize, rows: &Range<usize>) -> usize {
-        channel * self.row() + image * self.tiles(rows)
+    /// Where the first place of a channel begins.
+    fn at(&self, channel: usize) -> usize {
+        channel / BLOCK * self.block() + channel % BLOCK * self.row()
     }
 
     /// Tiles of an image in these rows.
@@ -97,135 +106,217 @@ struct Weights {
 impl Weights {
     /// From `[out, in, 3, 3]`, in the order of the forward pass.
     fn forward(weight: &[f32], channels_out: usize, channels_in: usize) -> Self {
-        Self::new(channels_out, channels_in, |out, channel| {
-            *weight[(out * channels_in + channel) * 9..].first_chunk().expect("nine weights")
-        })
+        Self::new([channels_out, channels_in], |out, channel, tap| weight[(out * channels_in + channel) * 9 + tap])
     }
 
     /// Those that the input's gradient is a convolution with: kernels flipped, and channels in and out exchanged.
     fn backward(weight: &[f32], channels_out: usize, channels_in: usize) -> Self {
-        Self::new(channels_in, channels_out, |channel, out| {
-            let mut kernel: [f32; 9] =
-                *weight[(out * channels_in + channel) * 9..].first_chunk().expect("nine weights");
-            kernel.reverse();
-            kernel
-        })
+        Self::new([channels_in, channels_out], |channel, out, tap| weight[(out * channels_in + channel) * 9 + 8 - tap])
     }
 
-    fn new(channels_out: usize, channels_in: usize, kernel: impl Fn(usize, usize) -> [f32; 9]) -> Self {
+    fn new([channels_out, channels_in]: [usize; 2], weight: impl Fn(usize, usize, usize) -> f32) -> Self {
         let mut packed = vec![0.0; PLACES * direct::packed(channels_out, channels_in)];
-        let place = channels_in * PANEL;
-        for out in 0..channels_out {
-            let panel = &mut packed[out / PANEL * PLACES * place + out % PANEL..];
-            for channel in 0..channels_in {
-                for (p, value) in transform(&kernel(out, channel)).into_iter().enumerate() {
-                    panel[p * place + channel * PANEL] = value;
+        vectorised(
+            #[inline(always)]
+            || {
+                let panels = packed.chunks_exact_mut(PLACES * channels_in * PANEL);
+                for (first, panel) in (0..channels_out).step_by(PANEL).zip(panels) {
+                    let rows = PANEL.min(channels_out - first);
+                    for channel in 0..channels_in {
+                        let mut kernels = [[0.0; PANEL]; 9];
+                        for (tap, kernels) in kernels.iter_mut().enumerate() {
+                            for (row, value) in kernels[..rows].iter_mut().enumerate() {
+                                *value = weight(first + row, channel, tap);
+                            }
+                        }
+                        for (p, values) in transform(&kernels).iter().enumerate() {
+                            panel[(p * channels_in + channel) * PANEL..][..PANEL].copy_from_slice(values);
+                        }
+                    }
                 }
-            }
-        }
+            },
+        );
         Self { packed, channels_in, channels_out }
     }
 }
 
-/// Calls `done(channel, products, values from one place to the next)` for each output channel of the transformed `values` of
-/// `tiles` tiles.
-fn multiply(
-    weights: &Weights,
-    (values, cut, offsets): (&[f32], &Cut, &[usize]),
-    tiles: usize,
-    mut done: impl FnMut(usize, &[f32], usize),
-) {
-    let (row, place) = (direct::stride(tiles), direct::results(tiles));
-    with_scratch([PLACES * place], |[products]| {
-        let panels = weights.packed.chunks_exact(PLACES * weights.channels_in * PANEL);
-        for (first, panel) in (0..weights.channels_out).step_by(PANEL).zip(panels) {
-            let rows = PANEL.min(weights.channels_out - first);
+/// A convolution by tiles with its weights transformed: what does not change from batch to batch.
+pub(in super::super) struct Tiles {
+    weights: Arc<Weights>,
+    cut: Cut,
+    offsets: Vec<usize>,
+}
+
+/// What happens to the outputs of a convolution, and how they lie.
+#[derive(Clone, Copy)]
+pub(in super::super) struct After<'a> {
+    /// One for each output channel, or none: all are 0.
+    pub(in super::super) bias: &'a [f32],
+    pub(in super::super) epilogue: Epilogue,
+    /// Values of a channel.
+    pub(in super::super) plane: usize,
+    /// Values from one image to the next.
+    pub(in super::super) image: usize,
+}
+
+impl Tiles {
+    /// For up to `most` images side by side.
+    pub(in super::super) fn forward(geometry: &ConvGeometry, weight: &[f32], most: usize) -> Self {
+        let ConvGeometry { height, width, padding, channels_in, channels_out, .. } = *geometry;
+        let tiling = Tiling { input: [height, width], output: geometry.conv_output(), padding };
+        Self::new(tiling, Weights::forward(weight, channels_out, channels_in), most)
+    }
+
+    /// The input's gradient as a convolution of the output's.
+    fn backward(geometry: &ConvGeometry, weight: &[f32], most: usize) -> Self {
+        let ConvGeometry { height, width, padding, channels_in, channels_out, .. } = *geometry;
+        let tiling = Tiling { input: geometry.conv_output(), output: [height, width], padding: 2 - padding };
+        Self::new(tiling, Weights::backward(weight, channels_out, channels_in), most)
+    }
+
+    fn new(tiling: Tiling, weights: Weights, most: usize) -> Self {
+        let cut = Cut::new(tiling, weights.channels_in, most, ENOUGH_TILES);
+        Self { cut, offsets: cut.offsets(), weights: Arc::new(weights) }
+    }
+
+    /// The same convolution for up to `most` images side by side.
+    pub(in super::super) fn recut(&self, most: usize) -> Self {
+        let cut = Cut::new(self.cut.tiling, self.cut.channels, most, ENOUGH_TILES);
+        Self { cut, offsets: cut.offsets(), weights: self.weights.clone() }
+    }
+
+    /// All transformed values of images side by side.
+    pub(in super::super) fn values(&self) -> usize {
+        self.cut.values()
+    }
+
+    /// Images that are computed together.
+    pub(in super::super) fn together(&self) -> usize {
+        self.cut.together
+    }
+
+    /// Values of one channel that is read.
+    fn input(&self) -> usize {
+        self.cut.tiling.input.iter().product()
+    }
+
+    /// Portions of the tiles of an image that are computed one after the other.
+    pub(in super::super) fn bands(&self) -> impl Iterator<Item = Range<usize>> {
+        self.cut.bands()
+    }
+
+    /// Values of a block of channels, transformed.
+    pub(in super::super) fn block(&self) -> usize {
+        self.cut.block()
+    }
+
+    /// Transforms up to [`BLOCK`] channels of an image; it is the `index`th of those side by side.
+    pub(in super::super) fn read(&self, planes: &[f32], index: usize, rows: &Range<usize>, block: &mut [f32]) {
+        with_scratch([self.cut.scratch()], |[scratch]| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (channel, plane) in planes.chunks_exact(self.input()).enumerate() {
+                        let values = &mut block[channel * self.cut.row() + index * self.cut.tiles(rows)..];
+                        self.cut.tiling.read(plane, rows, scratch, values, self.cut.place());
+                    }
+                },
+            );
+        });
+    }
+
+    /// Computes a panel of output channels, the first of which is `first`, of `count` images whose transformed `values` lie side
+    /// by side. `outputs` begins with the panel's first channel, and images are `image` values apart; `indices` are those of a
+    /// max-pool's maxima, or empty if nobody asks.
+    pub(in super::super) fn write(
+        &self,
+        values: &[f32],
+        (first, count): (usize, usize),
+        rows: &Range<usize>,
+        after: After,
+        (outputs, indices): (&mut [f32], &mut [PoolIndex]),
+    ) {
+        let Self { weights, cut, offsets } = self;
+        let tiles = cut.tiles(rows);
+        let (row, place) = (direct::stride(count * tiles), direct::results(count * tiles));
+        let panel = PLACES * weights.channels_in * PANEL;
+        let panel = &weights.packed[first / PANEL * panel..][..panel];
+        let channels = PANEL.min(weights.channels_out - first);
+        let After { bias, epilogue: Epilogue { relu, pool }, plane: size, image: step } = after;
+        with_scratch([PLACES * place, cut.scratch()], |[products, scratch]| {
             for (p, weights) in panel.chunks_exact(weights.channels_in * PANEL).enumerate() {
-                let (image, results) = (&values[p * cut.place()..][..cut.place()], &mut products[p * place..][..place]);
-                direct::convolve(Convolve { weights, rows, offsets, image, length: tiles, results });
+                let (image, results) = (&values[p * cut.place()..], &mut products[p * place..][..place]);
+                let length = count * tiles;
+                direct::convolve(Convolve { weights, step: PANEL, rows: channels, offsets, image, length, results });
             }
-            for channel in 0..rows {
-                done(first + channel, &products[channel * row..], place);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (channel, image) in (0..channels).flat_map(|channel| (0..count).map(move |i| (channel, i))) {
+                        let products = (&products[channel * row + image * tiles..], place);
+                        let after = (bias.get(first + channel).copied().unwrap_or(0.0), relu);
+                        let at = image * step + channel * size;
+                        let plane = &mut outputs[at..at + size];
+                        if pool {
+                            let indices = if indices.is_empty() { &mut [][..] } else { &mut indices[at..at + size] };
+                            cut.tiling.write_pooled(products, rows, after, scratch, (plane, indices));
+                        } else {
+                            cut.tiling.write(products, rows, after, scratch, plane);
+                        }
+                    }
+                },
+            );
+        });
+    }
+
+    /// Convolves some images, as many as lie side by side at most.
+    pub(in super::super) fn run(&self, images: &[f32], after: After, (outputs, indices): (&mut [f32], &mut [PoolIndex])) {
+        let image = self.weights.channels_in * self.input();
+        let count = images.len() / image;
+        with_scratch([self.cut.values()], |[values]| {
+            for rows in self.bands() {
+                for (index, image) in images.chunks_exact(image).enumerate() {
+                    let blocks = values.chunks_exact_mut(self.block());
+                    for (planes, block) in image.chunks(BLOCK * self.input()).zip(blocks) {
+                        self.read(planes, index, &rows, block);
+                    }
+                }
+                for first in (0..self.weights.channels_out).step_by(PANEL) {
+                    let at = first * after.plane;
+                    let indices = if indices.is_empty() { &mut [][..] } else { &mut indices[at..] };
+                    self.write(values, (first, count), &rows, after, (&mut outputs[at..], indices));
+                }
             }
-        }
-    });
+        });
+    }
 }
 
 /// See [`super::forward`].
 pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
-    let weights = Weights::forward(weight, geometry.channels_out, geometry.channels_in);
-    let cut = Cut::new(input_tiling(geometry), geometry.channels_in, geometry.batch, ENOUGH_TILES);
-    let offsets = cut.offsets();
-    let Epilogue { relu, pool } = geometry.epilogue;
-    let (image, size) = (geometry.image(), geometry.output_plane());
+    let tiles = Tiles::forward(geometry, weight, geometry.batch);
+    let (image, size, epilogue) = (geometry.image(), geometry.output_plane(), geometry.epilogue);
+    let chunk = tiles.together() * geometry.channels_out * size;
     let run = |part: usize, output: &mut [f32], indices: &mut [PoolIndex]| {
-        let images = &input[part * cut.together * image..];
         let count = output.len() / (geometry.channels_out * size);
-        with_scratch([cut.values(), cut.scratch()], |[values, scratch]| {
-            for rows in cut.bands() {
-                vectorised(
-                    #[inline(always)]
-                    || read(&cut, &images[..count * image], &rows, values, scratch),
-                );
-                let tiles = cut.tiles(&rows);
-                multiply(&weights, (values, &cut, &offsets), count * tiles, |channel, products, place| {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for i in 0..count {
-                                let products = (&products[i * tiles..], place);
-                                let at = (i * geometry.channels_out + channel) * size;
-                                let (plane, after) = (&mut output[at..at + size], (bias[channel], relu));
-                                if pool {
-                                    let planes = (plane, &mut indices[at..at + size]);
-                                    cut.tiling.write_pooled(products, rows.clone(), after, scratch, planes);
-                                } else {
-                                    cut.tiling.write(products, rows.clone(), after, scratch, plane);
-                                }
-                            }
-                        },
-                    );
-                });
-            }
-        });
+        let images = &input[part * tiles.together() * image..][..count * image];
+        let after = After { bias, epilogue, plane: size, image: geometry.channels_out * size };
+        tiles.run(images, after, (output, indices));
     };
-    let (total, chunk) = (geometry.batch * geometry.channels_out * size, cut.together * geometry.channels_out * size);
-    if pool {
+    let total = geometry.batch * geometry.channels_out * size;
+    if epilogue.pool {
         let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
         return Forward { output, indices };
     }
     Forward { output: filled(total, chunk, |part, output| run(part, output, &mut [])), indices: Vec::new() }
 }
 
-fn input_tiling(geometry: &ConvGeometry) -> Tiling {
-    let ConvGeometry { height, width, padding, .. } = *geometry;
-    Tiling { input: [height, width], output: geometry.conv_output(), padding }
-}
-
-/// Transforms the planes of some images that lie one after the other.
-#[inline(always)]
-fn read(cut: &Cut, images: &[f32], rows: &Range<usize>, values: &mut [f32], scratch: &mut [f32]) {
-    let plane = cut.tiling.input[0] * cut.tiling.input[1];
-    for (i, plane) in images.chunks_exact(plane).enumerate() {
-        let at = cut.at(i % cut.channels, i / cut.channels, rows);
-        cut.tiling.read(plane, rows.clone(), scratch, &mut values[at..], cut.place());
-    }
-}
-
 /// What the input's gradient by tiles shares between threads.
-pub(super) struct InputGradient {
-    weights: Weights,
-    cut: Cut,
-    offsets: Vec<usize>,
-}
+pub(super) struct InputGradient(Tiles);
 
 impl InputGradient {
     /// For groups of `group` images.
     pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], group: usize) -> Self {
-        let ConvGeometry { channels_in, channels_out, height, width, padding, .. } = *geometry;
-        let tiling = Tiling { input: geometry.conv_output(), output: [height, width], padding: 2 - padding };
-        let cut = Cut::new(tiling, channels_out, group, ENOUGH_TILES);
-        Self { weights: Weights::backward(weight, channels_out, channels_in), cut, offsets: cut.offsets() }
+        Self(Tiles::backward(geometry, weight, group))
     }
 
     /// Writes the gradients of some images' inputs.
@@ -237,11 +328,12 @@ impl InputGradient {
         images: Range<usize>,
         inputs: &mut [f32],
     ) {
-        let planes = geometry.channels_out * geometry.conv_plane();
-        let has_epilogue = geometry.epilogue != Epilogue { relu: false, pool: false };
-        with_scratch([if has_epilogue { self.cut.together * planes } else { 0 }], |[scratch]| {
-            let firsts = images.clone().step_by(self.cut.together);
-            for (first, inputs) in firsts.zip(inputs.chunks_mut(self.cut.together * geometry.image())) {
+        let (planes, together) = (geometry.channels_out * geometry.conv_plane(), self.0.together());
+        let no_epilogue = Epilogue { relu: false, pool: false };
+        let has_epilogue = geometry.epilogue != no_epilogue;
+        with_scratch([if has_epilogue { together * planes } else { 0 }], |[scratch]| {
+            let firsts = images.clone().step_by(together);
+            for (first, inputs) in firsts.zip(inputs.chunks_mut(together * geometry.image())) {
                 let count = inputs.len() / geometry.image();
                 let dz = if has_epilogue {
                     for (image, planes) in (first..first + count).zip(scratch.chunks_exact_mut(planes)) {
@@ -254,35 +346,9 @@ impl InputGradient {
                 } else {
                     &gradient[first * planes..][..count * planes]
                 };
-                self.convolve(geometry, dz, inputs);
-            }
-        });
-    }
-
-    /// Writes the gradients of some images from `dz`.
-    fn convolve(&self, geometry: &ConvGeometry, dz: &[f32], inputs: &mut [f32]) {
-        let Self { weights, cut, offsets } = self;
-        let (image, plane) = (geometry.image(), geometry.height * geometry.width);
-        let count = inputs.len() / image;
-        with_scratch([cut.values(), cut.scratch()], |[values, scratch]| {
-            for rows in cut.bands() {
-                vectorised(
-                    #[inline(always)]
-                    || read(cut, dz, &rows, values, scratch),
-                );
-                let tiles = cut.tiles(&rows);
-                multiply(weights, (values, cut, offsets), count * tiles, |channel, products, place| {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for (i, input) in inputs.chunks_exact_mut(image).enumerate() {
-                                let plane = &mut input[channel * plane..][..plane];
-                                let products = (&products[i * tiles..], place);
-                                cut.tiling.write(products, rows.clone(), (0.0, false), scratch, plane);
-                            }
-                        },
-                    );
-                });
+                let plane = geometry.height * geometry.width;
+                let after = After { bias: &[], epilogue: no_epilogue, plane, image: geometry.image() };
+                self.0.run(dz, after, (inputs, &mut []));
             }
         });
     }

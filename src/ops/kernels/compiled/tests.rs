@@ -1,0 +1,1 @@
+//! Compiled networks against the kernels of the same layers one by one.
