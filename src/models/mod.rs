@@ -30,6 +30,7 @@ pub use weights::{WeightTensor, Weights};
 
 use crate::check::{Check as _, Problems};
 use crate::data::ImageShape;
+use crate::ops::{self, Compiled, Compiler, Value};
 use crate::{Error, Result};
 use shapes::ShapeInference;
 
@@ -60,6 +61,12 @@ trait Forward {
 
     /// Computes once what inference would compute for every batch: see `ConvBlock::fold`. Without norms there is nothing.
     fn fold(&mut self) {}
+
+    /// Describes a folded network as layers that can be compiled for inference: from `images` to the logits. None where it is
+    /// something else; `forward` then computes inference as well.
+    fn compile(&self, _compiler: &mut Compiler, _images: Value) -> Option<Value> {
+        None
+    }
 }
 
 /// The sizes between which a network is built.
@@ -218,6 +225,18 @@ impl Network {
     pub(crate) fn folded(mut self) -> Self {
         self.as_forward_mut().fold();
         self
+    }
+
+    /// The same computation with everything prepared that does not change from call to call, for images of this size. None on
+    /// devices other than the CPU, and for networks that do not say what they are made of. The network is
+    /// [folded](Self::folded), and the logits differ by rounding alone.
+    pub(crate) fn compiled(&self, input: ImageShape) -> Option<Compiled> {
+        if !self.devices().iter().all(ops::can_compile) {
+            return None;
+        }
+        let (mut compiler, images) = Compiler::new([input.channels, input.height, input.width]);
+        let logits = self.as_forward().compile(&mut compiler, images)?;
+        Some(compiler.finish(logits))
     }
 
     /// Draws all weights from `seed`: the same values on every device. See the rule in `initial.rs`.

@@ -44,7 +44,8 @@ impl Tiling {
 
     /// A row of the plane with its zeros, and what a chunk of tiles reads beyond it.
     fn line(&self) -> usize {
-        (2 * self.tiles()[1].next_multiple_of(CHUNK) + 2 * CHUNK).max((self.padding + self.input[1]).next_multiple_of(2 * CHUNK))
+        (2 * self.tiles()[1].next_multiple_of(CHUNK) + 2 * CHUNK)
+            .max((self.padding + self.input[1]).next_multiple_of(2 * CHUNK))
     }
 
     /// A row of the plane, its even and its odd values, and the rest.

@@ -1,5 +1,6 @@
 //! A convolution whose weights lie as the kernels read them.
 
+use super::super::conv::slices;
 use super::super::conv::tiles::{self, After, Tiles};
 use super::super::direct::{self, Convolve, PANEL};
 use super::super::fill::with_scratch;
@@ -8,7 +9,6 @@ use super::super::im2col::im2col;
 use super::super::padded::Layout;
 use super::super::pool::{Epilogue, copy_with_bias, max_pool};
 use super::super::simd::vectorised;
-use super::super::conv::slices;
 use super::team::{Access, Member};
 
 /// Channels that are prepared together, by one thread.
@@ -279,7 +279,15 @@ impl Patches {
         with_scratch([direct::results(self.length)], |[results]| {
             let weights = &self.packed[first * depth..][..PANEL * depth];
             let (offsets, length) = (&self.offsets, self.length);
-            direct::convolve(Convolve { weights, step: PANEL, rows, offsets, image: values, length, results: &mut *results });
+            direct::convolve(Convolve {
+                weights,
+                step: PANEL,
+                rows,
+                offsets,
+                image: values,
+                length,
+                results: &mut *results,
+            });
             vectorised(
                 #[inline(always)]
                 || {

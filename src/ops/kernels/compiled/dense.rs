@@ -29,7 +29,10 @@ impl Dense {
     /// If the slices do not fit each other.
     pub(super) fn new(weight: &[f32], bias: Vec<f32>, relu: bool) -> Self {
         let outputs = bias.len();
-        assert!(outputs > 0 && !weight.is_empty() && weight.len().is_multiple_of(outputs), "weights do not fit the bias");
+        assert!(
+            outputs > 0 && !weight.is_empty() && weight.len().is_multiple_of(outputs),
+            "weights do not fit the bias"
+        );
         let inputs = weight.len() / outputs;
         let mut packed = Vec::with_capacity(inputs * direct::stride(outputs));
         for first in (0..outputs).step_by(BLOCK) {

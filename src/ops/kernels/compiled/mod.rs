@@ -207,54 +207,54 @@ const MUCH_WORK: u64 = 1 << 20;
 const FEW_IMAGES: usize = 4;
 
 impl Compiled {
-    /// The logits, `[count, classes]`, of `images`, `[count, channels, height, width]`; at most `batch` go through the layers
-    /// together.
-    ///
-    /// # Panics
-    /// If `images` is not a whole number of them.
-    pub fn run(&self, images: &[f32], batch: usize) -> Vec<f32> {
-        let program = &self.program;
-        assert!(images.len().is_multiple_of(program.input), "{} values are not whole images", images.len());
-        let (count, threads) = (images.len() / program.input, rayon::current_num_threads());
+    /// The logits, `[count, classes]`, of `count` images, of which at most `batch` go through the layers together;
+    /// `fill(first image, values)` writes some of them, each `[channels, height, width]`.
+    pub fn run(&self, count: usize, batch: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+        let (program, threads) = (&self.program, rayon::current_num_threads());
+        let mut logits = vec![0.0; product(&[count, program.outputs])];
         let is_much = program.work.saturating_mul(count as u64) >= MUCH_WORK;
-        if threads > 1 && is_much && count < FEW_IMAGES.min(2 * threads) && rayon::current_thread_index().is_none() {
-            return self.run_together(images, count, threads - 1);
+        let is_outside = rayon::current_thread_index().is_none();
+        if threads > 1 && is_much && is_outside && count <= FEW_IMAGES.min(threads) {
+            self.run_together(threads - 1, &mut logits, fill);
+            return logits;
         }
         let batch = batch.max(1);
         let share = if is_much { count.div_ceil(threads).clamp(1, batch) } else { batch };
-        let mut logits = vec![0.0; count * program.outputs];
-        let parts = images.chunks(share * program.input).zip(logits.chunks_mut(share * program.outputs));
         if count <= share {
-            parts.for_each(|(images, logits)| self.run_alone(images, logits));
+            self.run_alone(0, &mut logits, &fill);
             return logits;
         }
-        let parts = images.par_chunks(share * program.input).zip(logits.par_chunks_mut(share * program.outputs));
-        parts.for_each(|(images, logits)| self.run_alone(images, logits));
+        let parts = logits.par_chunks_mut(share * program.outputs).enumerate();
+        parts.for_each(|(part, logits)| self.run_alone(part * share, logits, &fill));
         logits
     }
 
-    fn run_alone(&self, images: &[f32], logits: &mut [f32]) {
-        let count = images.len() / self.program.input;
-        let mut memory = self.memory(count);
-        memory.array(self.program.places[0])[..images.len()].copy_from_slice(images);
+    /// On this thread.
+    fn run_alone(&self, first: usize, logits: &mut [f32], fill: impl Fn(usize, &mut [f32])) {
+        let count = logits.len() / self.program.outputs;
+        let mut memory = self.filled(first, count, fill);
         team::alone(&mut memory, |member| self.program.run(member, count));
         logits.copy_from_slice(&memory.array(self.program.result)[..logits.len()]);
         self.put_back(memory, count);
     }
 
-    fn run_together(&self, images: &[f32], count: usize, helpers: usize) -> Vec<f32> {
-        let mut memory = self.memory(count);
-        memory.array(self.program.places[0])[..images.len()].copy_from_slice(images);
-        let mut logits = Vec::new();
-        let program = self.program.clone();
-        let (steps, length) = (self.steps * count, count * program.outputs);
-        let finish = |result: &[f32]| logits.extend_from_slice(&result[..length]);
-        let result = program.result;
+    /// On this thread and on others that are free.
+    fn run_together(&self, helpers: usize, logits: &mut [f32], fill: impl Fn(usize, &mut [f32])) {
+        let (program, count) = (self.program.clone(), logits.len() / self.program.outputs);
+        let memory = self.filled(0, count, fill);
+        let (steps, result) = (self.steps * count, program.result);
+        let finish = |values: &[f32]| logits.copy_from_slice(&values[..logits.len()]);
         let left = team::together(memory, steps, helpers, move |member| program.run(member, count), finish, result);
         if let Some(memory) = left {
             self.put_back(memory, count);
         }
-        logits
+    }
+
+    /// Memory with `count` images.
+    fn filled(&self, first: usize, count: usize, fill: impl Fn(usize, &mut [f32])) -> Memory {
+        let mut memory = self.memory(count);
+        fill(first, &mut memory.array(self.program.places[0])[..count * self.program.input]);
+        memory
     }
 
     /// Memory for `count` images, from an earlier call if there is.

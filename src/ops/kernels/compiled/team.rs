@@ -147,11 +147,7 @@ impl Member<'_> {
     ///
     /// # Panics
     /// If a range is not inside of its array, an array would be read and written, or members do not agree on the step.
-    pub(super) fn step<const N: usize>(
-        &self,
-        access: Access<N>,
-        compute: impl Fn(usize, [&[f32]; N], &mut [f32]),
-    ) {
+    pub(super) fn step<const N: usize>(&self, access: Access<N>, compute: impl Fn(usize, [&[f32]; N], &mut [f32])) {
         let Access { reads, writes, range, chunk } = access;
         let (start, length) = self.memory.arrays[writes];
         assert!(range.start <= range.end && range.end <= length, "step: {range:?} is not inside of {length} values");

@@ -71,7 +71,15 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
             for (panel, output) in output.chunks_mut(PANEL * size).enumerate() {
                 let first = first + panel * PANEL;
                 let (weights, rows) = (&packed[first * depth..][..PANEL * depth], output.len() / size);
-                direct::convolve(Convolve { weights, step: PANEL, rows, offsets: &offsets, image: padded, length, results });
+                direct::convolve(Convolve {
+                    weights,
+                    step: PANEL,
+                    rows,
+                    offsets: &offsets,
+                    image: padded,
+                    length,
+                    results,
+                });
                 let planes = results.chunks_exact(direct::stride(length)).zip(output.chunks_exact_mut(size));
                 vectorised(
                     #[inline(always)]

@@ -270,7 +270,12 @@ impl Tiles {
     }
 
     /// Convolves some images, as many as lie side by side at most.
-    pub(in super::super) fn run(&self, images: &[f32], after: After, (outputs, indices): (&mut [f32], &mut [PoolIndex])) {
+    pub(in super::super) fn run(
+        &self,
+        images: &[f32],
+        after: After,
+        (outputs, indices): (&mut [f32], &mut [PoolIndex]),
+    ) {
         let image = self.weights.channels_in * self.input();
         let count = images.len() / image;
         with_scratch([self.cut.values()], |[values]| {
@@ -351,5 +356,55 @@ impl InputGradient {
                 self.0.run(dz, after, (inputs, &mut []));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::tests::{assert_close, random};
+    use super::super::columns;
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Odd sizes, planes of one pixel, padding that only zeros are read of, channels that fill no panel.
+        #[test]
+        fn tiles_give_what_the_patch_matrix_gives(
+            batch in 1usize..6, channels_in in 24usize..35, channels_out in 24usize..35, height in 1usize..12,
+            width in 1usize..20, padding in 0usize..3, relu: bool, pool: bool,
+        ) {
+            let output = [height, width].map(|size| (size + 2 * padding).saturating_sub(2));
+            let least = if pool { 2 } else { 1 };
+            prop_assume!(output.iter().all(|size| *size >= least));
+            let (shape, weight_shape) = ([batch, channels_in, height, width], [channels_out, channels_in, 3, 3]);
+            let geometry = ConvGeometry::new(shape, weight_shape, 1, padding, Epilogue { relu, pool });
+            prop_assert!(is_worth_it(&geometry));
+            let (input, weight) = (random(shape.iter().product(), 1), random(weight_shape.iter().product(), 2));
+            let bias = random(channels_out, 3);
+            let expected = columns::forward(&geometry, &input, &weight, &bias);
+            assert_close(&forward(&geometry, &input, &weight, &bias).output, &expected.output, "output");
+            let gradient = random(expected.output.len(), 4);
+            let Forward { output, indices } = &expected;
+            let saved = Saved { input: &input, weight: &weight, output, indices };
+            let mut by_columns = vec![0.0; input.len()];
+            for (image, input) in by_columns.chunks_exact_mut(geometry.image()).enumerate() {
+                columns::backward(&geometry, saved, &gradient, image, (&mut [], Some(input)));
+            }
+            let mut by_tiles = vec![f32::NAN; input.len()];
+            InputGradient::new(&geometry, &weight, batch).run(&geometry, saved, &gradient, 0..batch, &mut by_tiles);
+            assert_close(&by_tiles, &by_columns, "input gradient");
+        }
+    }
+
+    #[test]
+    fn images_too_large_for_the_cache_are_cut_into_bands() {
+        let geometry = ConvGeometry::new([2, 24, 61, 47], [25, 24, 3, 3], 1, 1, Epilogue { relu: true, pool: false });
+        let (input, weight, bias) = (random(2 * 24 * 61 * 47, 1), random(25 * 24 * 9, 2), random(25, 3));
+        assert!(Tiles::forward(&geometry, &weight, 2).bands().count() > 1);
+        let expected = columns::forward(&geometry, &input, &weight, &bias).output;
+        assert_close(&forward(&geometry, &input, &weight, &bias).output, &expected, "output");
     }
 }
