@@ -18,7 +18,8 @@ fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
     let fill = |images: &[f32], first: usize, values: &mut [f32]| {
         values.copy_from_slice(&images[first * size..][..values.len()]);
     };
-    let run = |images: &[f32], batch| network.run(images.len() / size, batch, |first, values| fill(images, first, values));
+    let run =
+        |images: &[f32], batch| network.run(images.len() / size, batch, |first, values| fill(images, first, values));
     let all = run(images, 32);
     for batch in [1, 2, 7] {
         assert!(run(images, batch) == all, "in batches of {batch}");
@@ -64,7 +65,8 @@ fn plain_networks_give_what_their_layers_give() {
         for (outputs, relu) in [(130, true), (3, false)] {
             let inputs = if outputs == 3 { 130 } else { inputs };
             let weight = random(inputs * outputs, 8).into_iter().map(|value| value / inputs as f32).collect::<Vec<_>>();
-            let (bias, geometry) = (random(outputs, 9), linear::Geometry::new([batch, inputs], [inputs, outputs], relu));
+            let (bias, geometry) =
+                (random(outputs, 9), linear::Geometry::new([batch, inputs], [inputs, outputs], relu));
             values = linear::forward(&geometry, &values, &weight, &bias);
             value = compiler.linear(value, &weight, bias, relu);
         }
