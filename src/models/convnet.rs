@@ -10,7 +10,6 @@ use super::layers::{self, ConvBlock, ConvSpec, Norm, Padding, dense, flatten};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::ops::{Compiler, Value};
 
 /// Blocks of convolution, normalisation, ReLU and pooling, then fully connected layers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -165,10 +164,5 @@ impl Forward for Convnet {
 
     fn fold(&mut self) {
         self.blocks.iter_mut().for_each(ConvBlock::fold);
-    }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        let values = self.blocks.iter().try_fold(images, |images, block| block.compile(compiler, images))?;
-        layers::compile_dense(compiler, &self.hidden, &self.output, values)
     }
 }

@@ -8,8 +8,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Compiler, Conv2dOptions, ConvLayer, NormOptions, Value};
-use crate::ops::{batch_norm, batch_norm_sum, conv2d, linear, sum_relu};
+use crate::ops::{Conv2dOptions, NormOptions, batch_norm, batch_norm_sum, conv2d, linear, sum_relu};
 
 /// What stands between convolution and ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -135,70 +134,6 @@ impl ConvBlock {
         self.conv.weight = Param::initialized(ParamId::new(), weight * slope.reshape([channels, 1, 1, 1]));
         self.conv.bias = Some(Param::initialized(ParamId::new(), offset));
     }
-}
-
-/// Layers for the compiler; none if they are not folded, or the device fails.
-impl ConvBlock {
-    /// [`forward`](Self::forward).
-    pub(super) fn compile(&self, compiler: &mut Compiler, input: Value) -> Option<Value> {
-        let layer = self.layer(NormOptions { relu: self.relu, pool: self.pool })?;
-        Some(compiler.conv(input, layer, None))
-    }
-
-    /// The block without ReLU and pool, plus `shortcut`, then ReLU if asked.
-    pub(super) fn compile_sum(
-        &self,
-        compiler: &mut Compiler,
-        input: Value,
-        shortcut: Value,
-        relu: bool,
-    ) -> Option<Value> {
-        let layer = self.layer(NormOptions { relu, pool: false })?;
-        Some(compiler.conv(input, layer, Some(shortcut)))
-    }
-
-    fn layer(&self, NormOptions { relu, pool }: NormOptions) -> Option<ConvLayer> {
-        let weight = self.conv.weight.val();
-        let shape = weight.dims();
-        let bias = match &self.conv.bias {
-            Some(bias) => host(bias.val())?,
-            None => vec![0.0; shape[0]],
-        };
-        let ConvBlock { stride, padding, .. } = *self;
-        let weight = host(weight)?;
-        self.norm.is_none().then_some(ConvLayer { weight, shape, bias, stride, padding, relu, pool })
-    }
-}
-
-/// [`norm_relu`] by the running statistics.
-pub(super) fn compile_norm_relu(compiler: &mut Compiler, norm: &BatchNorm, input: Value) -> Option<Value> {
-    let running = [&norm.running_mean, &norm.running_var].map(|running| host(running.value_sync()));
-    let ([mean, variance], gamma, beta) = (running, host(norm.gamma.val())?, host(norm.beta.val())?);
-    let (mean, variance) = (mean?, variance?);
-    let line = |c: usize| {
-        let slope = gamma[c] / (variance[c] + norm.epsilon as f32).sqrt();
-        [slope, beta[c] - mean[c] * slope]
-    };
-    Some(compiler.norm_relu(input, (0..gamma.len()).map(line).collect()))
-}
-
-/// [`hidden`] layers one after the other, then the [`output`].
-pub(super) fn compile_dense(
-    compiler: &mut Compiler,
-    hidden: &[Linear],
-    output: &Linear,
-    input: Value,
-) -> Option<Value> {
-    let layers = hidden.iter().map(|layer| (layer, true)).chain([(output, false)]);
-    layers.into_iter().try_fold(input, |input, (layer, relu)| {
-        let (weight, bias) = (host(layer.weight.val())?, layer.bias.as_ref()?.val());
-        Some(compiler.linear(input, &weight, host(bias)?, relu))
-    })
-}
-
-/// A tensor's values.
-fn host<const D: usize>(tensor: Tensor<D>) -> Option<Vec<f32>> {
-    tensor.try_into_vec_as::<f32>().ok()
 }
 
 /// Batch norm and ReLU, where no convolution comes before them.

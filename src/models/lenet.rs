@@ -12,7 +12,6 @@ use super::layers::{self, ConvBlock, ConvSpec, Norm, dense, flatten};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::ops::{Compiler, Value};
 
 /// LeNet-5 (LeCun et al., 1998) with ReLU and max-pooling.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -103,10 +102,5 @@ impl Forward for Lenet {
             values = context.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]
         }
         context.flat(|| "output".into(), layers::output(&self.output, values))
-    }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        let values = self.blocks.iter().try_fold(images, |images, block| block.compile(compiler, images))?;
-        layers::compile_dense(compiler, &self.hidden, &self.output, values)
     }
 }

@@ -6,10 +6,9 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{compile_dense, dense, flatten, output};
+use super::layers::{dense, flatten, output};
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::ops::{Compiler, Value};
 
 /// One linear layer: multinomial logistic regression.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,9 +43,5 @@ impl Forward for Linear {
     fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let logits = output(&self.output, flatten(images));
         context.flat(|| "output".into(), logits)
-    }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        compile_dense(compiler, &[], &self.output, images)
     }
 }

@@ -10,7 +10,6 @@ use super::layers::{self, dense, flatten};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::ops::{Compiler, Value};
 
 /// Fully connected hidden layers with ReLU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,9 +72,5 @@ impl Forward for Mlp {
             values = context.dropout(values, self.dropout);
         }
         context.flat(|| "output".into(), layers::output(&self.output, values))
-    }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        layers::compile_dense(compiler, &self.hidden, &self.output, images)
     }
 }

@@ -4,12 +4,14 @@
 //! A new architecture is one new file and one line of the list below; `CONTRIBUTING.md` shows one. The tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
+mod compile;
 mod forward;
 mod initial;
 mod layers;
 mod limits;
 mod parameter;
 mod shapes;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -26,11 +28,12 @@ pub(crate) use parameter::id as parameter_id;
 pub use resnet::Residual;
 pub(crate) use shapes::Misfit;
 pub use shapes::{LayerSummary, TensorSummary};
+pub(crate) use steps::Step;
 pub use weights::{WeightTensor, Weights};
 
 use crate::check::{Check as _, Problems};
 use crate::data::ImageShape;
-use crate::ops::{self, Compiled, Compiler, Value};
+use crate::ops::Compiled;
 use crate::{Error, Result};
 use shapes::ShapeInference;
 
@@ -61,12 +64,6 @@ trait Forward {
 
     /// Computes once what inference would compute for every batch: see `ConvBlock::fold`. Without norms there is nothing.
     fn fold(&mut self) {}
-
-    /// Describes a folded network as layers that can be compiled for inference: from `images` to the logits. None where it is
-    /// something else; `forward` then computes inference as well.
-    fn compile(&self, _compiler: &mut Compiler, _images: Value) -> Option<Value> {
-        None
-    }
 }
 
 /// The sizes between which a network is built.
@@ -169,6 +166,23 @@ impl ModelConfig {
         Ok(self.checked(input, classes)?.into_layers())
     }
 
+    /// The steps that compute the network for images of this size and this many classes.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers).
+    pub(crate) fn steps(&self, input: ImageShape, classes: usize) -> Result<Vec<Step>> {
+        Ok(self.checked(input, classes)?.into_steps())
+    }
+
+    /// The network with these weights, prepared for inference on the CPU: its logits are those of the [`Network`] but for
+    /// rounding.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers), or when the weights are not this network's.
+    pub(crate) fn compile(&self, input: ImageShape, classes: usize, weights: &Weights) -> Result<Compiled> {
+        compile::compile(&self.steps(input, classes)?, input, weights)
+    }
+
     fn checked(&self, input: ImageShape, classes: usize) -> Result<ShapeInference> {
         let mut problems = Problems::default();
         problems.within("model", |problems| {
@@ -225,18 +239,6 @@ impl Network {
     pub(crate) fn folded(mut self) -> Self {
         self.as_forward_mut().fold();
         self
-    }
-
-    /// The same computation with everything prepared that does not change from call to call, for images of this size. None on
-    /// devices other than the CPU, and for networks that do not say what they are made of. The network is
-    /// [folded](Self::folded), and the logits differ by rounding alone.
-    pub(crate) fn compiled(&self, input: ImageShape) -> Option<Compiled> {
-        if !self.devices().iter().all(ops::can_compile) {
-            return None;
-        }
-        let (mut compiler, images) = Compiler::new([input.channels, input.height, input.width]);
-        let logits = self.as_forward().compile(&mut compiler, images)?;
-        Some(compiler.finish(logits))
     }
 
     /// Draws all weights from `seed`: the same values on every device. See the rule in `initial.rs`.

@@ -12,7 +12,6 @@ use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean, norm_relu};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::ops::{Compiler, Value};
 
 /// A residual network with norm and ReLU before each convolution (He et al., 2016): ResNet-20 and wide ResNets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -147,16 +146,6 @@ impl PreactBlock {
         };
         self.second.forward(self.first.forward(active)) + shortcut
     }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        let active = layers::compile_norm_relu(compiler, &self.norm, images)?;
-        let shortcut = match &self.shortcut {
-            Some(shortcut) => shortcut.compile(compiler, active)?,
-            None => images,
-        };
-        let active = self.first.compile(compiler, active)?;
-        self.second.compile_sum(compiler, active, shortcut, false)
-    }
 }
 
 impl Forward for PreactResnet {
@@ -174,13 +163,5 @@ impl Forward for PreactResnet {
     /// next convolution is a ReLU, and the convolution before them also feeds the shortcut.
     fn fold(&mut self) {
         self.blocks.iter_mut().for_each(|block| block.first.fold());
-    }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        let images = self.stem.compile(compiler, images)?;
-        let images = self.blocks.iter().try_fold(images, |images, block| block.compile(compiler, images))?;
-        let images = layers::compile_norm_relu(compiler, &self.norm, images)?;
-        let values = compiler.mean(images);
-        layers::compile_dense(compiler, &[], &self.output, values)
     }
 }

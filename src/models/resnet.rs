@@ -11,7 +11,6 @@ use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
-use crate::ops::{Compiler, Value};
 
 /// A small residual network (He et al., 2016).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -138,15 +137,6 @@ impl Residual {
         self.second.forward_sum(self.first.forward(images), shortcut)
     }
 
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        let shortcut = match &self.shortcut {
-            Some(shortcut) => shortcut.compile(compiler, images)?,
-            None => images,
-        };
-        let images = self.first.compile(compiler, images)?;
-        self.second.compile_sum(compiler, images, shortcut, true)
-    }
-
     fn blocks(&mut self) -> impl Iterator<Item = &mut ConvBlock> {
         [&mut self.first, &mut self.second].into_iter().chain(&mut self.shortcut)
     }
@@ -165,12 +155,5 @@ impl Forward for Resnet {
     fn fold(&mut self) {
         self.stem.fold();
         self.blocks.iter_mut().flat_map(Residual::blocks).for_each(ConvBlock::fold);
-    }
-
-    fn compile(&self, compiler: &mut Compiler, images: Value) -> Option<Value> {
-        let images = self.stem.compile(compiler, images)?;
-        let images = self.blocks.iter().try_fold(images, |images, block| block.compile(compiler, images))?;
-        let values = compiler.mean(images);
-        layers::compile_dense(compiler, &[], &self.output, values)
     }
 }

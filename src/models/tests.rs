@@ -212,7 +212,6 @@ fn a_folded_network_computes_the_same_without_norms() {
 
 #[test]
 fn a_compiled_network_computes_what_its_layers_do() {
-    // On a machine's CPU and with kiln's own kernels, as the tests run.
     let device = Device::flex();
     for config in ModelConfig::examples() {
         for shape in shapes() {
@@ -221,21 +220,22 @@ fn a_compiled_network_computes_what_its_layers_do() {
             let mut weights = network.weights().unwrap();
             for (name, tensor) in weights.iter_mut().filter(|(name, _)| name.contains("norm")) {
                 let size = name.len();
-                tensor.values.iter_mut().enumerate().for_each(|(i, value)| *value = 0.5 + ((i + size) % 7) as f32 / 10.0);
+                let value = |i: usize| 0.5 + ((i + size) % 7) as f32 / 10.0;
+                tensor.values.iter_mut().enumerate().for_each(|(i, old)| *old = value(i));
             }
             let network = network.load(&weights).unwrap().valid();
             let images = images(5, shape, &device);
             let expected = logits(&network, images.clone());
-            let network = network.folded();
-            let compiled = network.compiled(shape).expect("every kind of network says what it is made of");
             let pixels = images.try_into_vec_as::<f32>().unwrap();
-            let found = compiled.run(5, 32, |first, values| {
+            let found = config.compile(shape, CLASSES, &weights).unwrap().run(5, 32, |first, values| {
                 values.copy_from_slice(&pixels[first * shape.len()..][..values.len()]);
             });
             for (found, expected) in found.iter().zip(&expected) {
                 let close = (found - expected).abs() <= 1e-4 * (1.0 + expected.abs());
                 assert!(close, "{} on {shape}: {found} is not {expected}", config.kind());
             }
+            let error = config.compile(shape, CLASSES, &Weights::default()).unwrap_err().to_string();
+            assert!(error.contains("is missing"), "{error}");
         }
     }
 }

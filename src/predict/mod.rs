@@ -18,7 +18,7 @@ use crate::data::picture;
 use crate::data::preprocess::Table;
 use crate::logits::probabilities;
 use crate::models::{Activation, ForwardContext, LayerSummary, Network, Weights};
-use crate::ops::Compiled;
+use crate::ops::{self, Compiled};
 use crate::{Error, Result};
 
 pub use golden::{Verification, convert, export, verify};
@@ -117,7 +117,8 @@ impl Predictor {
         let network = manifest.model.init(shape, classes, &device)?.load(weights)?.valid().folded();
         let table = manifest.preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
-        let compiled = network.compiled(shape);
+        let compiled =
+            ops::can_compile(&device).then(|| manifest.model.compile(shape, classes, weights)).transpose()?;
         Ok(Self { manifest, network, compiled, table, device, batch })
     }
 

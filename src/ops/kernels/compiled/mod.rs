@@ -67,6 +67,8 @@ enum Operation {
     Dense(Dense),
     /// `x * slope + offset`, then ReLU.
     Norm(Vec<[f32; 2]>),
+    /// The sum of two values, then ReLU if asked.
+    Sum(bool),
     /// The mean over height and width.
     Mean,
 }
@@ -110,6 +112,13 @@ impl Compiler {
         self.push(vec![input], self.shapes[input.0], Operation::Norm(lines))
     }
 
+    /// The sum of two values, then ReLU if asked.
+    pub fn sum(&mut self, left: Value, right: Value, relu: bool) -> Value {
+        let shape = self.shapes[left.0];
+        assert!(shape == self.shapes[right.0], "a sum of {shape:?} and {:?}", self.shapes[right.0]);
+        self.push(vec![left, right], shape, Operation::Sum(relu))
+    }
+
     /// The mean over height and width of each channel.
     pub fn mean(&mut self, input: Value) -> Value {
         self.push(vec![input], [self.shapes[input.0][0], 1, 1], Operation::Mean)
@@ -151,7 +160,7 @@ impl Compiler {
         let work = self.layers.iter().map(|layer| match &layer.operation {
             Operation::Conv(conv) => conv.geometry.multiply_adds(),
             Operation::Dense(dense) => (dense.inputs * dense.outputs) as u64,
-            Operation::Norm(_) | Operation::Mean => 0,
+            Operation::Norm(_) | Operation::Sum(_) | Operation::Mean => 0,
         });
         let steps = convs.map(|conv| conv.steps()).sum::<usize>() + self.layers.len();
         let program = Program {
@@ -291,6 +300,10 @@ impl Program {
                 }
                 Operation::Dense(dense) => dense.run(member, [input, output], count),
                 Operation::Norm(lines) => norm(member, lines, [input, output], count, layer.shape),
+                Operation::Sum(relu) => {
+                    let right = layer.inputs.get(1).map_or(input, |value| self.places[value.0]);
+                    sum(member, [input, right], output, *relu, (count, layer.shape));
+                }
                 Operation::Mean => mean(member, [input, output], count, layer.shape),
             }
         }
@@ -314,6 +327,18 @@ fn norm(member: &Member, lines: &[[f32; 2]], [input, output]: [usize; 2], count:
                     }
                 }
             },
+        );
+    });
+}
+
+/// The sum of two arrays, image by image, then ReLU if asked.
+fn sum(member: &Member, reads: [usize; 2], writes: usize, relu: bool, (count, [channels, plane]): (usize, [usize; 2])) {
+    let image = channels * plane;
+    member.step(Access { reads, writes, range: 0..count * image, chunk: image }, |part, [left, right], output| {
+        output.copy_from_slice(&left[part * image..][..image]);
+        vectorised(
+            #[inline(always)]
+            || conv::add(output, &right[part * image..], relu),
         );
     });
 }
