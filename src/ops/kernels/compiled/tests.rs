@@ -115,6 +115,20 @@ fn residual_networks_give_what_their_layers_give() {
 }
 
 #[test]
+fn a_sum_is_that_of_its_values() {
+    let (batch, shape) = (3, [5, 3, 7]);
+    let images = random(batch * 105, 3);
+    for relu in [false, true] {
+        let (mut compiler, input) = Compiler::new(shape);
+        let active = compiler.norm_relu(input, vec![[0.5, -0.1]; 5]);
+        let value = compiler.sum(active, input, relu);
+        let sum = |x: &f32| (x * 0.5 - 0.1).max(0.0) + x;
+        let expected = images.iter().map(|x| if relu { sum(x).max(0.0) } else { sum(x) }).collect::<Vec<_>>();
+        assert_close(&logits(&compiler.finish(value), &images), &expected, "sum");
+    }
+}
+
+#[test]
 fn a_panic_of_any_part_reaches_whoever_asked() {
     for part_that_panics in 0..8 {
         let answer = std::panic::catch_unwind(|| {
