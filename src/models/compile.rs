@@ -3,7 +3,7 @@
 use super::Weights;
 use super::steps::{Operation, Step};
 use crate::data::ImageShape;
-use crate::ops::{Compiled, Compiler, ConvLayer, Value};
+use crate::ops::{Compiled, Compiler, ConvLayer};
 use crate::{Error, Result};
 
 /// Compiles `steps` for images of this size. Norms go into the convolutions before them, and sums into convolutions whose result

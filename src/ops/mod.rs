@@ -29,7 +29,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use extension::{Kernels as _, Updates as _};
-pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer, Value};
+pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer};
 pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
 
 static STOCK_ONLY: LazyLock<bool> =
