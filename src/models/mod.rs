@@ -4,6 +4,7 @@
 //! A new architecture is one new file and one line of the list below; `CONTRIBUTING.md` shows one. The tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
+mod compile;
 mod forward;
 mod initial;
 mod layers;
@@ -32,6 +33,7 @@ pub use weights::{WeightTensor, Weights};
 
 use crate::check::{Check as _, Problems};
 use crate::data::ImageShape;
+use crate::ops::Compiled;
 use crate::{Error, Result};
 use shapes::ShapeInference;
 
@@ -170,6 +172,15 @@ impl ModelConfig {
     /// As [`layers`](Self::layers).
     pub(crate) fn steps(&self, input: ImageShape, classes: usize) -> Result<Vec<Step>> {
         Ok(self.checked(input, classes)?.into_steps())
+    }
+
+    /// The network with these weights, prepared for inference on the CPU: its logits are those of the [`Network`] but for
+    /// rounding.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers), or when the weights are not this network's.
+    pub(crate) fn compile(&self, input: ImageShape, classes: usize, weights: &Weights) -> Result<Compiled> {
+        compile::compile(&self.steps(input, classes)?, input, weights)
     }
 
     fn checked(&self, input: ImageShape, classes: usize) -> Result<ShapeInference> {

@@ -29,6 +29,7 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use extension::{Kernels as _, Updates as _};
+pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer};
 pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
 
 static STOCK_ONLY: LazyLock<bool> =
@@ -56,6 +57,11 @@ impl Implementation {
         let has_kernels = !*STOCK_ONLY && tensor.dtype() == DType::F32 && is_host(&tensor.device());
         if has_kernels { Self::Kernels } else { Self::Stock }
     }
+}
+
+/// Whether networks on this device can be [compiled](Compiler) for inference.
+pub(crate) fn can_compile(device: &Device) -> bool {
+    !*STOCK_ONLY && is_host(device)
 }
 
 /// Whether tensors of this device are arrays in this process' memory.

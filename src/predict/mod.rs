@@ -18,6 +18,7 @@ use crate::data::picture;
 use crate::data::preprocess::Table;
 use crate::logits::probabilities;
 use crate::models::{Activation, ForwardContext, LayerSummary, Network, Weights};
+use crate::ops::{self, Compiled};
 use crate::{Error, Result};
 
 pub use golden::{Verification, convert, export, verify};
@@ -47,6 +48,8 @@ const BATCH_ACTIVATIONS: usize = 1 << 25;
 pub struct Predictor {
     manifest: Manifest,
     network: Network,
+    /// The same, prepared to compute answers; none where `network` does that.
+    compiled: Option<Compiled>,
     table: Table,
     device: Device,
     /// Images that go through the network together.
@@ -114,7 +117,9 @@ impl Predictor {
         let network = manifest.model.init(shape, classes, &device)?.load(weights)?.valid().folded();
         let table = manifest.preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
-        Ok(Self { manifest, network, table, device, batch })
+        let compiled =
+            ops::can_compile(&device).then(|| manifest.model.compile(shape, classes, weights)).transpose()?;
+        Ok(Self { manifest, network, compiled, table, device, batch })
     }
 
     /// What the model says about itself.
@@ -155,17 +160,12 @@ impl Predictor {
                 pixels.len()
             )));
         }
-        let compute = |batch: &[u8]| {
-            let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
-            output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
+        let logits = match &self.compiled {
+            Some(compiled) => compiled.run(count, self.batch, |first, values| {
+                self.fill(&pixels[first * size..][..values.len()], values);
+            }),
+            None => self.by_layers(pixels)?,
         };
-        // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
-        let batches: Result<Vec<_>> = if self.device == Device::flex() {
-            pixels.par_chunks(self.batch * size).map(compute).collect()
-        } else {
-            pixels.chunks(self.batch * size).map(compute).collect()
-        };
-        let logits = batches?.concat();
         match logits.iter().position(|logit| !logit.is_finite()) {
             None => Ok(logits),
             Some(place) => {
@@ -176,6 +176,22 @@ impl Predictor {
                 .tip("the weights are too large to compute with: train the model anew, with a lower learning rate"))
             }
         }
+    }
+
+    /// The logits of whole images as the network's layers compute them one by one.
+    fn by_layers(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        let chunk = self.batch * self.manifest.preprocess.shape.len();
+        let compute = |batch: &[u8]| {
+            let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
+            output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
+        };
+        // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
+        let batches: Result<Vec<_>> = if self.device == Device::flex() {
+            pixels.par_chunks(chunk).map(compute).collect()
+        } else {
+            pixels.chunks(chunk).map(compute).collect()
+        };
+        Ok(batches?.concat())
     }
 
     /// What every layer puts out for one image, `[channels, height, width]`, from the first layer to the last.
@@ -203,11 +219,17 @@ impl Predictor {
     fn images(&self, pixels: &[u8]) -> Tensor<4> {
         let shape = self.manifest.preprocess.shape;
         let mut values = vec![0.0; pixels.len()];
-        for (image, values) in pixels.chunks_exact(shape.len()).zip(values.chunks_exact_mut(shape.len())) {
-            self.table.apply(image, values);
-        }
+        self.fill(pixels, &mut values);
         let dims = [pixels.len() / shape.len(), shape.channels, shape.height, shape.width];
         Tensor::from_data(TensorData::new(values, dims), (&self.device, DType::F32))
+    }
+
+    /// The values of whole images from their pixels.
+    fn fill(&self, pixels: &[u8], values: &mut [f32]) {
+        let size = self.manifest.preprocess.shape.len();
+        for (image, values) in pixels.chunks_exact(size).zip(values.chunks_exact_mut(size)) {
+            self.table.apply(image, values);
+        }
     }
 
     fn prediction(&self, input: &[u8], logits: &[f32]) -> Prediction {
