@@ -261,15 +261,20 @@ impl ElasticField {
         to.clear();
         to.resize(from.len(), 0.0);
         // Each row is unrolled far enough that the kernel needs no wrapping.
-        let mut unrolled = vec![0.0; length + 2 * radius];
+        let (mut unrolled, mut sums) = (vec![0.0; length + 2 * radius], vec![0.0; length]);
         let start = (length - radius % length) % length;
         for (row, values) in from.chunks_exact(length).enumerate() {
-            for (place, value) in unrolled.iter_mut().enumerate() {
-                *value = values[(start + place) % length];
+            let mut wrapped = values.iter().cycle().skip(start);
+            unrolled.fill_with(|| wrapped.next().copied().unwrap_or_default());
+            // All columns side by side: one sum after another would wait for each addition.
+            sums.fill(0.0);
+            for (weight, window) in self.kernel.iter().zip(unrolled.windows(length)) {
+                for (sum, value) in sums.iter_mut().zip(window) {
+                    *sum += value * weight;
+                }
             }
-            for column in 0..length {
-                let window = &unrolled[column..column + self.kernel.len()];
-                to[column * rows + row] = window.iter().zip(&self.kernel).map(|(value, weight)| value * weight).sum();
+            for (column, sum) in sums.iter().enumerate() {
+                to[column * rows + row] = *sum;
             }
         }
     }
