@@ -87,7 +87,11 @@ fn batch(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
     ));
     if let Some(&first) = explanation.images.first() {
         ui.out(&format!("Its first image, labelled {}:", train.classes[train.label(first)]));
-        ui.out(&picture::ascii(train.image(first), train.shape));
+        // Shades of grey tell a digit; colours need colours.
+        ui.out(&match train.shape.channels {
+            1 => picture::ascii(train.image(first), train.shape),
+            _ => report::picture(train.image(first), train.shape, ui.has_true_colour()),
+        });
     }
 }
 

@@ -60,7 +60,7 @@ fn head(folder: &Path, file: &Path, survey: &Survey) -> String {
     if counts.len() > LISTED {
         let _ = writeln!(text, "#   and {} more classes", counts.len() - LISTED);
     }
-    let shown = shell_word(&file.display().to_string());
+    let shown = crate::error::quoted(file);
     let _ = writeln!(
         text,
         "#\n# look at the pictures:  kiln data {shown} --out pictures.html\n# what these numbers do: kiln plan {shown}\n# \
@@ -192,12 +192,6 @@ fn sizes(files: Option<&FilesFound>) -> String {
 
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
-}
-
-/// A word as a shell takes it.
-fn shell_word(text: &str) -> String {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:,+@=".contains(letter);
-    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

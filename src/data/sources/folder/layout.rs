@@ -15,9 +15,6 @@ const TRAIN: &[&str] = &["train", "training"];
 const VALIDATION: &[&str] = &["val", "validation", "valid"];
 const TEST: &[&str] = &["test", "testing"];
 
-/// The endings of pictures.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "webp", "gif"];
-
 /// Names that file managers leave behind.
 const LEFT_BEHIND: [&str; 3] = ["Thumbs.db", "desktop.ini", "__MACOSX"];
 
@@ -197,11 +194,6 @@ impl Found {
         }
         Err(Error::usage(std::mem::take(&mut self.problems).join("\n")).tip(LAYOUT))
     }
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 fn file_name(path: &Path) -> &str {
