@@ -224,6 +224,20 @@ impl ProgressLine {
     }
 }
 
+/// Rows of cells as lines, each column as wide as its widest cell; those of words stand on the left, the others on the right.
+pub fn table<const N: usize>(rows: &[[String; N]], is_words: [bool; N]) -> String {
+    let widths: [usize; N] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).zip(is_words).map(|((cell, width), is_words)| match is_words {
+            true => format!("{cell:<width$}"),
+            false => format!("{cell:>width$}"),
+        });
+        cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// `text` with no line wider than `width`, broken between words. What follows stands below the words of the line's label, or
 /// below its beginning. A command stays in one line, on its own where it does not fit, so that it can be copied.
 pub fn fold(text: &str, width: usize) -> String {
