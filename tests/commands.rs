@@ -180,11 +180,13 @@ fn a_stream_tells_the_run_each_epoch_and_the_result() {
 fn shortcuts_and_words_change_keys() {
     let folder = Folder::new();
     let arguments =
-        ["plan", "smoke", "train.epochs=7", "--epochs", "5", "--batch-size", "20", "--learning-rate", "0.25", "name=x"];
+        ["plan", "smoke", "train.drop_last=true", "--epochs", "5", "--batch-size", "20", "--learning-rate", "0.25", "name=x"];
     let plan = folder.json(&arguments);
     assert_eq!((&plan["name"], &plan["epochs"], &plan["batch_size"]), (&"x".into(), &5.into(), &20.into()));
     assert_eq!(plan["learning_rate"]["peak"], 0.25);
     assert_eq!(folder.json(&["config", "show", "train.epochs=7"])["train"]["epochs"], 7);
+    let twice = folder.kiln(&["plan", "smoke", "train.epochs=7", "--epochs", "5"]);
+    assert!(twice.code == 2 && twice.stderr.contains("give one of them"), "{}", twice.stderr);
     let ran = folder.kiln(&["plan", "smoke", "mnist"]);
     assert!(ran.code == 2 && ran.stderr.contains("one config at a time"), "{}", ran.stderr);
 }

@@ -36,8 +36,9 @@ fn brief(line: &str) -> String {
         _ => ("mnist", rest),
     };
     let rest = rest.join(" ");
+    let name = if rest.contains("name=") { String::new() } else { format!("--set name={config} ") };
     match LONG.contains(&config) {
-        true => format!("{command} smoke --set name={config} --set data.seed=1 {rest}"),
+        true => format!("{command} smoke {name}--set data.seed=1 {rest}"),
         false => format!("{command} {config} --epochs 1 {rest}"),
     }
 }

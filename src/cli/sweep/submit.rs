@@ -88,7 +88,7 @@ fn named_folder(new: &NewSweepArguments) -> Result<Option<SweepFolder>> {
         return Ok(None);
     };
     let asked = &new.experiment;
-    let is_changed = !asked.sets.is_empty() || asked.device.is_some() || asked.seed.is_some();
+    let is_changed = !asked.changes()?.is_empty() || asked.device.is_some() || asked.seed.is_some();
     if is_changed || !new.over.is_empty() || new.seeds.is_some() {
         return Err(Error::usage(format!(
             "`{}` is a sweep that has begun, and cannot be changed any more",

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::data::DataPath;
+use crate::data::picture::is_picture;
 use crate::{Error, Result};
 
 /// How deep pictures may lie within the folder of a class; a link that leads back to itself ends here.
