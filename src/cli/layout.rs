@@ -334,7 +334,35 @@ mod tests {
             assert!(widest <= width, "{widest} > {width}\n{text}");
             format!("{width}\n{text}")
         });
-        insta::assert_snapshot!(shown.join("\n\n"), @"");
+        insta::assert_snapshot!(shown.join("\n\n"), @r"
+        40
+                 train   valid.
+        epoch     acc.     acc.   time
+         1/16   86.40%   96.70%  3.8 s  best
+        12/16   86.40%   96.70%  3.8 s
+
+        60
+                train    train  valid.   valid.
+        epoch    loss     acc.    loss     acc.   time
+         1/16  0.4415   86.40%  0.1020   96.70%  3.8 s  best
+        12/16  0.4415   86.40%  0.1020   96.70%  3.8 s
+
+        80
+                       learning   train    train  valid.   valid.   images
+        epoch   iter.      rate    loss     acc.    loss     acc.    per s   time
+         1/16     550  4.167e-4  0.4415   86.40%  0.1020   96.70%   14,819  3.8 s  best
+        12/16    6600  4.167e-4  0.4415   86.40%  0.1020   96.70%   14,819  3.8 s
+
+        120
+        epoch  iteration  learning rate  train loss  train acc.  valid. loss  valid. acc.  images/s   time
+         1/16        550       4.167e-4      0.4415      86.40%       0.1020       96.70%    14,819  3.8 s  best
+        12/16       6600       4.167e-4      0.4415      86.40%       0.1020       96.70%    14,819  3.8 s
+
+        200
+        epoch  iteration  learning rate  train loss  train acc.  valid. loss  valid. acc.  images/s   time
+         1/16        550       4.167e-4      0.4415      86.40%       0.1020       96.70%    14,819  3.8 s  best
+        12/16       6600       4.167e-4      0.4415      86.40%       0.1020       96.70%    14,819  3.8 s
+        ");
     }
 
     #[test]
@@ -361,7 +389,13 @@ mod tests {
             assert!(line.chars().count() < width, "{width}: {line}");
             format!("{width:>3} {line}")
         });
-        insta::assert_snapshot!(shown.join("\n"), @"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+         40 epoch  3/16 ███░░░  310/550  42 s left
+         60 epoch  3/16 ████░░░░  310/550  loss 0.0835  42 s left
+         80 epoch  3/16 ██████░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  42 s left
+        120 epoch  3/16 █████████████░░░░░░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  15,884 images/s  42 s left
+        200 epoch  3/16 █████████████░░░░░░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  15,884 images/s  42 s left
+        ");
     }
 
     #[test]
@@ -370,7 +404,17 @@ mod tests {
                     next           kiln predict runs/mnist-0001/model.bpk PICTURE\n\
                     tip: go on exactly where it stopped: kiln resume runs/mnist-0001\n\
                     a sentence that is longer than the line that it has to fit into";
-        insta::assert_snapshot!(fold(text, 48), @"");
+        insta::assert_snapshot!(fold(text, 48), @r"
+        memory         about 78.7 MB: parameters 861 kB,
+                       gradients 861 kB, optimizer 1.72
+                       MB
+        next
+          kiln predict runs/mnist-0001/model.bpk PICTURE
+        tip: go on exactly where it stopped:
+          kiln resume runs/mnist-0001
+        a sentence that is longer than the line that it
+        has to fit into
+        ");
         assert_eq!(fold(text, UNLIMITED), text);
     }
 
