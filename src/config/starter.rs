@@ -222,11 +222,4 @@ mod tests {
         assert_eq!(chosen(&[(32, 640, 9)], 400), (96, 16));
         assert_eq!(chosen(&[(8, 8, 9)], 400), (28, 28));
     }
-
-    #[test]
-    fn paths_are_given_as_a_shell_takes_them() {
-        assert_eq!(shell_word("a/b-1.toml"), "a/b-1.toml");
-        assert_eq!(shell_word("my shapes.toml"), "'my shapes.toml'");
-        assert_eq!(shell_word("it's.toml"), r"'it'\''s.toml'");
-    }
 }
