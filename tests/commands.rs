@@ -179,8 +179,18 @@ fn a_stream_tells_the_run_each_epoch_and_the_result() {
 #[test]
 fn shortcuts_and_words_change_keys() {
     let folder = Folder::new();
-    let arguments =
-        ["plan", "smoke", "train.drop_last=true", "--epochs", "5", "--batch-size", "20", "--learning-rate", "0.25", "name=x"];
+    let arguments = [
+        "plan",
+        "smoke",
+        "train.drop_last=true",
+        "--epochs",
+        "5",
+        "--batch-size",
+        "20",
+        "--learning-rate",
+        "0.25",
+        "name=x",
+    ];
     let plan = folder.json(&arguments);
     assert_eq!((&plan["name"], &plan["epochs"], &plan["batch_size"]), (&"x".into(), &5.into(), &20.into()));
     assert_eq!(plan["learning_rate"]["peak"], 0.25);

@@ -165,8 +165,13 @@ mod tests {
             batch_size: Some(20),
             learning_rate: Some(1e-5),
         };
-        let expected =
-            ["train.drop_last=true", "name=x", "train.epochs=5", "train.batch_size=20", "optimizer.learning_rate=0.00001"];
+        let expected = [
+            "train.drop_last=true",
+            "name=x",
+            "train.epochs=5",
+            "train.batch_size=20",
+            "optimizer.learning_rate=0.00001",
+        ];
         assert_eq!(given.changes().unwrap(), expected);
         assert_eq!(given.load(&Ui::new(super::super::ui::Mode::Quiet)).unwrap().train.epochs, 5);
     }

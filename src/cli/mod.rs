@@ -16,6 +16,7 @@ mod fork;
 mod import;
 mod json;
 mod layout;
+mod man;
 mod names;
 mod new;
 mod pictures;
@@ -38,7 +39,8 @@ mod verify_resume;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -123,18 +125,46 @@ enum Command {
     Devices(devices::DevicesArguments),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArguments),
+    /// Print the manual page of a command, or write those of all
+    Man(man::ManArguments),
 }
 
 /// Parses the command line, runs it, renders what went wrong, and returns the process's exit code.
 pub fn main() -> u8 {
     match completions::answer() {
-        Ok(false) => {}
-        Ok(true) => return 0,
-        Err(error) => return refused::tell(&error, &[]),
+        Ok(false) => main_of(std::env::args_os()),
+        Ok(true) => 0,
+        Err(error) => refused::tell(&error, &[]),
     }
-    let arguments = match command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches)) {
+}
+
+/// The same for a process that is another program's, such as Python's: `program` is the command that starts kiln, and
+/// `arguments` are what stands behind it.
+pub fn main_within(program: PathBuf, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let name = program.clone().into_os_string();
+    // A process is only ever one program.
+    let _ = PROGRAM.set(program);
+    main_of(std::iter::once(name).chain(arguments))
+}
+
+/// The command that starts kiln, where the process is another program's.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// What starts another kiln like this one.
+fn program() -> Result<PathBuf> {
+    match PROGRAM.get() {
+        Some(program) => Ok(program.clone()),
+        None => std::env::current_exe()
+            .map_err(|error| Error::failed("the program does not know where it is").caused_by(error)),
+    }
+}
+
+fn main_of(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let matches = command().try_get_matches_from(&words);
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
-        Err(error) => return refused::tell(&error, &std::env::args_os().skip(1).collect::<Vec<OsString>>()),
+        Err(error) => return refused::tell(&error, words.get(1..).unwrap_or_default()),
     };
     keep_panics();
     let mut ui = match (arguments.json, arguments.quiet) {
@@ -192,6 +222,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Config(arguments) => config::run(arguments, ui),
         Command::Devices(arguments) => devices::run(arguments, ui),
         Command::Completions(arguments) => completions::run(arguments, ui),
+        Command::Man(arguments) => man::run(arguments, ui),
     }
 }
 

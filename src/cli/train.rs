@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui, leave};
 use super::{ExperimentArguments, accuracy, encode, quoted};
+use crate::device::kernel_cache;
 use crate::http::Server;
 use crate::lifecycle::{Outcome, Run, Summary, Trainer};
 use crate::run::Status;
@@ -148,7 +149,17 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
 /// Says what is going to be trained, trains it to its end, and gives what came of it.
 pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(Outcome, Summary)> {
     ui.lines(&trainer.plan().render());
-    ui.lines(&format!("device         {}\n", trainer.device().reason));
+    ui.lines(&format!("device         {}", trainer.device().reason));
+    if !trainer.device().backend.is_cpu() {
+        ui.lines(&format!("batches        are made {}", trainer.session().making().words()));
+        if let Some(folder) = kernel_cache() {
+            ui.lines(&format!(
+                "kernels        compiled and tuned at their first use, then kept in {}",
+                folder.display()
+            ));
+        }
+    }
+    ui.say("");
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
