@@ -102,3 +102,8 @@ pub use train::observer::{Observer, Progress, StopHandle};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The book's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct Library;

@@ -106,7 +106,7 @@ async fn one_report(
         let (dir, line) = find(&app, name)?;
         let none = || {
             Refusal::new(StatusCode::NOT_FOUND, "no_report", format!("the run `{}` has no report yet", line.name))
-                .tip(format!("make one: kiln report {}", dir.path().display()))
+                .tip(format!("make one: kiln report {}", crate::error::quoted(dir.path())))
         };
         if !line.has_report {
             return Err(none());

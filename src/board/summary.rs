@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::curves::{EpochPoint, regular};
+use crate::error::quoted;
 use crate::run::progress::ProgressPoint;
 use crate::run::{RunDir, RunRecord, Standing, Status, file};
 
@@ -214,7 +215,7 @@ fn standing(dir: &RunDir, facts: &Facts, is_live: bool) -> (Standing, Option<Str
         Err(problem) => return (Standing::Unreadable, Some(problem.clone())),
     };
     let standing = Standing::of(record.status, is_live);
-    let go_on = format!("go on with it: kiln resume {}", dir.path().display());
+    let go_on = format!("go on with it: kiln resume {}", quoted(dir.path()));
     let message = match record.status {
         Status::Running if !is_live => Some(format!("its process was killed; {go_on}")),
         Status::Interrupted => Some(format!("{}; {go_on}", record.message.as_deref().unwrap_or("stopped"))),

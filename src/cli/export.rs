@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::model_file;
+use super::open_model;
 use super::ui::{Mode, Ui};
 use crate::artifact::{Dtype, Format};
 use crate::{Error, Result, predict};
@@ -12,8 +12,8 @@ use crate::{Error, Result, predict};
 /// The arguments of `kiln export`.
 #[derive(Debug, clap::Args)]
 pub struct ExportArguments {
-    /// The directory of a run, or a model file
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest, or a model file
+    #[arg(value_name = "RUN", value_parser = super::run_parser(), add = super::completions::runs())]
     model: PathBuf,
 
     /// The format; without it: what the extension of --out says
@@ -35,7 +35,7 @@ pub struct ExportArguments {
 
 /// Exports, and verifies what was written.
 pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
-    let model = model_file(&arguments.model);
+    let model = open_model(&arguments.model, ui)?;
     let name_it = format!("name it: --format {}", Format::names());
     let (out, format) = match (arguments.out, arguments.format) {
         (Some(out), Some(format)) => (out, format),

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 use std::ops::Deref;
+use std::path::Path;
 
 use image::imageops::FilterType;
 use image::metadata::Orientation;
@@ -22,6 +23,15 @@ pub const MAX_BYTES: u64 = 128 << 20;
 pub const MAX_PIXELS: u64 = 64_000_000;
 
 const FORMATS: &str = "PNG, JPEG, BMP, WebP or GIF";
+
+/// How the names of pictures end.
+pub(crate) const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "webp", "gif"];
+
+/// Whether a file is called like a picture.
+pub(crate) fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
 
 /// The memory of all pictures that are decoded at a time; one that needs more waits until it is alone.
 static DECODING: Budget = Budget::new(768 << 20);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::cli::quoted;
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::{Run, Summary};
 use crate::run::{EpochMetrics, MeasuredOn, Standing, Status};
@@ -15,8 +16,8 @@ const WIDTHS: std::ops::RangeInclusive<usize> = 40..=200;
 /// The arguments of `kiln runs show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArguments {
-    /// The directory of a run, finished or not
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest, finished or not
+    #[arg(value_name = "RUN", value_parser = crate::cli::run_parser(), add = crate::cli::completions::runs())]
     run: PathBuf,
 
     /// Draw for so many columns, 40 to 200; without it: as wide as the terminal, or 80
@@ -128,7 +129,7 @@ impl Shown {
         lines.push(("started", self.started.clone()));
         lines.extend(self.ended.clone().map(|ended| ("ended", ended)));
         if matches!(self.status, Standing::Stopped | Standing::Failed) {
-            lines.push(("next", format!("kiln resume {}", self.run.display())));
+            lines.push(("next", format!("kiln resume {}", quoted(&self.run))));
         }
         lines
     }

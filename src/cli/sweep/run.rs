@@ -76,7 +76,7 @@ pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
         }
         return Ok(());
     }
-    let path = folder.path().display();
+    let path = crate::cli::quoted(folder.path());
     let go_on = format!("go on where it stopped: kiln sweep resume {path}");
     if let Some(error) = ended.into_iter().find_map(Result::err) {
         return Err(error.tip(go_on));
@@ -110,7 +110,7 @@ fn stop_on_interrupt() -> Stop {
     // A handler that cannot be installed leaves the system's own: the process ends, the checkpoints remain.
     let _ = ctrlc::set_handler(move || {
         if of_handler.is_stopped() {
-            super::super::train::leave();
+            crate::cli::ui::leave();
         }
         of_handler.stop();
         let says = Ui::new(super::super::ui::Mode::Json);

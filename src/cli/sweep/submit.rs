@@ -88,10 +88,13 @@ fn named_folder(new: &NewSweepArguments) -> Result<Option<SweepFolder>> {
         return Ok(None);
     };
     let asked = &new.experiment;
-    let is_changed = !asked.sets.is_empty() || asked.device.is_some() || asked.seed.is_some();
+    let is_changed = !asked.changes()?.is_empty() || asked.device.is_some() || asked.seed.is_some();
     if is_changed || !new.over.is_empty() || new.seeds.is_some() {
-        return Err(Error::usage(format!("`{}` is a sweep that was begun, and goes on as it is", path.display()))
-            .tip("leave out --set, --over, --seeds, --seed and --device, or name a config for a new sweep"));
+        return Err(Error::usage(format!(
+            "`{}` is a sweep that has begun, and cannot be changed any more",
+            path.display()
+        ))
+        .tip("leave out --set, --over, --seeds, --seed and --device, or name a config for a new sweep"));
     }
     SweepFolder::open(path).map(Some)
 }

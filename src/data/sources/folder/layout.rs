@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::data::DataPath;
+use crate::data::picture::is_picture;
 use crate::data::sources::pictures::Found as Pictures;
 use crate::{Error, Result};
 
@@ -15,9 +16,6 @@ const DEEPEST: usize = 16;
 pub(in crate::data::sources) const TRAIN: &[&str] = &["train", "training"];
 pub(in crate::data::sources) const VALIDATION: &[&str] = &["val", "validation", "valid"];
 pub(in crate::data::sources) const TEST: &[&str] = &["test", "testing"];
-
-/// The endings of pictures.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "webp", "gif"];
 
 /// Names that file managers leave behind.
 const LEFT_BEHIND: [&str; 3] = ["Thumbs.db", "desktop.ini", "__MACOSX"];
@@ -182,11 +180,6 @@ impl Found {
         }
         Err(Error::usage(std::mem::take(&mut self.problems).join("\n")).tip(LAYOUT))
     }
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 fn file_name(path: &Path) -> &str {
