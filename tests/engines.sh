@@ -17,6 +17,8 @@ started=()
 finish() {
   for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
   wait 2>/dev/null || true
+  # What an engine that ended early has left behind.
+  pkill -f -- "kiln sweep (work|trial) $work" || true
   rm -rf "$work"
 }
 trap finish EXIT
