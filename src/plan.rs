@@ -16,6 +16,7 @@ use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
 
 pub use cost::Memory;
+pub(crate) use render::bytes;
 
 /// Points of the learning-rate curve that the plan keeps.
 const CURVE_POINTS: usize = 40;

@@ -152,10 +152,9 @@ impl Ui {
         progress::listen(move |reading| {
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             bar.get_or_insert_with(|| ui.bar(reading.what, reading.of)).set_position(reading.done as u64);
-            if reading.done == reading.of
-                && let Some(bar) = bar.take()
-            {
-                bar.finish_and_clear();
+            if reading.done == reading.of {
+                *bar = None;
+                take_down();
             }
         });
     }

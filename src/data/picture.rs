@@ -13,6 +13,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use super::ImageShape;
 use super::digit;
 use super::memory::{Budget, Reserved};
+use super::png::Plain;
 use super::preprocess::{Fit, Preprocess};
 use crate::{Error, Result};
 
@@ -58,7 +59,7 @@ impl Deref for Decoded {
 /// A usage error when the bytes are no such picture, are cut off or damaged, or declare more than [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8]) -> Result<Decoded> {
     let _reserved = DECODING.reserve(memory(bytes)?);
-    Ok(Decoded { picture: decode_reserved(bytes)?, _reserved })
+    Ok(Decoded { picture: decode_kept(bytes)?, _reserved })
 }
 
 /// About how many bytes of memory it takes to decode and [`fit`] a picture, from what its head declares.
@@ -67,6 +68,11 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded> {
 /// As [`decode`], as far as the head tells.
 pub(crate) fn memory(bytes: &[u8]) -> Result<u64> {
     let format = format(bytes)?;
+    if let Some(picture) = plain(bytes, format) {
+        let decoded = picture.pixels() as u64 * u64::from(picture.colour().bytes_per_pixel());
+        let flat = bytes_to_flatten(picture.colour(), picture.pixels() as u64);
+        return Ok(decoded + flat.max(picture.filtered_bytes() as u64));
+    }
     let mut decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
@@ -79,20 +85,41 @@ pub(crate) fn memory(bytes: &[u8]) -> Result<u64> {
     };
     let orientation = decoder.orientation().map_err(|error| damaged(format, error))?;
     let turned = if orientation == Orientation::NoTransforms { 0 } else { decoded };
-    let flat = match decoder.color_type() {
-        ColorType::Rgb8 => 0,
-        ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => (4 + 3) * pixels,
-        _ => 3 * pixels,
-    };
+    let flat = bytes_to_flatten(decoder.color_type(), pixels);
     Ok(decoded + of_decoder.max(turned).max(flat))
 }
 
-/// As [`decode`], of a picture for which the caller has set [`memory`] aside.
+/// How many bytes [`flatten`] takes beside a picture.
+fn bytes_to_flatten(colour: ColorType, pixels: u64) -> u64 {
+    match colour {
+        ColorType::Rgb8 => 0,
+        ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => (4 + 3) * pixels,
+        _ => 3 * pixels,
+    }
+}
+
+/// A picture that need not be left to the `image` crate.
+fn plain(bytes: &[u8], format: ImageFormat) -> Option<Plain<'_>> {
+    (format == ImageFormat::Png).then(|| Plain::open(bytes))?
+}
+
+/// As [`decode`], of a picture for which the caller has set [`memory`] aside. One that shows no colour and is opaque may come
+/// in grey however it is kept, since [`fit`] and [`raw`] make the same of both.
 ///
 /// # Errors
 /// As [`decode`].
 pub(crate) fn decode_reserved(bytes: &[u8]) -> Result<DynamicImage> {
     let format = format(bytes)?;
+    plain(bytes, format).and_then(|picture| picture.decode_plain()).map_or_else(|| decode_as(bytes, format), Ok)
+}
+
+/// As [`decode_reserved`], as it is kept.
+fn decode_kept(bytes: &[u8]) -> Result<DynamicImage> {
+    let format = format(bytes)?;
+    plain(bytes, format).and_then(|picture| picture.decode()).map_or_else(|| decode_as(bytes, format), Ok)
+}
+
+fn decode_as(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
     if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
         return Err(
             Error::usage("the JPEG picture is cut off: its end is missing").tip("copy or make the picture again")
@@ -201,7 +228,9 @@ pub fn fit(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
     match preprocess.fit {
         Fit::Resize => Ok(resize(picture, shape)),
         Fit::Digit { box_size } => {
-            let plane = digit::fit(&flatten(picture), (shape.height, shape.width), box_size)?;
+            let size = (shape.height, shape.width);
+            let grey = picture.as_luma8().and_then(|grey| digit::fit_grey(grey, size, box_size));
+            let plane = grey.unwrap_or_else(|| digit::fit(&flatten(picture), size, box_size))?;
             Ok(plane.repeat(shape.channels))
         }
     }

@@ -405,7 +405,8 @@ fn flops(operations: f64) -> String {
     scaled(operations, 1000.0, &["FLOPs", "kFLOPs", "MFLOPs", "GFLOPs", "TFLOPs", "PFLOPs", "EFLOPs"])
 }
 
-fn bytes(bytes: u64) -> String {
+/// A number of bytes in the unit that suits it.
+pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, 1000.0, &["B", "kB", "MB", "GB", "TB"])
 }
 
