@@ -4,6 +4,7 @@
 //! A new architecture is one new file and one line of the list below; `CONTRIBUTING.md` shows one. The tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
+mod ensemble;
 mod forward;
 mod initial;
 mod layers;
@@ -18,6 +19,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 pub use convnet::BlockConfig;
+pub use ensemble::{Composition, Ensemble, Member};
+pub(crate) use ensemble::{Conversion, MOST_MEMBERS, join_weights, qualified};
 pub(crate) use forward::{Activation, ForwardContext};
 pub use layers::{Norm, Padding};
 pub(crate) use parameter::ParameterPath;

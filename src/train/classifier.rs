@@ -1,12 +1,15 @@
 //! One training step: forward, loss, backward, update. The only implementation of Burn's `TrainStep` and
 //! `InferenceStep`.
 
+use std::sync::Arc;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
+use super::distillation::Teacher;
 use crate::data::batch::{Batch, Mixed};
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
@@ -35,6 +38,15 @@ impl StepSettings {
     }
 }
 
+/// What the loss compares the network's answers with.
+#[derive(Clone, Copy, Debug)]
+enum Objective {
+    /// The labels as they are.
+    Labels,
+    /// The labels as training smooths them, and the teacher's answers where there is a teacher.
+    Training,
+}
+
 /// The network with what training it needs.
 #[derive(Module, Debug)]
 pub struct Classifier {
@@ -42,18 +54,31 @@ pub struct Classifier {
     pub network: Network,
     #[module(skip)]
     settings: StepSettings,
+    #[module(skip)]
+    teacher: Option<Arc<Teacher>>,
 }
 
 impl Classifier {
     /// A classifier that trains `network`.
     pub fn new(network: Network, settings: StepSettings) -> Self {
-        Self { network, settings }
+        Self { network, settings, teacher: None }
+    }
+
+    /// The same, learning from a teacher besides the labels.
+    #[must_use]
+    pub(super) fn taught_by(self, teacher: Option<Arc<Teacher>>) -> Self {
+        Self { teacher, ..self }
     }
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
     /// `[batch, classes]`. The cross-entropy is linear in its target, so that of an image with two labels is the mean of both by
     /// their shares.
-    fn forward(&self, batch: Batch, context: &mut ForwardContext, label_smoothing: f32) -> ClassificationOutput {
+    fn forward(&self, batch: Batch, context: &mut ForwardContext, objective: Objective) -> ClassificationOutput {
+        let (label_smoothing, teacher) = match objective {
+            Objective::Labels => (0.0, None),
+            Objective::Training => (self.settings.label_smoothing, self.teacher.as_ref()),
+        };
+        let answers = teacher.map(|teacher| teacher.answers(&batch.images));
         let logits = self.network.forward_in(batch.images, context);
         let of = |targets| ops::cross_entropy(logits.clone(), targets, label_smoothing);
         let loss = match batch.mixed {
@@ -62,13 +87,17 @@ impl Classifier {
                 of(batch.targets.clone()).mul_scalar(1.0 - share) + of(targets).mul_scalar(share)
             }
         };
+        let loss = match (teacher, answers) {
+            (Some(teacher), Some(answers)) => teacher.blend(loss, answers, &logits),
+            _ => loss,
+        };
         ClassificationOutput { loss, output: logits, targets: batch.targets }
     }
 
     /// The same as in training, dropout and label smoothing included, with `hook` called for every layer.
     pub fn forward_with_hook(&self, batch: Batch, hook: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
         let context = self.training_context(&batch);
-        self.forward(batch, &mut context.with_hook(hook), self.settings.label_smoothing)
+        self.forward(batch, &mut context.with_hook(hook), Objective::Training)
     }
 
     /// The context in which `batch` is trained on: it fixes the dropout masks.
@@ -84,7 +113,7 @@ impl TrainStep for Classifier {
     fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
         let weight = batch.weight;
         let mut context = self.training_context(&batch);
-        let output = self.forward(batch, &mut context, self.settings.label_smoothing);
+        let output = self.forward(batch, &mut context, Objective::Training);
         // Burn adds up the gradients of an accumulation window; weighted by its share of the window's images, each
         // batch contributes to their mean.
         let objective = if weight == 1.0 { output.loss.clone() } else { output.loss.clone().mul_scalar(weight) };
@@ -105,7 +134,7 @@ impl InferenceStep for Classifier {
     type Output = ClassificationOutput;
 
     fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.forward(batch, &mut ForwardContext::inference(), 0.0)
+        self.forward(batch, &mut ForwardContext::inference(), Objective::Labels)
     }
 }
 

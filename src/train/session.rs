@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainStep, TrainingStrategy};
 
 use super::classifier::{Classifier, StepSettings};
+use super::distillation::Teacher;
 use super::epoch_loop::{EpochLoop, Termination, TrainingContext};
 use super::observer::{Observer, StopHandle};
 use super::records::{self, RecordSink, SaveAlways};
@@ -46,6 +47,8 @@ pub(crate) struct Session<'a> {
     pub(crate) dataset: &'a Dataset,
     /// Where to compute, without autodiff.
     pub(crate) device: Device,
+    /// Whom to learn from besides the labels.
+    pub(crate) teacher: Option<Arc<Teacher>>,
 }
 
 /// Who follows training, and what ends it early.
@@ -149,7 +152,7 @@ impl Session<'_> {
     }
 
     fn classifier(&self, network: Network) -> Classifier {
-        Classifier::new(network, StepSettings::new(self.experiment))
+        Classifier::new(network, StepSettings::new(self.experiment)).taught_by(self.teacher.clone())
     }
 
     /// The weights that a new run begins with.
