@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Evaluation, Predictions, evaluate, measure_trust, training_data};
+use super::{Evaluation, Predictions, measure_trust, training_data};
 use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::data::{self, Dataset};
 use crate::predict::{self, Part, Predictor};
