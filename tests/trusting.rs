@@ -62,7 +62,8 @@ fn a_network_learns_from_another_and_resumes_only_with_the_same_teacher() {
 
     let teacher = format!("loss.teacher={}", folder.path().join("teacher.bpk").display());
     let sets: Vec<&str> = small(&[], &sets).into_iter().skip(3).filter(|word| *word != "--set").collect();
-    let sets: Vec<&str> = sets.into_iter().map(|set| if set.starts_with("loss.teacher=") { &teacher } else { set }).collect();
+    let sets: Vec<&str> =
+        sets.into_iter().map(|set| if set.starts_with("loss.teacher=") { &teacher } else { set }).collect();
     let experiment = Experiment::preset("smoke").unwrap().with(&sets).unwrap();
     Trainer::new(experiment).unwrap().runs(folder.path().join("runs")).stop_after(13).train().unwrap();
     let run = "runs/smoke-0003";

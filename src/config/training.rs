@@ -126,6 +126,15 @@ pub struct LogConfig {
     pub tensorboard: bool,
 }
 
+impl LossConfig {
+    /// The same without a teacher.
+    #[must_use]
+    pub(crate) fn without_teacher(&self) -> Self {
+        let Self { teacher, teacher_weight, temperature, .. } = Self::default();
+        Self { teacher, teacher_weight, temperature, ..self.clone() }
+    }
+}
+
 impl Check for LossConfig {
     fn check(&self, problems: &mut Problems) {
         problems.fraction_f32("label_smoothing", self.label_smoothing);

@@ -174,7 +174,10 @@ mod tests {
             assert!((0..after.len()).all(|index| after.answer(index) == before[index]));
             let evaluation = after.evaluation();
             assert_eq!(evaluation.calibration_error, calibration.calibration_error[1]);
-            assert_eq!(evaluation.uncalibrated.map(|before| before.loss), Some(calibration.loss[0]).filter(|_| calibration.temperature != 1.0));
+            assert_eq!(
+                evaluation.uncalibrated.map(|before| before.loss),
+                Some(calibration.loss[0]).filter(|_| calibration.temperature != 1.0)
+            );
         }
     }
 

@@ -164,7 +164,8 @@ mod tests {
         let gradients = blended.clone().backward();
         assert!((f64::from(blended.into_scalar::<f32>()) - expected).abs() < 1e-5);
         // weight T^2 (said - taught) / T, over the images
-        let expected = rows().flat_map(|(taught, said)| [0, 1].map(|class| 0.75 * 2.0 * (said[class] - taught[class]) / 2.0));
+        let expected =
+            rows().flat_map(|(taught, said)| [0, 1].map(|class| 0.75 * 2.0 * (said[class] - taught[class]) / 2.0));
         let found = said.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap();
         for (found, expected) in found.iter().zip(expected) {
             assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
