@@ -126,6 +126,8 @@ pub struct Plan {
     pub backward_flops_per_image: u64,
     /// Floating-point operations of all forward and backward passes of the run.
     pub total_flops: f64,
+    /// The model that is learned from besides the labels, if there is one.
+    pub teacher: Option<PlannedTeacher>,
     /// Memory in training, an estimate.
     pub memory: Memory,
     /// Bytes of one checkpoint: parameters and the optimizer's moments.
@@ -148,6 +150,21 @@ pub struct OfClass {
     pub seen_per_epoch: f64,
     /// What one of them counts in the training loss; on average over all training images, 1.
     pub weight: f64,
+}
+
+/// A model whose answers are learned from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedTeacher {
+    /// What it is: "convnet", "ensemble of 5".
+    pub model: String,
+    /// Its learned values.
+    pub parameters: usize,
+    /// Floating-point operations of its forward pass for one image; it has no backward pass.
+    pub forward_flops_per_image: u64,
+    /// Its share of the loss.
+    pub weight: f64,
+    /// What both models' logits are divided by.
+    pub temperature: f64,
 }
 
 /// How often the training images are seen.
@@ -251,6 +268,7 @@ impl Plan {
             total_flops: 3.0 * forward as f64 * seen.images_per_epoch as f64 * train.epochs as f64,
             checkpoint_bytes: memory.parameters + memory.optimizer + memory.average,
             memory,
+            teacher: None,
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
             sampling: train.sampling,
             seen,
@@ -261,6 +279,17 @@ impl Plan {
             layers,
             images,
         })
+    }
+
+    /// The same run with a teacher, which answers for every image that is shown.
+    #[must_use]
+    pub fn taught_by(mut self, teacher: Option<&PlannedTeacher>) -> Self {
+        let Some(teacher) = teacher else { return self };
+        let shown = self.seen.images_per_epoch as f64 * self.epochs as f64;
+        self.total_flops += teacher.forward_flops_per_image as f64 * shown;
+        self.memory.add_teacher(teacher);
+        self.teacher = Some(teacher.clone());
+        self
     }
 
     /// `update` updates as epochs.

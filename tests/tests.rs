@@ -20,6 +20,9 @@ mod data_sets;
 /// Stopping, killing, damaging and going on.
 mod resuming;
 
+/// Ensembles, distillation, and answers that say how sure they are.
+mod trusting;
+
 /// Every way in which stopping a run once lost something.
 mod lifecycle;
 

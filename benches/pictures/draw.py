@@ -1,11 +1,18 @@
 """Draws digits as people photograph and draw them: 10 digits in 11 styles, and in every font that is given.
 
-usage: draw.py FOLDER [FONT.ttf ...]        then: kiln predict MODEL FOLDER --json
+usage: draw.py FOLDER [FONT.ttf ...]             then: kiln predict MODEL FOLDER --json
+       draw.py --held-out FOLDER FONT.ttf ...    each digit in each font and each of the kinds below
+       draw.py --letters FOLDER FONT.ttf ...     letters that are no digit, as 28x28 pixels in FOLDER/train and FOLDER/test
+       draw.py --score < ANSWERS                 right answers per kind, of what `kiln predict --json` said of the first two
 Each file's name begins with its digit. Needs: pip install pillow numpy.
 """
 
+import collections
+import colorsys
+import json
 import math
 import pathlib
+import random
 import sys
 
 import numpy as np
@@ -71,9 +78,118 @@ def draw(digit, size, side, corner, pen, ink, paper, degrees, noise):
     return Image.fromarray(pixels.clip(0, 255).astype("uint8")).filter(ImageFilter.GaussianBlur(1.5))
 
 
+def plain(digit, font, rng):
+    return glyph(digit, font, 90, (150, 170), "black", "white", 0)
+
+
+def coloured(digit, font, rng):
+    hue = rng.random()
+    ink, paper = (tuple(int(255 * level) for level in hsv(hue + turn, 0.8, value)) for turn, value in ((0, 0.45), (0.4, 0.97)))
+    if rng.random() < 0.3:
+        ink, paper = paper, ink
+    return glyph(digit, font, rng.randint(60, 110), (220, 180), ink, paper, 0)
+
+
+def turned(digit, font, rng):
+    degrees = rng.choice((-1, 1)) * rng.uniform(5, 15)
+    return glyph(digit, font, 90, (180, 180), (40, 40, 40), (250, 250, 245), degrees)
+
+
+def photo(digit, font, rng):
+    """Off the centre, a little turned, seen at a slant, with uneven light, grain and blur."""
+    side = rng.randint(320, 480)
+    paper = tuple(rng.randint(185, 225) for _ in range(3))
+    ink = tuple(rng.randint(20, 70) for _ in range(3))
+    picture = glyph(digit, font, int(side * rng.uniform(0.35, 0.5)), (side, side), ink, paper, rng.uniform(-8, 8),
+                    [rng.uniform(-0.12, 0.12) * side for _ in range(2)])
+    slant = [rng.uniform(-0.06, 0.06) * side for _ in range(8)]
+    corners = (0, 0, 0, side, side, side, side, 0)
+    picture = picture.transform((side, side), Image.QUAD, [c + s for c, s in zip(corners, slant)], Image.BILINEAR,
+                                fillcolor=paper)
+    noise = np.random.RandomState(rng.randrange(2**31))
+    light = np.asarray(Image.linear_gradient("L").rotate(90 * rng.randrange(4)).resize((side, side)), float) / 255
+    grain = noise.normal(0, 10, (side, side, 1))
+    pixels = np.asarray(picture, float) * (0.6 + 0.4 * light[..., None]) + grain
+    return Image.fromarray(pixels.clip(0, 255).astype("uint8")).filter(ImageFilter.GaussianBlur(rng.uniform(0.8, 2)))
+
+
+KINDS = {"plain": plain, "coloured": coloured, "turned": turned, "photo": photo}
+
+
+def hsv(hue, saturation, value):
+    return colorsys.hsv_to_rgb(hue % 1, saturation, value)
+
+
+def glyph(character, font, size, canvas, ink, paper, degrees, away=(0, 0)):
+    """A character in the middle of a canvas, or away from it, turned about its middle."""
+    finer = 2
+    font = ImageFont.truetype(font, size * finer)
+    picture = Image.new("RGB", (canvas[0] * finer, canvas[1] * finer), paper)
+    middle = ((canvas[0] / 2 + away[0]) * finer, (canvas[1] / 2 + away[1]) * finer)
+    box = font.getbbox(str(character))
+    corner = (middle[0] - (box[0] + box[2]) / 2, middle[1] - (box[1] + box[3]) / 2)
+    ImageDraw.Draw(picture).text(corner, str(character), font=font, fill=ink)
+    picture = picture.rotate(degrees, Image.BICUBIC, center=middle, fillcolor=paper)
+    return picture.resize(canvas, Image.LANCZOS)
+
+
+def held_out(folder, fonts):
+    rng = random.Random(2026)
+    for index, font in enumerate(fonts):
+        for digit in range(10):
+            for kind, make in KINDS.items():
+                make(digit, font, rng).save(folder / f"{digit}_{kind}_{index}.{'jpg' if kind == 'photo' else 'png'}")
+
+
+# Not those that some font or hand draws as a digit: B D I J O Q S Z, and b g i j l o q s z.
+LETTERS = "ACEFGHKLMNPRTUVWXY" + "acdefhkmnprtuvwxy"
+
+
+def letters(folder, fonts):
+    """As MNIST is: bright on black, fitted into 20x20 pixels, its centre of mass in the middle of 28x28."""
+    for index, font in enumerate(fonts):
+        for letter in LETTERS:
+            picture = glyph(letter, font, 120, (260, 260), "white", "black", 0).convert("L")
+            picture = picture.crop(picture.getbbox())
+            scale = 20 / max(picture.size)
+            picture = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.LANCZOS)
+            ink = np.asarray(picture, float)
+            rows, columns = np.indices(ink.shape)
+            across, down = (columns * ink).sum() / ink.sum(), (rows * ink).sum() / ink.sum()
+            out = Image.new("L", (28, 28), 0)
+            out.paste(picture, (round(13.5 - across), round(13.5 - down)))
+            case = "upper" if letter.isupper() else "lower"
+            # A data set has both parts; the letters are asked about in the second.
+            for part in ("train", "test"):
+                place = folder / part / f"{case}_{letter}"
+                place.mkdir(parents=True, exist_ok=True)
+                out.save(place / f"{index}.png")
+
+
+def score(lines):
+    """Right answers by kind, and how many pictures of each got a warning."""
+    kinds = collections.defaultdict(lambda: [0, 0, 0])
+    for line in lines:
+        answer = json.loads(line)
+        digit, kind = pathlib.Path(answer["picture"]).stem.split("_", 1)
+        if kind.rsplit("_", 1)[-1].isdigit():
+            kind = kind.rsplit("_", 1)[0]
+        for name in (kind, "all"):
+            kinds[name][0] += 1
+            kinds[name][1] += answer.get("top", [{}])[0].get("label") == digit
+            kinds[name][2] += bool(answer.get("out_of_distribution"))
+    for name, (pictures, right, warned) in kinds.items():
+        print(f"{name:<16} {right:>4} of {pictures:>4} right ({100 * right / pictures:5.1f} %), {warned} warned of")
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1])
+    if sys.argv[1] == "--score":
+        return score(sys.stdin)
+    special = {"--held-out": held_out, "--letters": letters}.get(sys.argv[1])
+    folder = pathlib.Path(sys.argv[2 if special else 1])
     folder.mkdir(parents=True, exist_ok=True)
+    if special:
+        return special(folder, sys.argv[3:])
     for digit in STROKES:
         for name, style in STYLES.items():
             draw(digit, *style).save(folder / f"{digit}_{name}.{'jpg' if style[-1] else 'png'}")

@@ -5,7 +5,7 @@ use super::{LARGEST_HEADER, Manifest, Provenance};
 use crate::check::Problems;
 use crate::data::preprocess::{Fit, Preprocess};
 use crate::data::{LARGEST_SIDE, check_class_names};
-use crate::models::{LayerSummary, Weights};
+use crate::models::{Composition, LayerSummary, MOST_MEMBERS, Weights};
 use crate::{Error, Result};
 
 /// The most separators in a manifest's JSON, and with them the most values that a parser of it can be made to allocate:
@@ -33,8 +33,24 @@ impl Manifest {
     pub fn check(&self) -> Result<()> {
         let mut problems = Problems::default();
         problems.within("preprocess", |problems| check_preprocess(&self.preprocess, problems));
+        if let Composition::Ensemble(members) = &self.model {
+            for member in members {
+                let preprocess =
+                    Preprocess { mean: member.mean.clone(), std: member.std.clone(), ..self.preprocess.clone() };
+                problems.within("model", |problems| check_preprocess(&preprocess, problems));
+            }
+        }
         check_class_names(&self.classes, "classes", &mut problems);
         problems.within("metrics", |problems| self.check_metrics(problems));
+        if let Some(calibration) = &self.calibration {
+            problems.within("calibration", |problems| calibration.check(problems));
+        }
+        if let Some(limit) = &self.out_of_distribution {
+            problems.within("out_of_distribution", |problems| limit.check(problems));
+        }
+        problems.require(self.schema_version > 1 || !self.is_of_version_2(), "schema_version", || {
+            "must be 2 for what version 1 does not have (ensembles, calibration, limits, teachers), got 1".into()
+        });
         problems.within("provenance", |problems| check_provenance(&self.provenance, problems));
         // Empty until the manifest is written.
         check_hash(&self.weights_sha256, "weights_sha256", &mut problems);
@@ -58,6 +74,14 @@ impl Manifest {
         }
         check_activations(&self.model.layers(self.preprocess.shape, self.classes.len())?)?;
         self.golden_images().map(|_| ())
+    }
+
+    /// Whether it says something that version 1 of its layout does not have.
+    fn is_of_version_2(&self) -> bool {
+        let Provenance { teacher_sha256, members, .. } = &self.provenance;
+        let is_ensemble = matches!(self.model, Composition::Ensemble(_));
+        let measured = self.calibration.is_some() || self.out_of_distribution.is_some();
+        is_ensemble || measured || teacher_sha256.is_some() || !members.is_empty()
     }
 
     fn check_metrics(&self, problems: &mut Problems) {
@@ -114,6 +138,8 @@ fn check_provenance(provenance: &Provenance, problems: &mut Problems) {
         device,
         parent,
         kernels,
+        teacher_sha256,
+        members,
     } = provenance;
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     for (key, text, most) in [
@@ -131,6 +157,17 @@ fn check_provenance(provenance: &Provenance, problems: &mut Problems) {
         });
     }
     check_hash(data_fingerprint, "data_fingerprint", problems);
+    check_hash(&optional(teacher_sha256), "teacher_sha256", problems);
+    problems.require(members.len() <= MOST_MEMBERS, "members", || {
+        format!("must be at most {MOST_MEMBERS}, got {}", members.len())
+    });
+    for member in members.iter().take(MOST_MEMBERS) {
+        check_hash(&member.weights_sha256, "members", problems);
+        let run = &member.run;
+        problems.require(run.len() <= 4096 && *run == printable(run), "members", || {
+            format!("a run must have at most 4096 bytes and no control characters, got \"{}\"", shown(run))
+        });
+    }
     problems.require(matches!(kernels.as_deref(), None | Some("kiln" | "stock")), "kernels", || {
         format!("must be \"kiln\" or \"stock\", got \"{}\"", shown(&optional(kernels)))
     });

@@ -6,31 +6,38 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::limits::{check_size, check_values, printable, shown};
-use super::{COPY_AGAIN, Dtype};
+use super::{COPY_AGAIN, Calibration, Dtype, OutOfDistribution};
 use crate::check::{Check as _, Problems};
 use crate::config::Experiment;
 use crate::data::DataConfig;
 use crate::data::preprocess::Preprocess;
-use crate::models::{ModelConfig, Weights, total_parameters};
+use crate::models::{Composition, ModelConfig, Weights, total_parameters};
 use crate::{Error, Result};
 
 /// The version of the manifest's layout that this kiln writes, and the newest that it reads.
-pub const SCHEMA_VERSION: u64 = 1;
+pub const SCHEMA_VERSION: u64 = 2;
 
 /// Everything an exported model says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of this layout: `SCHEMA_VERSION`.
+    /// The version of this layout, at most `SCHEMA_VERSION`. Version 1 has neither ensembles nor what is measured for trust.
     pub schema_version: u64,
-    /// The architecture.
-    pub model: ModelConfig,
+    /// The architecture, or those of an ensemble.
+    pub model: Composition,
     /// From pictures to network inputs.
     pub preprocess: Preprocess,
     /// The classes by label, which is the position in the logits.
     pub classes: Vec<String>,
     /// What was measured: accuracies (0 to 1), losses, counts.
     pub metrics: Map<String, Value>,
+    /// What its probabilities are computed with; absent where there were no validation images to fit it on, and in files of
+    /// version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// The limit below which a picture is unlike those of training; absent as the calibration is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_distribution: Option<OutOfDistribution>,
     /// Where it came from.
     pub provenance: Provenance,
     /// The type in which the weights are stored.
@@ -68,6 +75,24 @@ pub struct Provenance {
     /// Which kernels trained it on the CPU: `kiln`, or `stock` for Burn's own; absent when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernels: Option<String>,
+    /// [`Weights::sha256`] of the model that it learned from besides the labels, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_sha256: Option<String>,
+    /// The models that an ensemble was made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberProvenance>,
+}
+
+/// Where a member of an ensemble came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberProvenance {
+    /// The name of its run directory.
+    pub run: String,
+    /// The seed of its experiment.
+    pub seed: u64,
+    /// [`Weights::sha256`] of its own weights.
+    pub weights_sha256: String,
 }
 
 impl Provenance {
@@ -85,6 +110,8 @@ impl Provenance {
             device: String::new(),
             parent: None,
             kernels: None,
+            teacher_sha256: None,
+            members: Vec::new(),
         }
     }
 }
@@ -154,13 +181,38 @@ impl Manifest {
         Self::new(model, preprocess, classes, Provenance { parent: Some(printable(source)), ..Provenance::now() })
     }
 
-    fn new(model: ModelConfig, preprocess: Preprocess, classes: Vec<String>, provenance: Provenance) -> Self {
+    /// A manifest for an ensemble of the networks `model`, of which `like` is one: with its images, classes and golden samples,
+    /// whose logits are still its own. `parents` names them all.
+    pub(crate) fn ensemble(model: Composition, like: &Self, members: Vec<MemberProvenance>, parents: &str) -> Self {
+        let own = &like.provenance;
+        let provenance = Provenance {
+            git_commit: super::git_commit(),
+            experiment: own.experiment.clone(),
+            data_fingerprint: own.data_fingerprint.clone(),
+            seed: own.seed,
+            device: own.device.clone(),
+            parent: Some(printable(parents)),
+            members,
+            ..Provenance::now()
+        };
+        let manifest = Self::new(model, like.preprocess.clone(), like.classes.clone(), provenance);
+        Self { golden: like.golden.clone(), ..manifest }
+    }
+
+    fn new(
+        model: impl Into<Composition>,
+        preprocess: Preprocess,
+        classes: Vec<String>,
+        provenance: Provenance,
+    ) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
-            model,
+            model: model.into(),
             preprocess,
             classes,
             metrics: Map::new(),
+            calibration: None,
+            out_of_distribution: None,
             provenance,
             dtype: Dtype::F32,
             weights_sha256: String::new(),
@@ -218,10 +270,11 @@ impl Manifest {
         check_size(text)?;
         let value = serde_json::from_str::<Value>(text).map_err(unusable)?;
         let version = value.get("schema_version").and_then(Value::as_u64);
-        if version != Some(SCHEMA_VERSION) {
+        if !version.is_some_and(|version| (1..=SCHEMA_VERSION).contains(&version)) {
             let found = value.get("schema_version").map_or("none".to_owned(), Value::to_string);
             let found = shown(&found);
-            let error = Error::usage(format!("the manifest's schema version must be {SCHEMA_VERSION}, got {found}"));
+            let error =
+                Error::usage(format!("the manifest's schema version must be 1 to {SCHEMA_VERSION}, got {found}"));
             let made_by = value.pointer("/provenance/kiln_version").and_then(Value::as_str).unwrap_or("a newer one");
             return Err(match version {
                 Some(newer) if newer > SCHEMA_VERSION => error.tip(format!(
@@ -256,7 +309,7 @@ impl Manifest {
             return Err(Error::usage(format!("the network has {expected} parameters, the file holds {found}")));
         }
         check_values(weights)?;
-        self.model.init(shape, classes, &Device::flex())?.load(weights)?;
+        self.model.load(&self.preprocess, classes, weights, &Device::flex())?;
         let digest = weights.sha256();
         if digest != self.weights_sha256 {
             return Err(Error::usage(format!(

@@ -15,6 +15,7 @@ mod manifest;
 mod names;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trust;
 
 use std::fmt;
 use std::path::Path;
@@ -30,9 +31,10 @@ pub(crate) use import::import;
 pub(crate) use import::import_pytorch;
 pub(crate) use limits::GOLDEN_SAMPLES;
 pub(crate) use manifest::Description;
-#[cfg(test)]
 pub(crate) use manifest::SCHEMA_VERSION;
-pub use manifest::{GoldenSample, Manifest, Provenance};
+pub use manifest::{GoldenSample, Manifest, MemberProvenance, Provenance};
+pub(crate) use trust::TEMPERATURES;
+pub use trust::{Calibration, OutOfDistribution, Score};
 
 use crate::models::Weights;
 use crate::run::file;
@@ -153,7 +155,8 @@ pub(crate) fn encode(format: Format, dtype: Dtype, manifest: &Manifest, weights:
     if let Some(name) = dtype.round(weights)?.first_difference(weights) {
         return Err(Error::failed(format!("tensor `{name}` must be rounded to {dtype:?} before it is stored so")));
     }
-    let manifest = Manifest { dtype, weights_sha256: weights.sha256(), ..manifest.clone() };
+    let manifest =
+        Manifest { schema_version: SCHEMA_VERSION, dtype, weights_sha256: weights.sha256(), ..manifest.clone() };
     manifest.check()?;
     manifest.check_weights(weights)?;
     let text = manifest.to_json()?;

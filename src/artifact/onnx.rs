@@ -7,14 +7,13 @@
 
 use std::collections::HashSet;
 
-use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
 use burn_onnx::export::{AxisSpec, InputSpec, OnnxExporter};
 use onnx_ir::{AttributeProto, AttributeType, GraphProto, Message as _, ModelProto, NodeProto, TensorProto};
 
 use super::format::exactly;
 use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, MANIFEST_KEY, Manifest, Payload, sha256};
-use crate::models::{Network, WeightTensor, Weights};
+use crate::models::{Composition, Network, WeightTensor, Weights, qualified};
 use crate::{Error, Result};
 
 /// The name of the graph's input.
@@ -22,6 +21,8 @@ const INPUT: &str = "image";
 /// The names of its outputs.
 const LOGITS: &str = "logits";
 const PROBABILITIES: &str = "probabilities";
+/// The name of the number that the logits are divided by for them.
+const TEMPERATURE: &str = "temperature";
 /// SHA-256 of the model without its metadata: it covers the graph, which no other digest does.
 const GRAPH_KEY: &str = "kiln_graph_sha256";
 
@@ -59,14 +60,17 @@ impl super::format::Container for Container {
         proto.producer_version = env!("CARGO_PKG_VERSION").into();
         let graph = proto.graph.mut_or_insert_default();
         graph.name = model.manifest.model.kind().into();
-        let (Some(input), Some(output)) = (graph.input.first(), graph.output.first()) else {
-            return Err(Error::failed("the traced graph has no input or no output"));
+        let outputs = graph.output.iter().map(|output| output.name.clone()).collect::<Vec<_>>();
+        let Some(input) = graph.input.first().map(|input| input.name.clone()) else {
+            return Err(Error::failed("the traced graph has no input"));
         };
-        let (input, output) = (input.name.clone(), output.name.clone());
         rename(graph, &input, INPUT);
-        rename(graph, &output, LOGITS);
+        match outputs.as_slice() {
+            [output] => rename(graph, output, LOGITS),
+            outputs => add_mean(graph, outputs)?,
+        }
         name_weights(graph, model.manifest, model.weights)?;
-        add_softmax(graph);
+        add_softmax(graph, model.manifest.temperature());
         if model.manifest.dtype == Dtype::F16 {
             store_halves(graph, model.weights);
         }
@@ -202,22 +206,31 @@ fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 fn trace(manifest: &Manifest, weights: &Weights) -> Result<Vec<u8>> {
     let (shape, preprocess) = (manifest.preprocess.shape, &manifest.preprocess);
     let device = Device::flex();
-    let network = manifest.model.init(shape, manifest.classes.len(), &device)?.load(weights)?.valid();
+    let networks = manifest.model.load(preprocess, manifest.classes.len(), weights, &device)?.into_networks();
     // (pixel / 255 - mean) / std = pixel * scale + shift
-    let scale = preprocess.std.iter().map(|&std| (1.0 / (255.0 * f64::from(std))) as f32).collect::<Vec<_>>();
-    let shift = preprocess.mean.iter().zip(&preprocess.std);
-    let shift = shift.map(|(&mean, &std)| (-f64::from(mean) / f64::from(std)) as f32).collect::<Vec<_>>();
-    let forward = |network: &Network, images: Tensor<4>| {
+    let factors = |mean: &[f32], std: &[f32]| {
+        let scale = std.iter().map(|&std| (1.0 / (255.0 * f64::from(std))) as f32).collect::<Vec<_>>();
+        let shift = mean.iter().zip(std).map(|(&mean, &std)| (-f64::from(mean) / f64::from(std)) as f32);
+        [scale, shift.collect()]
+    };
+    let factors = match &manifest.model {
+        Composition::Single(_) => vec![factors(&preprocess.mean, &preprocess.std)],
+        Composition::Ensemble(members) => members.iter().map(|member| factors(&member.mean, &member.std)).collect(),
+    };
+    // Every member's logits; what is made of them is added to the graph.
+    let forward = |networks: &Vec<Network>, images: Tensor<4>| {
         let per_channel = |values: &[f32]| {
             Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, shape.channels, 1, 1]), &images.device())
         };
-        let (scale, shift) = (per_channel(&scale), per_channel(&shift));
-        network.forward(images * scale + shift)
+        let answer = |(network, [scale, shift]): (&Network, &[Vec<f32>; 2])| {
+            network.forward(images.clone() * per_channel(scale) + per_channel(shift))
+        };
+        networks.iter().zip(&factors).map(answer).collect::<Vec<_>>()
     };
     let sample = |batch| Tensor::<4>::zeros([batch, shape.channels, shape.height, shape.width], &device);
     let axes = [AxisSpec::dynamic("batch"), AxisSpec::Static, AxisSpec::Static, AxisSpec::Static];
     OnnxExporter::new()
-        .export_dynamic(&network, sample(2), sample(3), &[InputSpec::new(axes)], forward)
+        .export_dynamic(&networks, sample(2), sample(3), &[InputSpec::new(axes)], forward)
         .map(|model| model.into_bytes())
         .map_err(|error| Error::failed("the network cannot be traced for ONNX").caused_by(error))
 }
@@ -231,10 +244,11 @@ fn rename(graph: &mut GraphProto, old: &str, new: &str) {
     ends.chain(used).chain(stored).filter(|name| *name == old).for_each(|name| *name = new.to_owned());
 }
 
-/// Takes the name of the network's kind off the front of every weight's name.
+/// Gives every weight its own name: the tracer puts the place of its network before it.
 fn name_weights(graph: &mut GraphProto, manifest: &Manifest, weights: &Weights) -> Result<()> {
+    let is_ensemble = matches!(manifest.model, Composition::Ensemble(_));
     for (name, _) in weights.iter() {
-        let own = |stored: &str| stored.split_once('.').is_some_and(|(_, rest)| rest == name);
+        let own = |stored: &str| traced_name(stored, is_ensemble).as_deref() == Some(name);
         let stored = graph.initializer.iter().map(|tensor| &tensor.name).find(|stored| own(stored)).cloned();
         match stored {
             Some(stored) => rename(graph, &stored, name),
@@ -247,14 +261,62 @@ fn name_weights(graph: &mut GraphProto, manifest: &Manifest, weights: &Weights) 
     Ok(())
 }
 
-/// Adds the output `probabilities`.
-fn add_softmax(graph: &mut GraphProto) {
-    let mut axis = AttributeProto::new();
-    axis.name = "axis".into();
-    axis.i = 1;
-    axis.type_ = AttributeType::INT.into();
-    let mut node = named(PROBABILITIES, "Softmax", LOGITS, PROBABILITIES);
-    node.attribute.push(axis);
+/// The name of a weight that is traced as `0.Convnet.output.weight`: `members.0.output.weight` in an ensemble,
+/// `output.weight` alone.
+fn traced_name(stored: &str, is_ensemble: bool) -> Option<String> {
+    let (index, rest) = stored.split_once('.')?;
+    let (_, rest) = rest.split_once('.')?;
+    Some(if is_ensemble { qualified(index, rest) } else { rest.to_owned() })
+}
+
+/// Adds what makes `logits` of the logits of the members: `ln(mean(softmax))`, as `m + ln(mean(exp(l - m)))` with `l` their
+/// logarithmic softmax and `m` the largest of each class.
+fn add_mean(graph: &mut GraphProto, outputs: &[String]) -> Result<()> {
+    let Some(mut output) = graph.output.first().cloned() else {
+        return Err(Error::failed("the traced graph has no output"));
+    };
+    let [highest, mean, logarithm] = ["mean_highest", "mean_of_members", "mean_logarithm"];
+    let (mut answers, mut parts) = (Vec::new(), Vec::new());
+    let mut differences = Vec::new();
+    for (index, output) in outputs.iter().enumerate() {
+        let [answer, difference, part] = ["answer", "difference", "part"].map(|what| format!("member_{index}_{what}"));
+        let mut node = named(&answer, "LogSoftmax", output, &answer);
+        node.attribute.push(integer("axis", 1));
+        graph.node.push(node);
+        let mut subtraction = named(&difference, "Sub", &answer, &difference);
+        subtraction.input.push(highest.to_owned());
+        differences.extend([subtraction, named(&part, "Exp", &difference, &part)]);
+        answers.push(answer);
+        parts.push(part);
+    }
+    graph.node.push(NodeProto { input: answers, ..named(highest, "Max", "", highest) });
+    graph.node.append(&mut differences);
+    graph.node.push(NodeProto { input: parts, ..named(mean, "Mean", "", mean) });
+    graph.node.push(named(logarithm, "Log", mean, logarithm));
+    let mut sum = named(LOGITS, "Add", logarithm, LOGITS);
+    sum.input.push(highest.to_owned());
+    graph.node.push(sum);
+    output.name = LOGITS.into();
+    graph.output = vec![output];
+    Ok(())
+}
+
+/// Adds the output `probabilities`, the softmax of the logits divided by the temperature.
+fn add_softmax(graph: &mut GraphProto, temperature: f64) {
+    let mut logits = LOGITS;
+    if temperature != 1.0 {
+        let mut divisor = TensorProto::new();
+        divisor.name = TEMPERATURE.into();
+        divisor.data_type = FLOAT;
+        divisor.raw_data = (temperature as f32).to_le_bytes().to_vec().into();
+        graph.initializer.push(divisor);
+        logits = "calibrated_logits";
+        let mut division = named(logits, "Div", LOGITS, logits);
+        division.input.push(TEMPERATURE.into());
+        graph.node.push(division);
+    }
+    let mut node = named(PROBABILITIES, "Softmax", logits, PROBABILITIES);
+    node.attribute.push(integer("axis", 1));
     graph.node.push(node);
     if let Some(mut output) = graph.output.first().cloned() {
         output.name = PROBABILITIES.into();
@@ -273,16 +335,20 @@ fn store_halves(graph: &mut GraphProto, weights: &Weights) {
             stored.data_type = FLOAT16;
             stored.float_data.clear();
             stored.raw_data = Dtype::F16.bytes(&tensor.values).into();
-            let mut to = AttributeProto::new();
-            to.name = "to".into();
-            to.i = i64::from(FLOAT);
-            to.type_ = AttributeType::INT.into();
             let mut node = named(&format!("{name}.cast"), "Cast", name, &wide);
-            node.attribute.push(to);
+            node.attribute.push(integer("to", i64::from(FLOAT)));
             casts.push(node);
         }
     }
     graph.node.splice(0..0, casts);
+}
+
+fn integer(name: &str, value: i64) -> AttributeProto {
+    let mut attribute = AttributeProto::new();
+    attribute.name = name.into();
+    attribute.i = value;
+    attribute.type_ = AttributeType::INT.into();
+    attribute
 }
 
 fn named(name: &str, operator: &str, input: &str, output: &str) -> NodeProto {

@@ -199,7 +199,7 @@ fn pytorch_weights_come_in_by_name() {
     let (manifest, weights) = sample(&ModelConfig::examples()[3], 1);
     let shape = manifest.preprocess.shape;
     let bytes = encode(Format::Safetensors, Dtype::F32, &manifest, &weights).unwrap();
-    assert_eq!(import_pytorch(&bytes, &manifest.model, shape, CLASSES).unwrap(), weights);
+    assert_eq!(import_pytorch(&bytes, manifest.model.models()[0], shape, CLASSES).unwrap(), weights);
     let error = import_pytorch(&bytes, &ModelConfig::examples()[0], shape, CLASSES).unwrap_err().to_string();
     assert!(error.contains("`output.weight` must have shape [4, 156], got [4, 16]"), "{error}");
     assert!(error.contains("`blocks.0.norm.running_mean` is unknown"), "{error}");
@@ -210,7 +210,9 @@ fn pytorch_weights_come_in_by_name() {
 fn only_safetensors_files_of_a_sensible_size_are_imported() {
     let (_folder, path) = folder();
     let (manifest, _) = sample(&ModelConfig::examples()[0], 1);
-    let said = |path: &Path| import(path, &manifest.model, manifest.preprocess.shape, CLASSES).unwrap_err().render();
+    let said = |path: &Path| {
+        import(path, manifest.model.models()[0], manifest.preprocess.shape, CLASSES).unwrap_err().render()
+    };
     std::fs::write(path("m.pt"), b"PK\x03\x04 a pickle").unwrap();
     assert!(said(&path("m.pt")).contains("it is no safetensors file"));
     #[cfg(unix)]

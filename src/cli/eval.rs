@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
-use super::{data_of, open_device, open_model};
-use crate::eval::{Predictions, training_data};
+use super::{data_of, encode, open_device, open_model};
+use crate::eval::{Outsiders, Predictions, training_data};
 use crate::predict::Predictor;
 use crate::run::file;
 use crate::{Error, Result, data, report};
@@ -36,6 +36,11 @@ pub struct EvalArguments {
     /// Draw the worst mistakes, 8 or as many as given
     #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "8", require_equals = true)]
     errors: Option<usize>,
+
+    /// Also ask about the test images of this config's [data], none of which belongs to a class of the model: how well they are
+    /// told from the others
+    #[arg(long, value_name = "CONFIG")]
+    outsiders: Option<String>,
 
     /// Exit with 1 when the accuracy is below this, 0 to 1
     #[arg(long, value_name = "ACCURACY", value_parser = super::accuracy)]
@@ -78,15 +83,22 @@ pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     };
     let predictions = answers(ui, &predictor, set)?;
     let evaluation = predictions.evaluation();
+    let outsiders = match &arguments.outsiders {
+        Some(config) => Some(Outsiders::measure(&predictor, &predictions, &data_of(config)?.test)?),
+        None => None,
+    };
     if let Some(path) = &arguments.save {
         file::write_atomic(path, predictions.to_jsonl()?.as_bytes())?;
     }
     if ui.mode() == Mode::Json {
-        let value = serde_json::to_value(&evaluation)
-            .map_err(|error| Error::failed("cannot encode the evaluation").caused_by(error))?;
+        let mut value = encode(&evaluation)?;
+        if let Some(outsiders) = &outsiders {
+            value["outsiders"] = encode(outsiders)?;
+        }
         ui.json(&value);
     } else {
         ui.out(&report::evaluation(&evaluation));
+        ui.out(&report::trust(predictor.manifest(), &evaluation, outsiders.as_ref()));
     }
     if let Some(most) = arguments.errors {
         ui.say(&format!("\n{}", report::mistakes(&predictions, set, most, ui.has_colour())));

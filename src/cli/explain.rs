@@ -34,7 +34,12 @@ const LINE: usize = 110;
 /// Runs one iteration and tells what happened in it, in text, as a page, or as data.
 pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
     arguments.html.as_deref().map_or(Ok(()), |path| check_page(path, "kiln explain CONFIG --html FILE.html"))?;
-    let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
+    let mut experiment = arguments.experiment.load(ui)?;
+    if experiment.loss.teacher.is_some() {
+        ui.warn("the iteration is explained without loss.teacher: its loss is that of the labels alone");
+        experiment.loss = experiment.loss.without_teacher();
+    }
+    let trainer = Trainer::new(experiment)?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod data;
 mod devices;
+mod ensemble;
 mod eval;
 mod experiment;
 mod explain;
@@ -111,6 +112,8 @@ enum Command {
     Export(export::ExportArguments),
     /// Make a model file of weights that PyTorch trained
     Import(import::ImportArguments),
+    /// Make one model of several, which answers with the mean of their probabilities
+    Ensemble(ensemble::EnsembleArguments),
     /// Check a model file: its digest, and its golden samples replayed on a device
     Verify(verify::VerifyArguments),
     /// Prove that a stopped and resumed run is the same run to the last bit
@@ -215,6 +218,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Predict(arguments) => predict::run(arguments, ui),
         Command::Serve(arguments) => serve::run(arguments, ui),
         Command::Export(arguments) => export::run(arguments, ui),
+        Command::Ensemble(arguments) => ensemble::run(arguments, ui),
         Command::Import(arguments) => import::run(arguments, ui),
         Command::Verify(arguments) => verify::run(arguments, ui),
         Command::VerifyResume(arguments) => verify_resume::run(arguments, ui),
@@ -262,6 +266,15 @@ pub fn data_of(config: &str) -> Result<Dataset> {
 /// A result as JSON.
 pub fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
+}
+
+/// A probability of `--min-confidence`.
+pub fn confidence(text: &str) -> std::result::Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| format!("must be a number from 0 to 1, got `{text}`"))?;
+    match (0.0..=1.0).contains(&value) {
+        true => Ok(value),
+        false => Err(format!("must be 0 to 1 (90 % is 0.9), got {text}")),
+    }
 }
 
 /// Refuses, before anything is computed, a name that a page cannot have; `usage` shows how one is given.

@@ -2,8 +2,7 @@
 
 use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use crate::lifecycle::open_data;
-use crate::plan::{Images, Plan};
+use crate::lifecycle::{open_data, plan};
 use crate::{Error, Result};
 
 /// The arguments of `kiln plan`.
@@ -17,7 +16,7 @@ pub struct PlanArguments {
 pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
     let experiment = arguments.experiment.load(ui)?;
     let dataset = open_data(&experiment)?;
-    let plan = Plan::new(&experiment, Images::of(&dataset))?;
+    let plan = plan(&experiment, &dataset)?;
     if ui.mode() == Mode::Json {
         let value =
             serde_json::to_value(&plan).map_err(|error| Error::failed("cannot encode the plan").caused_by(error))?;

@@ -27,6 +27,10 @@ pub struct PredictArguments {
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     top: usize,
 
+    /// Answer "unsure" where the likeliest class has a lower probability than this, 0 to 1
+    #[arg(long, value_name = "PROBABILITY", value_parser = super::confidence)]
+    min_confidence: Option<f64>,
+
     /// Draw what the network saw
     #[arg(long)]
     show: bool,
@@ -40,6 +44,9 @@ pub struct PredictArguments {
     device: String,
 }
 
+/// What is added to an answer that means little.
+const UNLIKE: &str = "   (unlike the training images)";
+
 /// Pictures that are decoded and predicted at a time.
 const CHUNK: usize = 512;
 
@@ -51,6 +58,9 @@ pub fn run(arguments: PredictArguments, ui: &mut Ui) -> Result<()> {
     let classes = predictor.manifest().classes.len();
     if !(1..=classes).contains(&arguments.top) {
         return Err(Error::usage(format!("--top: must be 1 to {classes}, got {}", arguments.top)));
+    }
+    if arguments.min_confidence.is_some() && predictor.manifest().calibration.is_none() {
+        ui.warn("the model is not calibrated: its probabilities need not say how often it is right");
     }
     let sources = Sources::named(&arguments.pictures)?;
     if let Some(notice) = sources.notice() {
@@ -95,18 +105,32 @@ fn say(
     predictor: &Predictor,
 ) {
     let ranked = &prediction.ranked[..arguments.top];
+    let answer = prediction.answer(arguments.min_confidence.unwrap_or(0.0));
     if ui.mode() == Mode::Json {
         let answers: Vec<_> =
             ranked.iter().map(|answer| json!({ "label": answer.label, "probability": answer.probability })).collect();
-        ui.json(
-            &json!({ "picture": name, "label": ranked[0].label, "probability": ranked[0].probability, "top": answers }),
-        );
+        let mut line = json!({
+            "picture": name, "label": answer.map(|answer| &answer.label), "probability": ranked[0].probability,
+            "top": answers,
+        });
+        if arguments.min_confidence.is_some() {
+            line["unsure"] = answer.is_none().into();
+        }
+        if let Some(unlike) = prediction.out_of_distribution {
+            line["out_of_distribution"] = unlike.into();
+        }
+        ui.json(&line);
     } else {
         let answers: Vec<String> =
             ranked.iter().map(|answer| format!("{} {:.2} %", answer.label, answer.probability * 100.0)).collect();
         // A file may be called anything.
         let name = name.replace(char::is_control, "\u{fffd}");
-        ui.out(&format!("{name:<width$}  {}", answers.join("   ")));
+        let answers = match answer {
+            Some(_) => answers.join("   "),
+            None => format!("unsure ({})", answers.join("   ")),
+        };
+        let unlike = if prediction.out_of_distribution == Some(true) { UNLIKE } else { "" };
+        ui.out(&format!("{name:<width$}  {answers}{unlike}"));
     }
     if arguments.show {
         ui.say(&picture::ascii(&prediction.input, predictor.manifest().preprocess.shape));

@@ -55,6 +55,10 @@ pub struct ServeArguments {
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = value_parser!(u32).range(1..=65_536))]
     max_decoded_mb: u32,
 
+    /// Answer "unsure" where the likeliest class has a lower probability than this, 0 to 1; a request may ask otherwise
+    #[arg(long, value_name = "PROBABILITY", value_parser = super::confidence)]
+    min_confidence: Option<f64>,
+
     /// Also answer requests addressed to this host name, as behind a proxy; "*" for any. May be given several times
     #[arg(long = "allow-host", value_name = "NAME")]
     allow_hosts: Vec<String>,
@@ -70,6 +74,7 @@ impl ServeArguments {
             batch_delay: Duration::from_millis(self.batch_delay_ms.into()),
             batch_size: self.batch_size as usize,
             max_decoded: (self.max_decoded_mb as usize) << 20,
+            min_confidence: self.min_confidence,
             allow_hosts: self.allow_hosts.clone(),
         }
     }
@@ -80,10 +85,13 @@ pub fn run(arguments: ServeArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
     let file = open_model(&arguments.model, ui)?;
     let predictor = Predictor::open_on(&file, &device.device)?;
+    if arguments.min_confidence.is_some() && predictor.manifest().calibration.is_none() {
+        ui.warn("the model is not calibrated: its probabilities need not say how often it is right");
+    }
     // The first use of a network on a device compiles or allocates; no client should wait for that.
     let blank = vec![0; predictor.manifest().preprocess.shape.len()];
     predictor.predict_prepared(&[&blank])?;
-    let (network, classes) = (predictor.manifest().model.kind(), predictor.manifest().classes.len());
+    let (network, classes) = (predictor.manifest().model.words(), predictor.manifest().classes.len());
     let server = serve::start(Arc::new(predictor), &arguments.options())?;
     let url = format!("http://{}/", server.address());
     if ui.mode() == Mode::Json {

@@ -3,7 +3,7 @@
 use super::quoted;
 use super::ui::{Mode, Ui};
 use crate::lifecycle::{Outcome, Overfit, Summary};
-use crate::report::{balanced, duration, thousands};
+use crate::report::{self, balanced, duration, thousands};
 use crate::{Error, Result};
 
 /// Says what came of a run: the result for programs on stdout, for people in lines.
@@ -50,6 +50,12 @@ pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     }
     if let Some(evaluation) = outcome.evaluation.as_ref().filter(|evaluation| evaluation.is_unequal()) {
         ui.say(&format!("               {}", balanced(evaluation)));
+    }
+    if let Some(calibration) = &summary.calibration {
+        ui.say(&format!("calibrated     {}", report::calibration(calibration)));
+    }
+    if let Some(problem) = &summary.trust_problem {
+        ui.say(&format!("not calibrated {problem}"));
     }
     for finding in &summary.findings {
         ui.warn(finding);

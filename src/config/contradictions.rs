@@ -1,7 +1,7 @@
 //! Keys that are each in range and cannot be true together, as far as the config alone tells; `plan` adds what depends on
 //! the number of images. Every message says what to change.
 
-use super::{Experiment, Monitor};
+use super::{Experiment, LossConfig, Monitor};
 use crate::check::{Check, Problem, Problems};
 use crate::device::Request;
 
@@ -19,6 +19,7 @@ pub fn contradictions(experiment: &Experiment) -> Vec<Contradiction> {
     let mut found = Vec::new();
     schedule(experiment, &mut found);
     validation(experiment, &mut found);
+    teacher(&experiment.loss, &mut found);
     let epochs = experiment.train.epochs;
     if let Some(patience) = experiment.early_stopping.patience.filter(|patience| *patience >= epochs) {
         let message = if epochs > 1 {
@@ -95,6 +96,22 @@ fn validation(experiment: &Experiment, found: &mut Vec<Contradiction>) {
     if experiment.stop_at.validation_accuracy.is_some() {
         let message = format!("needs validation images, but data.validation = 0; {fix}");
         add(found, &["stop_at.validation_accuracy", "data.validation"], message);
+    }
+}
+
+/// What is said about a teacher needs one.
+fn teacher(loss: &LossConfig, found: &mut Vec<Contradiction>) {
+    let default = LossConfig::default();
+    for (key, value, default) in [
+        ("loss.teacher_weight", loss.teacher_weight, default.teacher_weight),
+        ("loss.temperature", loss.temperature, default.temperature),
+    ] {
+        if loss.teacher.is_none() && value != default {
+            let message = format!(
+                "has no effect without a teacher, got {value}; name a model file with loss.teacher, or remove this"
+            );
+            add(found, &[key, "loss.teacher"], message);
+        }
     }
 }
 

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Problems};
 use crate::data::mixing::Mixing;
-use crate::data::{ClassWeights, Sampling};
+use crate::data::{ClassWeights, DataPath, Sampling};
 
 /// `[loss]`: cross-entropy between prediction and label.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LossConfig {
     /// Fraction of the target taken from the true class and spread over all classes, 0 to below 1.
@@ -18,6 +18,23 @@ pub struct LossConfig {
     /// are of its class; or a list with a number for each class, of which only the ratios matter. Validation and test losses
     /// are not weighted.
     pub class_weights: ClassWeights,
+    /// A model file to learn from besides the labels (distillation; Hinton et al., 2015): its answers for the very images that
+    /// the network sees, distorted and mixed. An ensemble may be one.
+    pub teacher: Option<DataPath>,
+    /// The teacher's share of the loss, above 0 and at most 1; the labels have the rest.
+    pub teacher_weight: f64,
+    /// What the logits of teacher and network are divided by before they are compared, 0.1 to 100: the higher, the more the
+    /// teacher's opinion of the wrong classes counts.
+    pub temperature: f64,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self {
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::default(),
+            teacher: None, teacher_weight: 0.9, temperature: 4.0 }
+    }
 }
 
 /// `[train]`: epochs, batches, iterations.
@@ -153,10 +170,25 @@ pub struct LogConfig {
     pub tensorboard: bool,
 }
 
+impl LossConfig {
+    /// The same without a teacher.
+    #[must_use]
+    pub(crate) fn without_teacher(&self) -> Self {
+        let Self { teacher, teacher_weight, temperature, .. } = Self::default();
+        Self { teacher, teacher_weight, temperature, ..self.clone() }
+    }
+}
+
 impl Check for LossConfig {
     fn check(&self, problems: &mut Problems) {
         problems.fraction_f32("label_smoothing", self.label_smoothing);
         self.class_weights.check(problems);
+        if let Some(teacher) = &self.teacher {
+            let empty = teacher.absolute().as_os_str().is_empty();
+            problems.require(!empty, "teacher", || "must name a model file, got an empty path".into());
+        }
+        problems.above_zero_f32("teacher_weight", self.teacher_weight, 1.0);
+        problems.within_range("temperature", self.temperature, 0.1..=100.0);
     }
 }
 

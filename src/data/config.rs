@@ -101,7 +101,7 @@ impl Default for DataConfig {
 
 impl DataConfig {
     /// The seed of the images in an experiment with this `seed`.
-    pub(super) fn seed_within(&self, seed: u64) -> u64 {
+    pub(crate) fn seed_within(&self, seed: u64) -> u64 {
         self.seed.unwrap_or(seed)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde_json::json;
 
-use super::{Evaluation, evaluate};
+use super::{Evaluation, evaluate, measure_trust};
 use crate::artifact::{self, Dtype, Format, Manifest};
 use crate::config::Experiment;
 use crate::predict::Predictor;
@@ -33,6 +33,8 @@ pub fn import(
     manifest.provenance.experiment = serde_json::to_value(experiment)
         .map_err(|error| Error::failed("cannot encode the experiment").caused_by(error))?;
     let predictor = Predictor::new(manifest.clone(), &imported, &Device::flex())?;
+    measure_trust(&mut manifest, &predictor, &dataset.validation)?;
+    let predictor = predictor.describing(manifest.clone());
     let evaluation = evaluate(&predictor, &dataset.test, |done| progress(done, dataset.test.len()))?;
     manifest.metrics.insert("test_accuracy".into(), json!(evaluation.accuracy));
     manifest.add_golden_samples(&predictor, &dataset.test)?;

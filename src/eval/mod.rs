@@ -1,16 +1,24 @@
 //! A finished model measured on labelled images, as plain data. Nothing here prints, and nothing here sees a tensor.
 
+mod coverage;
+mod ensemble;
 mod import;
+mod outsiders;
 mod predictions;
+mod trust;
 
 use serde::{Deserialize, Serialize};
 
+pub use coverage::Coverage;
+pub use ensemble::{Combined, MemberResult, ensemble};
 pub use import::import;
+pub use outsiders::Outsiders;
 pub use predictions::Predictions;
+pub(crate) use trust::measure_trust;
 
 use crate::artifact::Manifest;
 use crate::data::{self, Dataset, ImageSet};
-use crate::logits::{argmax, log_sum_exp};
+use crate::logits::{argmax, log_sum_exp_at};
 use crate::predict::Predictor;
 use crate::{Error, Result};
 
@@ -52,12 +60,30 @@ pub struct Evaluation {
     pub loss: f64,
     /// Expected calibration error over 15 equally wide bins (Guo et al., 2017): how far confidence is from accuracy.
     pub calibration_error: f64,
+    /// Both without the model's temperature; absent where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncalibrated: Option<Uncalibrated>,
+    /// Images that the model takes for unlike those of training; absent where it has no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_distribution: Option<usize>,
+    /// How accurate the surest answers are, from all of them to nine in ten.
+    #[serde(default)]
+    pub coverage: Vec<Coverage>,
     /// One row per class.
     pub classes: Vec<ClassMetrics>,
     /// `confusion[label][prediction]` counts images.
     pub confusion: Vec<Vec<usize>>,
     /// The mistakes, the most confident first.
     pub mistakes: Vec<Mistake>,
+}
+
+/// What is measured of probabilities, at a temperature of 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Uncalibrated {
+    /// Mean cross-entropy per image, in nats.
+    pub loss: f64,
+    /// Expected calibration error.
+    pub calibration_error: f64,
 }
 
 /// How one class fared.
@@ -105,17 +131,24 @@ impl Evaluation {
 
     /// Measures from `logits`, `[images, classes]` row by row, and the true `labels`, `[images]`.
     pub fn from_logits(logits: &[f32], labels: &[u16], classes: &[String]) -> Self {
+        Self::new(logits, labels, classes, 1.0)
+    }
+
+    /// The same with probabilities at `temperature`.
+    pub(crate) fn new(logits: &[f32], labels: &[u16], classes: &[String], temperature: f64) -> Self {
         let count = classes.len();
         let mut confusion = vec![vec![0; count]; count];
-        let mut calibration = Calibration::default();
-        let (mut loss, mut correct, mut mistakes) = (0.0, 0, Vec::new());
+        let (loss, reliability) = reliability(logits, labels, count, temperature);
+        let uncalibrated = (temperature != 1.0).then(|| {
+            let (loss, reliability) = self::reliability(logits, labels, count, 1.0);
+            Uncalibrated { loss, calibration_error: reliability.error() }
+        });
+        let (mut correct, mut mistakes, mut answers) = (0, Vec::new(), Vec::with_capacity(labels.len()));
         for (index, (row, &label)) in logits.chunks_exact(count).zip(labels).enumerate() {
             let label = usize::from(label);
-            let (predicted, log_sum) = (argmax(row), log_sum_exp(row));
-            let confidence = (f64::from(row[predicted]) - log_sum).exp();
-            loss += log_sum - f64::from(row[label]);
+            let (predicted, confidence) = answer(row, temperature);
             confusion[label][predicted] += 1;
-            calibration.add(confidence, predicted == label);
+            answers.push((confidence, predicted == label));
             if predicted == label {
                 correct += 1;
             } else {
@@ -133,13 +166,35 @@ impl Evaluation {
             accuracy_interval: wilson(correct, images),
             balanced_accuracy: mean_of_classes(&classes, |class| class.recall),
             macro_f1: mean_of_classes(&classes, |class| class.f1),
-            loss: loss / images as f64,
-            calibration_error: calibration.error(),
+            loss,
+            calibration_error: reliability.error(),
+            uncalibrated,
+            out_of_distribution: None,
+            coverage: Coverage::table(&answers),
             classes,
             confusion,
             mistakes,
         }
     }
+}
+
+/// The likeliest class and its probability.
+fn answer(row: &[f32], temperature: f64) -> (usize, f64) {
+    let predicted = argmax(row);
+    (predicted, (f64::from(row[predicted]) / temperature - log_sum_exp_at(row, temperature)).exp())
+}
+
+/// The mean cross-entropy, and how confidence and accuracy agree.
+fn reliability(logits: &[f32], labels: &[u16], classes: usize, temperature: f64) -> (f64, Reliability) {
+    let mut reliability = Reliability::default();
+    let mut loss = 0.0;
+    for (row, &label) in logits.chunks_exact(classes).zip(labels) {
+        let label = usize::from(label);
+        let (predicted, confidence) = answer(row, temperature);
+        loss += log_sum_exp_at(row, temperature) - f64::from(row[label]) / temperature;
+        reliability.add(confidence, predicted == label);
+    }
+    (loss / labels.len() as f64, reliability)
 }
 
 /// The mean of a figure over the classes with images.
@@ -199,11 +254,11 @@ pub struct CalibrationBin {
 }
 
 #[derive(Default)]
-struct Calibration {
+struct Reliability {
     bins: [(usize, f64, usize); BINS],
 }
 
-impl Calibration {
+impl Reliability {
     fn add(&mut self, confidence: f64, correct: bool) {
         let bin = &mut self.bins[((confidence * BINS as f64) as usize).min(BINS - 1)];
         bin.0 += 1;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Calibration, CalibrationBin, Evaluation};
+use super::{CalibrationBin, Evaluation, Reliability};
+use crate::artifact::OutOfDistribution;
 use crate::data::ImageSet;
-use crate::logits::{argmax, log_sum_exp, probabilities};
+use crate::logits::{argmax, log_sum_exp_at, probabilities_at};
 use crate::predict::Predictor;
 use crate::{Error, Result};
 
@@ -21,6 +22,10 @@ pub struct Predictions {
     labels: Arc<[u16]>,
     /// `[images, classes]`, row by row.
     logits: Vec<f32>,
+    /// What the logits are divided by before the softmax.
+    temperature: f64,
+    /// Below what an image is unlike those of training.
+    limit: Option<OutOfDistribution>,
 }
 
 /// One answer as a line of JSON.
@@ -64,13 +69,37 @@ impl Predictions {
             logits.extend(predictor.logits(&set.pixels[start * size..end * size], end - start)?);
             progress(end);
         }
-        Ok(Self { classes: set.classes.clone(), labels: set.labels.clone(), logits })
+        let temperature = manifest.temperature();
+        Ok(Self {
+            classes: set.classes.clone(),
+            labels: set.labels.clone(),
+            logits,
+            temperature,
+            limit: manifest.out_of_distribution,
+        })
     }
 
     /// The answers that `logits`, `[images, classes]` row by row, are for images with these `labels`, `[images]`.
     #[cfg(test)]
     pub(crate) fn from_logits(logits: &[f32], labels: &[u16], classes: &[String]) -> Self {
-        Self { classes: classes.to_vec().into(), labels: labels.to_vec().into(), logits: logits.to_vec() }
+        let logits = logits.to_vec();
+        Self { classes: classes.to_vec().into(), labels: labels.to_vec().into(), logits, temperature: 1.0, limit: None }
+    }
+
+    /// The same answers, with probabilities at another temperature.
+    #[must_use]
+    pub(crate) fn at(self, temperature: f64) -> Self {
+        Self { temperature, ..self }
+    }
+
+    /// All logits, `[images, classes]`, row by row.
+    pub(super) fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// The labels.
+    pub(super) fn labels(&self) -> &[u16] {
+        &self.labels
     }
 
     /// The classes by label.
@@ -110,18 +139,22 @@ impl Predictions {
 
     /// One probability per class for image `index`, adding up to 1.
     pub fn probabilities(&self, index: usize) -> Vec<f64> {
-        probabilities(self.row(index))
+        probabilities_at(self.row(index), self.temperature)
     }
 
     /// The cross-entropy of image `index`, in nats.
     pub fn loss(&self, index: usize) -> f64 {
         let row = self.row(index);
-        log_sum_exp(row) - f64::from(row[self.label(index)])
+        log_sum_exp_at(row, self.temperature) - f64::from(row[self.label(index)]) / self.temperature
     }
 
     /// Everything that is counted from the answers.
     pub fn evaluation(&self) -> Evaluation {
-        Evaluation::from_logits(&self.logits, &self.labels, &self.classes)
+        let warned = |limit: OutOfDistribution| (0..self.len()).filter(|index| limit.warns(self.row(*index))).count();
+        Evaluation {
+            out_of_distribution: self.limit.map(warned),
+            ..Evaluation::new(&self.logits, &self.labels, &self.classes, self.temperature)
+        }
     }
 
     /// The images that were answered wrongly, the highest loss first.
@@ -134,13 +167,15 @@ impl Predictions {
 
     /// Confidence and accuracy in 15 equally wide bins of confidence.
     pub fn calibration(&self) -> Vec<CalibrationBin> {
-        let mut calibration = Calibration::default();
+        let mut reliability = Reliability::default();
         for index in 0..self.len() {
             let row = self.row(index);
             let answer = argmax(row);
-            calibration.add((f64::from(row[answer]) - log_sum_exp(row)).exp(), answer == self.label(index));
+            let log_sum = log_sum_exp_at(row, self.temperature);
+            let confidence = (f64::from(row[answer]) / self.temperature - log_sum).exp();
+            reliability.add(confidence, answer == self.label(index));
         }
-        calibration.bins()
+        reliability.bins()
     }
 
     /// One JSON object per image and line: `index`, `label`, `answer`, `probabilities` by label, `loss` in nats.

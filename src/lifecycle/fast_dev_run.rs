@@ -16,6 +16,7 @@ use crate::plan::{Images, Plan};
 use crate::run::Status;
 use crate::run::checkpoints::CheckpointStore;
 use crate::schedules::ScheduleConfig;
+use crate::train::distillation::Teacher;
 use crate::{Error, Result, device};
 
 /// What went through.
@@ -57,9 +58,11 @@ impl Trainer {
         let size = experiment.train.batch_size;
         let train = first_images(whole.dataset.train.len(), size * experiment.train.accumulation, experiment.seed);
         let dataset = whole.dataset.cut(&train, size, size);
+        let teacher = whole.teacher.clone();
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
+        let plan = plan.taught_by(teacher.as_deref().map(Teacher::planned));
         let device = device::open(whole.device.name.parse()?)?;
-        let trainer = Self::beginning(Prepared { experiment, plan, dataset, device }).stop_handle(self.stop);
+        let trainer = Self::beginning(Prepared { experiment, plan, dataset, device, teacher }).stop_handle(self.stop);
         Ok((trainer.prepared.clone(), trainer))
     }
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::prepared::Prepared;
-use crate::artifact::{self, Dtype, Format, Manifest};
-use crate::eval::{Evaluation, Predictions};
+use crate::artifact::{self, Calibration, Dtype, Format, Manifest};
+use crate::eval::{Evaluation, Predictions, measure_trust};
 use crate::models::Weights;
 use crate::predict::Predictor;
 use crate::run::state::TrainingState;
@@ -51,6 +51,12 @@ pub struct Summary {
     /// Of a run that was to learn a few batches by heart: whether it did. Such a run is no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overfit: Option<Overfit>,
+    /// The temperature that its probabilities are computed with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
+    /// What could not be fitted on validation images so that its answers can be trusted, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_problem: Option<String>,
     /// Why it ended before its last epoch, by its own rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_early: Option<String>,
@@ -72,7 +78,7 @@ pub struct Overfit {
 
 impl Summary {
     pub(super) fn new(prepared: &Prepared, run: &RunDir, state: &TrainingState, exported: &Exported) -> Self {
-        let Exported { measured_on, evaluation, .. } = exported;
+        let Exported { measured_on, evaluation, predictor, trust_problem, .. } = exported;
         let test = Some(evaluation).filter(|_| *measured_on == MeasuredOn::Test);
         let batches = prepared.experiment.train.overfit_batches.filter(|_| *measured_on == MeasuredOn::Training);
         let overfit =
@@ -94,6 +100,8 @@ impl Summary {
             device: prepared.device.name.clone(),
             seed: prepared.experiment.seed,
             overfit,
+            calibration: predictor.manifest().calibration,
+            trust_problem: trust_problem.clone().filter(|_| batches.is_none()),
             stopped_early: state.stopped.clone(),
             findings: Vec::new(),
         }
@@ -115,6 +123,7 @@ pub(super) fn describe(prepared: &Prepared, run: &RunDir, state: &TrainingState)
         parent: state.parent.clone(),
     })?;
     manifest.provenance.kernels = Some(ops::in_use().into());
+    manifest.provenance.teacher_sha256 = prepared.teacher_sha256();
     Ok(manifest)
 }
 
@@ -131,6 +140,8 @@ pub(super) struct Exported {
     pub(super) predictor: Predictor,
     /// The weights as they were read back.
     pub(super) weights: Weights,
+    /// Why its probabilities are not calibrated, or pictures unlike those of training not told, if so.
+    pub(super) trust_problem: Option<String>,
 }
 
 /// Writes the artifact of `weights`, reads it back, and measures it on the test images or the validation images.
@@ -146,7 +157,9 @@ pub(super) fn export(
 ) -> Result<Exported> {
     let device = &prepared.device.device;
     let mut manifest = describe(prepared, run, state)?;
-    let predictor = Predictor::new(manifest.clone(), weights, device)?;
+    let untrusted = Predictor::new(manifest.clone(), weights, device)?;
+    let trust_problem = measure_trust(&mut manifest, &untrusted, &prepared.dataset.validation)?;
+    let predictor = untrusted.describing(manifest.clone());
     let images = match measured_on {
         MeasuredOn::Test => &prepared.dataset.test,
         MeasuredOn::Validation => &prepared.dataset.validation,
@@ -178,5 +191,5 @@ pub(super) fn export(
     if verification.labels_agree != verification.samples {
         return Err(Error::failed("the exported model does not compute what the trained one does"));
     }
-    Ok(Exported { measured_on, evaluation, predictions, predictor, weights })
+    Ok(Exported { measured_on, evaluation, predictions, predictor, weights, trust_problem })
 }

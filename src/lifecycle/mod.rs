@@ -47,7 +47,7 @@ mod ways_on;
 
 pub use fast_dev_run::FastDevRun;
 pub use finish::{Overfit, Summary};
-pub(crate) use prepared::open_data;
+pub(crate) use prepared::{open_data, plan};
 pub use rerun::{Difference, Repetition};
 pub use run::Run;
 pub use running::Outcome;

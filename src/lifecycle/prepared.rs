@@ -1,5 +1,9 @@
 //! What a run is made of, opened and checked before anything is written.
 
+use std::sync::Arc;
+
+use burn::tensor::Device;
+
 use crate::config::Experiment;
 use crate::data::loader::first_images;
 use crate::data::{self, Dataset};
@@ -7,6 +11,7 @@ use crate::device::{self, Opened};
 use crate::plan::{Images, Plan};
 use crate::run::record::{self, now};
 use crate::run::{MeasuredOn, RunRecord, Status};
+use crate::train::distillation::Teacher;
 use crate::train::session::Session;
 use crate::{Error, Result, artifact, ops};
 
@@ -35,6 +40,17 @@ pub(super) struct Prepared {
     pub(super) plan: Plan,
     pub(super) dataset: Dataset,
     pub(super) device: Opened,
+    pub(super) teacher: Option<Arc<Teacher>>,
+}
+
+/// The arithmetic of `experiment` on `dataset`, with the teacher that it names.
+///
+/// # Errors
+/// As [`Plan::new`], and when the teacher cannot be used.
+pub(crate) fn plan(experiment: &Experiment, dataset: &Dataset) -> Result<Plan> {
+    let plan = Plan::new(experiment, Images::of(dataset))?;
+    let teacher = Teacher::open(experiment, dataset, &Device::flex())?;
+    Ok(plan.taught_by(teacher.as_deref().map(Teacher::planned)))
 }
 
 impl Prepared {
@@ -43,7 +59,9 @@ impl Prepared {
         let device = device::open(device_name.parse()?)?;
         let dataset = open_data(&experiment)?;
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
-        Ok(Self { experiment, plan, dataset, device })
+        let teacher = Teacher::open(&experiment, &dataset, &device.device)?;
+        let plan = plan.taught_by(teacher.as_deref().map(Teacher::planned));
+        Ok(Self { experiment, plan, dataset, device, teacher })
     }
 
     /// The training of it.
@@ -53,7 +71,13 @@ impl Prepared {
             plan: &self.plan,
             dataset: &self.dataset,
             device: self.device.device.clone(),
+            teacher: self.teacher.clone(),
         }
+    }
+
+    /// SHA-256 of the teacher's weights, if there is a teacher.
+    pub(super) fn teacher_sha256(&self) -> Option<String> {
+        self.teacher.as_ref().map(|teacher| teacher.weights_sha256().to_owned())
     }
 
     /// Which images its model is measured on, where nothing else is asked for.
@@ -94,6 +118,7 @@ impl Prepared {
             kernels: Some(ops::in_use().into()),
             measured_on: self.measured_on(),
             data_fingerprint: self.dataset.fingerprint.clone(),
+            teacher_sha256: self.teacher_sha256(),
             parent,
             warnings: self.warnings(),
             history: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 
 use super::finish::Exported;
-use super::prepared::{Prepared, open_data};
+use super::prepared::{Prepared, open_data, plan};
 use super::run::Run;
 use crate::data::augment::{self, Augment, Scratch};
 use crate::data::{Dataset, ImageSet};
@@ -67,8 +67,16 @@ impl Run {
                 return Ok(report);
             }
         };
-        let plan = Plan::new(&experiment, Images::of(&dataset))?;
-        let session = Session { experiment: &experiment, plan: &plan, dataset: &dataset, device: Device::flex() };
+        let plan = match plan(&experiment, &dataset) {
+            Ok(plan) => plan,
+            Err(error) if experiment.loss.teacher.is_some() => {
+                report.notices.push(format!("The plan is without the teacher: {}.", error.line()));
+                Plan::new(&experiment, Images::of(&dataset))?
+            }
+            Err(error) => return Err(error),
+        };
+        let session =
+            Session { experiment: &experiment, plan: &plan, dataset: &dataset, device: Device::flex(), teacher: None };
         add_training(&mut report, &session)?;
         let why = match record.measured_on {
             MeasuredOn::Test => None,
@@ -84,7 +92,14 @@ impl Run {
             add_model(
                 &mut report,
                 &session,
-                &Exported { measured_on: MeasuredOn::Test, evaluation, predictions, predictor, weights },
+                &Exported {
+                    measured_on: MeasuredOn::Test,
+                    evaluation,
+                    predictions,
+                    predictor,
+                    weights,
+                    trust_problem: None,
+                },
             )?;
         }
         Ok(report)

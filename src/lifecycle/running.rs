@@ -119,6 +119,7 @@ impl Running {
                 device: Some(prepared.device.name.clone()),
                 kernels: Some(ops::in_use().into()),
                 data_fingerprint: prepared.dataset.fingerprint.clone(),
+                teacher_sha256: prepared.teacher_sha256(),
                 ..TrainingState::default()
             },
         };

@@ -124,6 +124,7 @@ impl StoppedRun {
     /// When the run would go on as another one: on other images, under other update rules, with other kernels.
     pub(super) fn compare(&mut self, prepared: &Prepared) -> Result<()> {
         self.refuse_other_data(prepared)?;
+        self.refuse_other_teacher(prepared)?;
         self.refuse_other_rules(prepared)?;
         self.refuse_other_kernels(prepared)?;
         let now = &prepared.device.name;
@@ -152,6 +153,19 @@ impl StoppedRun {
         ))
         .caused_by("their results differ in the last bits, so the run would not be the one that was never stopped")
         .tip(tip))
+    }
+
+    /// # Errors
+    /// When the model that is learned from is not the one that the run began with.
+    fn refuse_other_teacher(&self, prepared: &Prepared) -> Result<()> {
+        let (before, now) = (&self.checkpoint.state.teacher_sha256, prepared.teacher_sha256());
+        if *before == now {
+            return Ok(());
+        }
+        let shown = |digest: &Option<String>| digest.clone().unwrap_or_else(|| "none".to_owned());
+        Err(Error::usage("the teacher is not the one that this run began with: `loss.teacher` holds another model")
+            .caused_by(format!("the SHA-256 of its weights was {}, now it is {}", shown(before), shown(&now)))
+            .tip("bring the model file back as it was, or begin a new run"))
     }
 
     /// # Errors

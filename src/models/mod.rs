@@ -5,6 +5,7 @@
 //! [`ModelConfig::examples`] then cover it.
 
 mod compile;
+mod ensemble;
 mod forward;
 mod initial;
 mod layers;
@@ -20,6 +21,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 pub use convnet::BlockConfig;
+pub use ensemble::{Composition, Ensemble, Member};
+pub(crate) use ensemble::{Conversion, MOST_MEMBERS, join_weights, qualified};
 pub(crate) use forward::{Activation, ForwardContext};
 pub use layers::{Norm, Padding};
 pub(crate) use parameter::ParameterPath;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Images;
+use super::{Images, PlannedTeacher};
 use crate::config::Experiment;
 use crate::models::{LayerSummary, TensorSummary, total_parameters};
 use crate::optimizers::UpdateRule;
@@ -29,6 +29,8 @@ pub struct Memory {
     pub activations: u64,
     /// The training, validation and test images, a byte per pixel.
     pub images: u64,
+    /// The parameters of the teacher, where there is one.
+    pub teacher: u64,
     /// All of it.
     pub total: u64,
 }
@@ -52,8 +54,17 @@ impl Memory {
             average,
             activations,
             images: bytes,
+            teacher: 0,
             total: 2 * parameters + optimizer + average + activations + bytes,
         }
+    }
+}
+
+impl Memory {
+    /// Adds what a teacher takes: its activations are not kept.
+    pub(super) fn add_teacher(&mut self, teacher: &PlannedTeacher) {
+        self.teacher = teacher.parameters as u64 * FLOAT;
+        self.total += self.teacher;
     }
 }
 

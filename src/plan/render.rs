@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cut, Images, LearningRate, OfClass, Plan, PlannedRule};
+use super::{Cut, Images, LearningRate, OfClass, Plan, PlannedRule, PlannedTeacher};
 use crate::config::Experiment;
 use crate::data::{AugmentConfig, Sampling};
 use crate::report::thousands;
@@ -59,13 +59,19 @@ impl Plan {
                 if first == 0 { String::new() } else { format!(", reached after {}", count(first, "update")) };
             line("kept", format!("the average of the weights over the updates, decay {decay}{reached}"));
         }
+        if let Some(teacher) = &self.teacher {
+            line("taught by", teacher.words());
+        }
         line("network", format!("{} in {}", count(self.parameters, "parameter"), count(self.layers.len(), "layer")));
         line(
             "work",
             format!(
-                "{} forward + {} backward (twice forward) per image; {} in the run",
+                "{} forward + {} backward (twice forward){} per image; {} in the run",
                 flops(self.forward_flops_per_image as f64),
                 flops(self.backward_flops_per_image as f64),
+                self.teacher.as_ref().map_or_else(String::new, |teacher| {
+                    format!(" + {} for the teacher's forward", flops(teacher.forward_flops_per_image as f64))
+                }),
                 flops(self.total_flops)
             ),
         );
@@ -74,10 +80,14 @@ impl Plan {
             0 => String::new(),
             size => format!(", average {}", bytes(size)),
         };
+        let teacher = match memory.teacher {
+            0 => String::new(),
+            size => format!(", teacher {}", bytes(size)),
+        };
         line(
             "memory",
             format!(
-                "about {}: parameters {}, gradients {}, optimizer {}{average}, a batch's activations {}, images {} (an estimate)",
+                "about {}: parameters {}, gradients {}, optimizer {}{average}{teacher}, a batch's activations {}, images {} (an estimate)",
                 bytes(memory.total),
                 bytes(memory.parameters),
                 bytes(memory.gradients),
@@ -283,6 +293,23 @@ impl Plan {
             lines.push(format!("… and {} more", milestones.len() - SHOWN));
         }
         lines
+    }
+}
+
+impl PlannedTeacher {
+    fn words(&self) -> String {
+        let share = |part: f64| decimal((part * 1e4).round() / 100.0);
+        let labels = match self.weight {
+            1.0 => "the labels count nothing".to_owned(),
+            weight => format!("the labels for {} %", share(1.0 - weight)),
+        };
+        format!(
+            "{} ({}), for {} % of the loss, at temperature {}; {labels}",
+            self.model,
+            count(self.parameters, "parameter"),
+            share(self.weight),
+            decimal(self.temperature)
+        )
     }
 }
 

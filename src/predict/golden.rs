@@ -41,7 +41,7 @@ pub fn convert(manifest: &Manifest, weights: &Weights, dtype: Dtype) -> Result<(
     Ok((manifest, rounded))
 }
 
-fn samples(predictor: &Predictor, images: &[Vec<u8>]) -> Result<Vec<GoldenSample>> {
+pub(super) fn samples(predictor: &Predictor, images: &[Vec<u8>]) -> Result<Vec<GoldenSample>> {
     let logits = predictor.logits(&images.concat(), images.len())?;
     let classes = predictor.manifest().classes.len();
     let sample =

@@ -1,13 +1,14 @@
 //! From pixels to ranked labels: the one inference path, used by every command and by programs that embed kiln; and what
 //! needs it: the golden samples of model files, made and replayed. It needs a model file and nothing from training.
 
+mod ensemble;
 mod golden;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::path::Path;
 
-use burn::module::Module as _;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::DynamicImage;
 use rayon::prelude::*;
@@ -16,11 +17,12 @@ use serde::Serialize;
 use crate::artifact::{self, Manifest};
 use crate::data::picture;
 use crate::data::preprocess::Table;
-use crate::logits::probabilities;
-use crate::models::{Activation, ForwardContext, LayerSummary, Network, Weights};
+use crate::logits::probabilities_at;
+use crate::models::{Activation, Composition, Ensemble, ForwardContext, LayerSummary, Weights};
 use crate::ops::{self, Compiled};
 use crate::{Error, Result};
 
+pub(crate) use ensemble::{Part, ensemble};
 pub use golden::{Verification, convert, export, verify};
 
 /// The most images that go through the network together, which bounds the memory of a call; on the CPU, every thread
@@ -47,8 +49,8 @@ const BATCH_ACTIVATIONS: usize = 1 << 25;
 #[derive(Debug)]
 pub struct Predictor {
     manifest: Manifest,
-    network: Network,
-    /// The same, prepared to compute answers; none where `network` does that.
+    networks: Ensemble,
+    /// The one network prepared to compute answers; none where `networks` does that.
     compiled: Option<Compiled>,
     table: Table,
     device: Device,
@@ -63,6 +65,15 @@ pub struct Prediction {
     pub ranked: Vec<Ranked>,
     /// What the network saw: pixels, `[channels, height, width]`.
     pub input: Vec<u8>,
+    /// Whether the picture is unlike those of training, so that the answer means little; absent where the model has no limit.
+    pub out_of_distribution: Option<bool>,
+}
+
+impl Prediction {
+    /// The likeliest class, unless its probability is below `min_confidence`: then the answer is that the model is unsure.
+    pub fn answer(&self, min_confidence: f64) -> Option<&Ranked> {
+        self.ranked.first().filter(|first| first.probability >= min_confidence)
+    }
 }
 
 /// What one layer put out for one image.
@@ -84,7 +95,7 @@ pub struct Ranked {
     pub index: usize,
     /// The class's name.
     pub label: String,
-    /// Its softmax probability, 0 to 1.
+    /// Its softmax probability, 0 to 1, with the model's temperature where it has one.
     pub probability: f64,
 }
 
@@ -114,12 +125,20 @@ impl Predictor {
         manifest.check()?;
         let device = device.clone().inner();
         let (shape, classes) = (manifest.preprocess.shape, manifest.classes.len());
-        let network = manifest.model.init(shape, classes, &device)?.load(weights)?.valid().folded();
+        let networks = manifest.model.load(&manifest.preprocess, classes, weights, &device)?.folded();
         let table = manifest.preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
-        let compiled =
-            ops::can_compile(&device).then(|| manifest.model.compile(shape, classes, weights)).transpose()?;
-        Ok(Self { manifest, network, compiled, table, device, batch })
+        let compiled = match &manifest.model {
+            Composition::Single(model) if ops::can_compile(&device) => Some(model.compile(shape, classes, weights)?),
+            Composition::Single(_) | Composition::Ensemble(_) => None,
+        };
+        Ok(Self { manifest, networks, compiled, table, device, batch })
+    }
+
+    /// The same network, whose manifest now says more about it.
+    #[must_use]
+    pub(crate) fn describing(self, manifest: Manifest) -> Self {
+        Self { manifest, ..self }
     }
 
     /// What the model says about itself.
@@ -182,7 +201,7 @@ impl Predictor {
     fn by_layers(&self, pixels: &[u8]) -> Result<Vec<f32>> {
         let chunk = self.batch * self.manifest.preprocess.shape.len();
         let compute = |batch: &[u8]| {
-            let output = self.network.forward(self.images(batch)).try_into_vec_as::<f32>();
+            let output = self.networks.forward(self.images(batch)).try_into_vec_as::<f32>();
             output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
         };
         // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
@@ -197,7 +216,7 @@ impl Predictor {
     /// What every layer puts out for one image, `[channels, height, width]`, from the first layer to the last.
     ///
     /// # Errors
-    /// A usage error when `pixels` is not one image; when the device fails.
+    /// A usage error when `pixels` is not one image, or the model is an ensemble; when the device fails.
     pub(crate) fn layer_outputs(&self, pixels: &[u8]) -> Result<Vec<LayerOutput>> {
         let size = self.manifest.preprocess.shape.len();
         if pixels.len() != size {
@@ -211,7 +230,10 @@ impl Predictor {
             }
             Err(error) => failure = Some(error),
         };
-        self.network.forward_in(self.images(pixels), &mut ForwardContext::inference().with_hook(&mut hook));
+        let context = &mut ForwardContext::inference().with_hook(&mut hook);
+        if self.networks.forward_in(self.images(pixels), context).is_none() {
+            return Err(Error::usage("an ensemble has no layers of its own; look at one of its members"));
+        }
         failure.map_or(Ok(outputs), Err)
     }
 
@@ -233,12 +255,15 @@ impl Predictor {
     }
 
     fn prediction(&self, input: &[u8], logits: &[f32]) -> Prediction {
-        let classes = probabilities(logits).into_iter().zip(&self.manifest.classes).enumerate();
+        let probabilities = probabilities_at(logits, self.manifest.temperature());
+        let classes = probabilities.into_iter().zip(&self.manifest.classes).enumerate();
         let mut ranked = classes
             .map(|(index, (probability, label))| Ranked { index, label: label.clone(), probability })
             .collect::<Vec<_>>();
-        ranked.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-        Prediction { ranked, input: input.to_vec() }
+        // By the logits, so that no temperature can change it.
+        ranked.sort_by(|a, b| logits[b.index].partial_cmp(&logits[a.index]).unwrap_or(Ordering::Equal));
+        let out_of_distribution = self.manifest.out_of_distribution.map(|limit| limit.warns(logits));
+        Prediction { ranked, input: input.to_vec(), out_of_distribution }
     }
 }
 

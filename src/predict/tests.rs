@@ -3,11 +3,13 @@
 
 use tract_onnx::prelude::{Framework as _, InferenceModelExt as _, IntoRunnable as _, Tensor as TractTensor, tvec};
 
+mod ensembles;
+
 use super::*;
 use crate::artifact::tests::{CLASSES, folder, pixels, sample};
 use crate::artifact::{Dtype, Format};
 use crate::data::{ImageSet, ImageShape};
-use crate::logits::argmax;
+use crate::logits::{argmax, probabilities};
 use crate::models::ModelConfig;
 
 /// A network and its manifest with the golden samples that it gives.

@@ -33,7 +33,8 @@ use std::fmt::Write as _;
 
 use indicatif::HumanCount;
 
-use crate::eval::Evaluation;
+use crate::artifact::{Calibration, Manifest};
+use crate::eval::{Evaluation, Outsiders};
 
 /// The metrics of an evaluation as text: the headline, a row per class, the confusion matrix.
 pub fn evaluation(evaluation: &Evaluation) -> String {
@@ -53,6 +54,8 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
     }
     text.push_str("\n\n");
     text.push_str(&confusion(evaluation));
+    text.push_str("\n\n");
+    text.push_str(&coverage(evaluation));
     text
 }
 
@@ -60,10 +63,13 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
 pub fn headline(evaluation: &Evaluation) -> String {
     let [low, high] = evaluation.accuracy_interval;
     let balanced = if evaluation.is_unequal() { format!("\n{}", balanced(evaluation)) } else { String::new() };
+    let uncalibrated = evaluation.uncalibrated.map_or_else(String::new, |before| {
+        format!("; without the model's temperature {:.4} nats, {:.2} %", before.loss, before.calibration_error * 100.0)
+    });
     format!(
         "accuracy {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)\n\
          loss {:.4} nats (the mean of -ln of the label's probability; guessing evenly gives {:.4})\n\
-         calibration error {:.2} % (how far the stated probabilities are from the share that is right){balanced}",
+         calibration error {:.2} % (how far the stated probabilities are from the share that is right){uncalibrated}{balanced}",
         evaluation.accuracy * 100.0,
         evaluation.correct,
         evaluation.images,
@@ -73,6 +79,67 @@ pub fn headline(evaluation: &Evaluation) -> String {
         (evaluation.classes.len() as f64).ln(),
         evaluation.calibration_error * 100.0
     )
+}
+
+/// What a temperature does, in a line.
+pub fn calibration(calibration: &Calibration) -> String {
+    let [before, after] = calibration.calibration_error;
+    format!(
+        "temperature {}, fitted on {} validation images: their calibration error goes from {:.2} to {:.2} %",
+        decimal(f64::from(calibration.temperature), 3),
+        thousands(calibration.images),
+        before * 100.0,
+        after * 100.0
+    )
+}
+
+/// What the model's probabilities and its warnings are worth, in lines.
+pub fn trust(manifest: &Manifest, evaluation: &Evaluation, outsiders: Option<&Outsiders>) -> String {
+    let mut text = match &manifest.calibration {
+        Some(known) => format!("\ncalibrated: {}", calibration(known)),
+        None => "\nnot calibrated: the model file has no temperature (it was trained without enough validation images, or by an \
+                 earlier kiln)"
+            .to_owned(),
+    };
+    let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
+    if let Some(warned) = evaluation.out_of_distribution {
+        let _ = write!(
+            text,
+            "\nwarned of as unlike the training images: {} of {} ({:.2} %)",
+            thousands(warned as u64),
+            thousands(evaluation.images as u64),
+            share(warned, evaluation.images)
+        );
+    }
+    if let Some(outsiders) = outsiders {
+        let _ =
+            write!(text, "\noutsiders: {} images, AUROC {:.4}", thousands(outsiders.images as u64), outsiders.auroc);
+        if let Some(warned) = outsiders.warned {
+            let _ = write!(
+                text,
+                "; warned of {} of them ({:.2} %)",
+                thousands(warned as u64),
+                share(warned, outsiders.images)
+            );
+        }
+    }
+    text
+}
+
+/// How accurate the surest answers are, a row for each share of images that is answered.
+pub fn coverage(evaluation: &Evaluation) -> String {
+    let mut text = format!("{:<9} {:>8}  {:>9}  least confidence", "answered", "images", "accuracy");
+    for row in &evaluation.coverage {
+        let _ = write!(
+            text,
+            "\n{:>6.0} %  {:>8}  {:>8.2}%  {:>8.2}%",
+            row.coverage * 100.0,
+            thousands(row.images as u64),
+            row.accuracy * 100.0,
+            row.min_confidence * 100.0
+        );
+    }
+    text
 }
 
 /// What each class counts the same in: for classes of unequal sizes.

@@ -180,6 +180,9 @@ pub(crate) struct TrainingState {
     pub(crate) kernels: Option<String>,
     /// SHA-256 of the data set's source.
     pub(crate) data_fingerprint: String,
+    /// SHA-256 of the weights of the model that is learned from besides the labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) teacher_sha256: Option<String>,
     /// The epoch under way, from 1; one more than the last when the run is complete.
     pub(crate) epoch: usize,
     /// Iterations done in that epoch.
@@ -223,6 +226,7 @@ impl Default for TrainingState {
             device: None,
             kernels: None,
             data_fingerprint: String::new(),
+            teacher_sha256: None,
             epoch: 1,
             iteration_in_epoch: 0,
             iteration: 0,

@@ -47,6 +47,8 @@ pub struct Options {
     pub batch_size: usize,
     /// The most bytes of memory that pictures take together while they are decoded.
     pub max_decoded: usize,
+    /// The probability below which the answer is "unsure", where a request names none.
+    pub min_confidence: Option<f64>,
     /// Names that requests may be addressed to, besides the address and the loopback names; `*` stands for any.
     pub allow_hosts: Vec<String>,
 }
@@ -61,6 +63,7 @@ impl Default for Options {
             batch_delay: Duration::from_millis(1),
             batch_size: 64,
             max_decoded: 256 << 20,
+            min_confidence: None,
             allow_hosts: Vec::new(),
         }
     }
@@ -75,6 +78,9 @@ impl Options {
             ("max-decoded", self.max_decoded),
             ("timeout", usize::from(!self.timeout.is_zero())),
         ];
+        if let Some(confidence) = self.min_confidence.filter(|confidence| !(0.0..=1.0).contains(confidence)) {
+            return Err(Error::usage(format!("`min-confidence`: must be 0 to 1, got {confidence}")));
+        }
         match at_least_one.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(Error::usage(format!("`{name}`: must be more than 0, got 0"))),
             None => Ok(()),

@@ -18,6 +18,7 @@ pub(super) fn describe(model: &dyn Model) -> Result<Value> {
     top["maximum"] = classes.into();
     top["default"] = classes.min(3).into();
     document["components"]["schemas"]["Pixels"]["properties"]["images"]["maxItems"] = MOST_IMAGES.into();
-    document["components"]["schemas"]["Prediction"]["properties"]["label"]["enum"] = model.classes().into();
+    let labels = model.classes().iter().map(|class| Value::from(class.as_str())).chain([Value::Null]);
+    document["components"]["schemas"]["Prediction"]["properties"]["label"]["enum"] = labels.collect();
     Ok(document)
 }

@@ -56,6 +56,7 @@ struct App {
     places: Arc<Semaphore>,
     max_concurrent: usize,
     timeout: Duration,
+    min_confidence: Option<f64>,
     manifest: Bytes,
     openapi: Bytes,
     page: Bytes,
@@ -78,6 +79,7 @@ pub(super) fn app(model: Arc<dyn Model>, options: &Options, address: SocketAddr)
         places: Arc::new(Semaphore::new(max_concurrent)),
         max_concurrent,
         timeout: options.timeout,
+        min_confidence: options.min_confidence,
         manifest: model.manifest()?.to_string().into(),
         openapi: openapi::describe(&*model)?.to_string().into(),
         policy: HeaderValue::from_str(&policy::of(&page)).map_err(unusable)?,
@@ -156,6 +158,7 @@ async fn unknown_method(uri: Uri, method: Method) -> Response {
 #[serde(deny_unknown_fields)]
 struct Parameters {
     top: Option<usize>,
+    min_confidence: Option<f64>,
     #[serde(default)]
     raw: bool,
     #[serde(default)]
@@ -165,13 +168,19 @@ struct Parameters {
 impl Parameters {
     fn read(uri: &Uri, classes: usize) -> Result<Self, Refusal> {
         let refuse = |message: String| {
-            Refusal::new(StatusCode::BAD_REQUEST, "bad_query", message)
-                .tip(format!("the query takes top=1 to top={classes}, raw=true and input=true"))
+            Refusal::new(StatusCode::BAD_REQUEST, "bad_query", message).tip(format!(
+                "the query takes top=1 to top={classes}, min_confidence=0 to min_confidence=1, raw=true and input=true"
+            ))
         };
         let Query(parameters) = Query::<Self>::try_from_uri(uri).map_err(|rejection| refuse(rejection.body_text()))?;
         match parameters.top {
             Some(top) if top == 0 || top > classes => Err(refuse(format!("`top`: must be 1 to {classes}, got {top}"))),
-            _ => Ok(parameters),
+            _ => match parameters.min_confidence {
+                Some(confidence) if !(0.0..=1.0).contains(&confidence) => {
+                    Err(refuse(format!("`min_confidence`: must be 0 to 1, got {confidence}")))
+                }
+                _ => Ok(parameters),
+            },
         }
     }
 }
@@ -179,7 +188,8 @@ impl Parameters {
 async fn predict(State(app): State<Arc<App>>, request: Request) -> Result<Response, Refusal> {
     let deadline = Instant::now() + app.timeout;
     let (parts, body) = request.into_parts();
-    let parameters = Parameters::read(&parts.uri, app.model.classes().len())?;
+    let mut parameters = Parameters::read(&parts.uri, app.model.classes().len())?;
+    parameters.min_confidence = parameters.min_confidence.or(app.min_confidence);
     let kind = Kind::of(parts.headers.get(header::CONTENT_TYPE))?;
     let Ok(_place) = app.places.clone().try_acquire_owned() else {
         return Err(Refusal::busy("as many predictions are under way as may be"));
@@ -289,9 +299,15 @@ struct Answers<'a> {
 
 #[derive(Serialize)]
 struct Answer<'a> {
-    label: &'a str,
+    /// The likeliest class; null when it is not likely enough.
+    label: Option<&'a str>,
     probability: f64,
     top: Vec<Line<'a>>,
+    /// Whether it is not likely enough, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsure: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_of_distribution: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     input: Option<&'a [u8]>,
 }
@@ -306,7 +322,14 @@ impl<'a> Answer<'a> {
     fn new(prediction: &'a Prediction, parameters: &Parameters) -> Self {
         let line = |ranked: &'a Ranked| Line { label: &ranked.label, probability: ranked.probability };
         let top = prediction.ranked.iter().take(parameters.top.unwrap_or(TOP)).map(line).collect::<Vec<_>>();
-        let (label, probability) = top.first().map_or(("", 0.0), |first| (first.label, first.probability));
-        Self { label, probability, top, input: parameters.input.then_some(&prediction.input) }
+        let answer = prediction.answer(parameters.min_confidence.unwrap_or(0.0));
+        Self {
+            label: answer.map(|answer| answer.label.as_str()),
+            probability: top.first().map_or(0.0, |first| first.probability),
+            top,
+            unsure: parameters.min_confidence.map(|_| answer.is_none()),
+            out_of_distribution: prediction.out_of_distribution,
+            input: parameters.input.then_some(&prediction.input),
+        }
     }
 }

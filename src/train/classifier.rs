@@ -9,6 +9,7 @@ use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
+use super::distillation::Teacher;
 use crate::data::batch::{Batch, Mixed};
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
@@ -42,13 +43,13 @@ impl StepSettings {
     }
 }
 
-/// Which loss is computed.
+/// What the loss compares the network's answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loss {
-    /// With label smoothing and class weights.
+enum Objective {
+    /// The labels as they are.
+    Labels,
+    /// The labels as training smooths and weights them, and the teacher's answers where there is a teacher.
     Training,
-    /// The cross-entropy as it is.
-    Plain,
 }
 
 /// The network with what training it needs.
@@ -61,12 +62,14 @@ pub struct Classifier {
     /// Updates all parameters at once, where that is worth it.
     #[module(skip)]
     together: Option<Together>,
+    #[module(skip)]
+    teacher: Option<Arc<Teacher>>,
 }
 
 impl Classifier {
     /// A classifier that trains `network`.
     pub fn new(network: Network, settings: StepSettings) -> Self {
-        Self { network, settings, together: None }
+        Self { network, settings, together: None, teacher: None }
     }
 
     /// The same with all parameters updated by `together`, if any, and not one by one.
@@ -80,15 +83,26 @@ impl Classifier {
         self.together.as_ref()
     }
 
+    /// The same, learning from a teacher besides the labels.
+    #[must_use]
+    pub(super) fn taught_by(self, teacher: Option<Arc<Teacher>>) -> Self {
+        Self { teacher, ..self }
+    }
+
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
     /// `[batch, classes]`. The cross-entropy is linear in its target, so that of an image with two labels is the mean of both by
     /// their shares. In training each image counts as much as its label says.
-    fn forward(&self, batch: Batch, context: &mut ForwardContext, loss: Loss) -> ClassificationOutput {
+    fn forward(&self, batch: Batch, context: &mut ForwardContext, objective: Objective) -> ClassificationOutput {
+        let teacher = match objective {
+            Objective::Labels => None,
+            Objective::Training => self.teacher.as_ref(),
+        };
+        let answers = teacher.map(|teacher| teacher.answers(&batch.images));
         let logits = self.network.forward_in(batch.images, context);
-        let of = |targets| match (loss, &self.settings.class_weights) {
-            (Loss::Plain, _) => ops::cross_entropy(logits.clone(), targets, 0.0),
-            (Loss::Training, None) => ops::cross_entropy(logits.clone(), targets, self.settings.label_smoothing),
-            (Loss::Training, Some(weights)) => {
+        let of = |targets| match (objective, &self.settings.class_weights) {
+            (Objective::Labels, _) => ops::cross_entropy(logits.clone(), targets, 0.0),
+            (Objective::Training, None) => ops::cross_entropy(logits.clone(), targets, self.settings.label_smoothing),
+            (Objective::Training, Some(weights)) => {
                 ops::weighted_cross_entropy(logits.clone(), targets, self.settings.label_smoothing, weights)
             }
         };
@@ -98,13 +112,17 @@ impl Classifier {
                 of(batch.targets.clone()).mul_scalar(1.0 - share) + of(targets).mul_scalar(share)
             }
         };
+        let loss = match (teacher, answers) {
+            (Some(teacher), Some(answers)) => teacher.blend(loss, answers, &logits),
+            _ => loss,
+        };
         ClassificationOutput { loss, output: logits, targets: batch.targets }
     }
 
     /// The same as in training, dropout and label smoothing included, with `hook` called for every layer.
     pub fn forward_with_hook(&self, batch: Batch, hook: &mut dyn FnMut(&str, Activation)) -> ClassificationOutput {
         let context = self.training_context(&batch);
-        self.forward(batch, &mut context.with_hook(hook), Loss::Training)
+        self.forward(batch, &mut context.with_hook(hook), Objective::Training)
     }
 
     /// The context in which `batch` is trained on: it fixes the dropout masks.
@@ -120,7 +138,7 @@ impl TrainStep for Classifier {
     fn step(&self, batch: Batch) -> TrainOutput<ClassificationOutput> {
         let weight = batch.weight;
         let mut context = self.training_context(&batch);
-        let output = self.forward(batch, &mut context, Loss::Training);
+        let output = self.forward(batch, &mut context, Objective::Training);
         // Burn adds up the gradients of an accumulation window; weighted by its share of the window's images, each
         // batch contributes to their mean.
         let objective = if weight == 1.0 { output.loss.clone() } else { output.loss.clone().mul_scalar(weight) };
@@ -144,7 +162,7 @@ impl InferenceStep for Classifier {
     type Output = ClassificationOutput;
 
     fn step(&self, batch: Batch) -> ClassificationOutput {
-        self.forward(batch, &mut ForwardContext::inference(), Loss::Plain)
+        self.forward(batch, &mut ForwardContext::inference(), Objective::Labels)
     }
 }
 

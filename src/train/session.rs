@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainStep, TrainingStrategy};
 
 use super::classifier::{Classifier, StepSettings};
+use super::distillation::Teacher;
 use super::epoch_loop::{EpochLoop, Termination, TrainingContext};
 use super::observer::{Observer, StopHandle};
 use super::records::{self, RecordSink, SaveAlways};
@@ -47,6 +48,8 @@ pub(crate) struct Session<'a> {
     pub(crate) dataset: &'a Dataset,
     /// Where to compute, without autodiff.
     pub(crate) device: Device,
+    /// Whom to learn from besides the labels.
+    pub(crate) teacher: Option<Arc<Teacher>>,
 }
 
 /// Who follows training, and what ends it early.
@@ -152,7 +155,8 @@ impl Session<'_> {
     }
 
     fn classifier(&self, network: Network) -> Classifier {
-        Classifier::new(network, StepSettings::new(self.experiment, &self.dataset.train.class_counts()))
+        let settings = StepSettings::new(self.experiment, &self.dataset.train.class_counts());
+        Classifier::new(network, settings).taught_by(self.teacher.clone())
     }
 
     /// The weights that a new run begins with.

@@ -68,7 +68,7 @@ fn every_field_of_the_manifest_has_its_bounds() {
     let long = "x".repeat(20_000);
     let many = |count: usize| (0..count).map(|class| class.to_string()).collect::<Vec<_>>();
     let texts = [
-        refused("/schema_version", json!(2)),
+        refused("/schema_version", json!(3)),
         refused("/surprise", json!(1)),
         refused("/\u{1b}[31m", json!(1)),
         refused("/model/surprise", json!(1)),

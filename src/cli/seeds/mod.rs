@@ -19,8 +19,8 @@ use crate::config::document::Origin;
 use crate::lifecycle::Trainer;
 use crate::report::duration;
 use crate::{Error, Result};
-pub use set::is_set;
 use set::{Place, SeedSet};
+pub use set::{finished_runs, is_set};
 use work::Ended;
 
 /// The most seeds in one set.

@@ -51,6 +51,14 @@ pub fn is_set(path: &Path) -> bool {
     path.join(SEEDS).is_file()
 }
 
+/// The runs of the set in `folder`, in the order of its seeds.
+///
+/// # Errors
+/// When one of them is not finished, or the set cannot be read.
+pub fn finished_runs(folder: &Path) -> Result<Vec<PathBuf>> {
+    SeedSet::open(folder)?.finished()
+}
+
 impl SeedSet {
     /// Makes a folder of its own in `runs`, which no earlier set has, for `experiment` with these seeds.
     pub(super) fn create(runs: &Path, experiment: &Experiment, seeds: &Seeds) -> Result<Self> {
@@ -94,6 +102,40 @@ impl SeedSet {
     /// # Errors
     /// When the folder cannot be read.
     pub(super) fn places(&self) -> Result<Vec<(u64, Place)>> {
+        let runs = self.runs()?;
+        let place = |seed: u64| match runs.iter().find(|(_, record)| record.seed == seed) {
+            Some((_, RunRecord { status: Status::Done, result: Some(summary), .. })) => Place::Done(summary.clone()),
+            Some((path, _)) => Place::Left(Task { seed, words: vec!["resume".into(), path.clone()] }),
+            None => Place::Left(self.begin(seed)),
+        };
+        Ok(self.seeds.iter().map(|seed| (*seed, place(*seed))).collect())
+    }
+
+    /// Its runs, in the order of the seeds.
+    ///
+    /// # Errors
+    /// When one of them is not finished, or the folder cannot be read.
+    fn finished(&self) -> Result<Vec<PathBuf>> {
+        let runs = self.runs()?;
+        let finished = |seed: &u64| {
+            let found = runs.iter().find(|(_, record)| record.seed == *seed && record.status == Status::Done);
+            found.map(|(path, _)| path.clone())
+        };
+        let found = self.seeds.iter().filter_map(finished).collect::<Vec<_>>();
+        if found.len() < self.seeds.len() {
+            let folder = self.folder.display();
+            return Err(Error::usage(format!(
+                "{} of the {} runs in `{folder}` are finished",
+                found.len(),
+                self.seeds.len()
+            ))
+            .tip(format!("finish the others: kiln resume {folder}")));
+        }
+        Ok(found)
+    }
+
+    /// The runs in the folder, a finished one before others of the same seed, then the newest.
+    fn runs(&self) -> Result<Vec<(PathBuf, RunRecord)>> {
         let cannot = |error: io::Error| {
             Error::failed(format!("cannot read the folder `{}`", self.folder.display())).caused_by(error)
         };
@@ -106,14 +148,8 @@ impl SeedSet {
                 runs.push((path, record));
             }
         }
-        // Of several with one seed, a finished one, else the newest.
         runs.sort_by_key(|(path, record)| (record.status != Status::Done, std::cmp::Reverse(path.clone())));
-        let place = |seed: u64| match runs.iter().find(|(_, record)| record.seed == seed) {
-            Some((_, RunRecord { status: Status::Done, result: Some(summary), .. })) => Place::Done(summary.clone()),
-            Some((path, _)) => Place::Left(Task { seed, words: vec!["resume".into(), path.clone()] }),
-            None => Place::Left(self.begin(seed)),
-        };
-        Ok(self.seeds.iter().map(|seed| (*seed, place(*seed))).collect())
+        Ok(runs)
     }
 
     /// A run from the beginning.

@@ -18,6 +18,9 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
     Some(html! {
         p {
             "Expected calibration error: " strong { (percent(test.evaluation.calibration_error)) }
+            @if let Some(before) = test.evaluation.uncalibrated {
+                ", with the temperature that was fitted on the validation images; without it " (percent(before.calibration_error))
+            }
             ". Answers given with 90 % confidence should be right 9 times in 10: bars should end on the line. The mean distance, \
              weighted by images, is the error (15 bins; Guo et al., 2017)."
         }

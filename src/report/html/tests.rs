@@ -52,6 +52,7 @@ fn report(names: &[String], shape: ImageShape, images: usize) -> Report {
             kernels: None,
             measured_on: crate::run::MeasuredOn::Test,
             data_fingerprint: String::new(),
+            teacher_sha256: None,
             parent: None,
             warnings: Vec::new(),
             history: Vec::new(),

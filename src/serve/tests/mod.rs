@@ -49,7 +49,7 @@ impl Toy {
             let probability = if rank == 0 { f64::from(digest % 1024) / 1024.0 } else { 0.0 };
             Ranked { index, label: self.classes[index].clone(), probability }
         });
-        Prediction { ranked: ranked.collect(), input: input.to_vec() }
+        Prediction { ranked: ranked.collect(), input: input.to_vec(), out_of_distribution: None }
     }
 }
 

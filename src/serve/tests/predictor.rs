@@ -18,10 +18,12 @@ fn predictor() -> Predictor {
     let weights = model.init(shape, classes.len(), &Device::flex()).unwrap().initialise(3).weights().unwrap();
     let manifest = Manifest {
         schema_version: SCHEMA_VERSION,
-        model,
+        model: model.into(),
         preprocess: Preprocess { shape, mean: vec![0.13], std: vec![0.31], fit: Fit::Resize },
         classes,
         metrics: serde_json::Map::new(),
+        calibration: None,
+        out_of_distribution: None,
         provenance: Provenance {
             kiln_version: env!("CARGO_PKG_VERSION").into(),
             burn_version: BURN_VERSION.into(),
@@ -34,6 +36,8 @@ fn predictor() -> Predictor {
             device: "flex".into(),
             parent: None,
             kernels: None,
+            teacher_sha256: None,
+            members: vec![],
         },
         dtype: Dtype::F32,
         weights_sha256: weights.sha256(),
