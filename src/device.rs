@@ -165,7 +165,31 @@ pub fn adapters(backend: Backend) -> Vec<Adapter> {
         .collect()
 }
 
+/// Where compiled kernels and what was found by tuning them are kept from run to run; none in a build without a GPU backend.
+pub fn kernel_cache() -> Option<std::path::PathBuf> {
+    #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+    {
+        use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig as _};
+        Some(CubeClRuntimeConfig::get().environment.path.root())
+    }
+    #[cfg(not(any(feature = "wgpu", feature = "cuda", feature = "rocm")))]
+    None
+}
+
+/// Lets CubeCL keep compiled kernels as it keeps what was tuned: without it, every run compiles them anew. A `cubecl.toml` and
+/// the environment say the rest, as always.
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+fn keep_kernels() {
+    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig as _};
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.compilation.cache = true;
+    // Only the first one counts.
+    CubeClRuntimeConfig::try_set(config);
+}
+
 fn enumerate(backend: Backend) -> Vec<Device> {
+    #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+    keep_kernels();
     #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
     use burn::tensor::DeviceType;
     match backend {

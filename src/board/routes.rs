@@ -21,8 +21,8 @@ use super::watch::Watch;
 use super::{Options, events, page, summary};
 use crate::http::connection::Client;
 use crate::http::host::AllowedHosts;
-use crate::http::policy;
 use crate::http::refusal::Refusal;
+use crate::page::policy;
 use crate::run::{RunDir, RunRecord, file};
 use crate::{Error, Result, report};
 

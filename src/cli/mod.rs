@@ -13,6 +13,7 @@ mod export;
 mod extend;
 mod fork;
 mod import;
+mod man;
 mod new;
 mod plan;
 mod predict;
@@ -29,8 +30,9 @@ mod ui;
 mod verify;
 mod verify_resume;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -111,6 +113,8 @@ enum Command {
     Devices(devices::DevicesArguments),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArguments),
+    /// Print the manual page of a command, or write those of all
+    Man(man::ManArguments),
 }
 
 /// Which experiment, and what is changed in it: shared by every command that takes a config.
@@ -155,7 +159,33 @@ impl ExperimentArguments {
 
 /// Parses the command line, runs it, renders what went wrong, and returns the process's exit code.
 pub fn main() -> u8 {
-    let arguments = match command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches)) {
+    main_of(std::env::args_os())
+}
+
+/// The same for a process that is another program's, such as Python's: `program` is the command that starts kiln, and
+/// `arguments` are what stands behind it.
+pub fn main_within(program: PathBuf, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let name = program.clone().into_os_string();
+    // A process is only ever one program.
+    let _ = PROGRAM.set(program);
+    main_of(std::iter::once(name).chain(arguments))
+}
+
+/// The command that starts kiln, where the process is another program's.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// What starts another kiln like this one.
+fn program() -> Result<PathBuf> {
+    match PROGRAM.get() {
+        Some(program) => Ok(program.clone()),
+        None => std::env::current_exe()
+            .map_err(|error| Error::failed("the program does not know where it is").caused_by(error)),
+    }
+}
+
+fn main_of(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let matches = command().try_get_matches_from(words);
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
@@ -216,6 +246,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Config(arguments) => config::run(arguments, ui),
         Command::Devices(arguments) => devices::run(arguments, ui),
         Command::Completions(arguments) => completions::run(arguments, ui),
+        Command::Man(arguments) => man::run(arguments, ui),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::seeds::{self, Seeds};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, accuracy, encode};
+use crate::device::kernel_cache;
 use crate::http::Server;
 use crate::lifecycle::{Outcome, Summary, Trainer};
 use crate::run::Status;
@@ -134,7 +135,14 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
 /// Says what is going to be trained, trains it to its end, and gives what came of it.
 pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(Outcome, Summary)> {
     ui.say(&trainer.plan().render());
-    ui.say(&format!("device         {}\n", trainer.device().reason));
+    ui.say(&format!("device         {}", trainer.device().reason));
+    if !trainer.device().backend.is_cpu() {
+        ui.say(&format!("batches        are made {}", trainer.session().making().words()));
+        if let Some(folder) = kernel_cache() {
+            ui.say(&format!("kernels        compiled and tuned at their first use, then kept in {}", folder.display()));
+        }
+    }
+    ui.say("");
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

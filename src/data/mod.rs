@@ -7,6 +7,7 @@
 
 pub mod augment;
 pub(crate) mod batch;
+mod block;
 #[cfg(test)]
 mod broken_pictures;
 mod classes;

@@ -10,6 +10,7 @@ mod layers;
 mod limits;
 mod parameter;
 mod shapes;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -26,6 +27,7 @@ pub(crate) use parameter::id as parameter_id;
 pub use resnet::Residual;
 pub(crate) use shapes::Misfit;
 pub use shapes::{LayerSummary, TensorSummary};
+pub(crate) use steps::Step;
 pub use weights::{WeightTensor, Weights};
 
 use crate::check::{Check as _, Problems};
@@ -160,6 +162,14 @@ impl ModelConfig {
     /// A usage error when the model's values are out of range or it does not fit the images.
     pub fn layers(&self, input: ImageShape, classes: usize) -> Result<Vec<LayerSummary>> {
         Ok(self.checked(input, classes)?.into_layers())
+    }
+
+    /// The steps that compute the network for images of this size and this many classes.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers).
+    pub(crate) fn steps(&self, input: ImageShape, classes: usize) -> Result<Vec<Step>> {
+        Ok(self.checked(input, classes)?.into_steps())
     }
 
     fn checked(&self, input: ImageShape, classes: usize) -> Result<ShapeInference> {

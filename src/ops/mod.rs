@@ -2,21 +2,24 @@
 //!
 //! On the CPU backends they run kernels of our own ([`kernels`]), plugged into Burn by its backend extension, with
 //! hand-written gradients; on every other device, and for tensors that are not `f32`, the same functions put Burn's
-//! [`stock`] operations together. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
+//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns both off. With kernels, results do
 //! not depend on the number of threads.
 //!
 //! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
-//! -> `kernels`.
+//! -> `kernels`. `transfer` is how training's values get to a device and back, `launches` counts what a device is asked for.
 
 mod autodiff;
 mod extension;
+mod few;
 mod host;
 mod kernels;
+pub(crate) mod launches;
 mod options;
 pub(crate) mod profile;
 mod stock;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transfer;
 
 use std::sync::LazyLock;
 
@@ -60,6 +63,12 @@ fn is_host(device: &Device) -> bool {
         return true;
     }
     *device == Device::flex()
+}
+
+/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU, unless stock operations
+/// are asked for.
+pub(crate) fn counts_requests(device: &Device) -> bool {
+    !*STOCK_ONLY && !is_host(device)
 }
 
 /// The bias of layers without one.
@@ -182,6 +191,7 @@ fn follow(norm: &BatchNorm, result: Normalised) -> Tensor<4> {
 /// which `smoothing` is spread evenly over all classes: shape `[1]`, natural logarithm.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     match Implementation::of(&logits) {
+        Implementation::Stock if counts_requests(&logits.device()) => few::cross_entropy(logits, targets, smoothing),
         Implementation::Stock => stock::cross_entropy(logits, targets, smoothing),
         Implementation::Kernels => {
             let loss = Dispatch::kiln_cross_entropy(logits.into_dispatch(), targets.into_dispatch(), smoothing);

@@ -10,6 +10,7 @@ use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 use crate::data::batch::{Batch, Mixed};
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
+use crate::optimizers::Together;
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
@@ -42,12 +43,26 @@ pub struct Classifier {
     pub network: Network,
     #[module(skip)]
     settings: StepSettings,
+    /// Updates all parameters at once, where that is worth it.
+    #[module(skip)]
+    together: Option<Together>,
 }
 
 impl Classifier {
     /// A classifier that trains `network`.
     pub fn new(network: Network, settings: StepSettings) -> Self {
-        Self { network, settings }
+        Self { network, settings, together: None }
+    }
+
+    /// The same with all parameters updated by `together`, if any, and not one by one.
+    #[must_use]
+    pub(crate) fn updated(self, together: Option<Together>) -> Self {
+        Self { together, ..self }
+    }
+
+    /// What updates all parameters at once.
+    pub(crate) fn together(&self) -> Option<&Together> {
+        self.together.as_ref()
     }
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
@@ -96,7 +111,10 @@ impl TrainStep for Classifier {
             Some(limit) => clip(&self, gradients, limit),
             None => gradients,
         };
-        optimizer.step(rate, self, gradients)
+        match self.together.clone() {
+            Some(together) => together.step(rate.base(), self, gradients),
+            None => optimizer.step(rate, self, gradients),
+        }
     }
 }
 

@@ -126,8 +126,7 @@ fn finished(output: &Output) -> Result<Value> {
 
 /// The process of one task, with its share of the threads.
 fn command(task: &Task, threads: usize) -> Result<Command> {
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
+    let program = crate::cli::program()?;
     let mut command = Command::new(program);
     command.args(&task.words).arg("--json");
     command.env("RAYON_NUM_THREADS", threads.max(1).to_string());

@@ -43,8 +43,7 @@ pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
     if let Some(result) = folder.result()? {
         return tell(folder, &result, ui);
     }
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
+    let program = crate::cli::program()?;
     let mut state = State::open(folder.clone())?;
     let mut told: BTreeSet<(usize, u64, usize)> = state.reached().map(|(key, _)| key).collect();
     if !told.is_empty() {

@@ -97,8 +97,7 @@ fn named_folder(new: &NewSweepArguments) -> Result<Option<SweepFolder>> {
 }
 
 fn call(arguments: &SubmitArguments, folder: &SweepFolder, workers: usize) -> Result<Call> {
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
+    let program = crate::cli::program()?;
     let absolute = |path: &Path| -> Result<PathBuf> {
         std::path::absolute(path)
             .map_err(|error| Error::failed(format!("cannot find `{}`", path.display())).caused_by(error))

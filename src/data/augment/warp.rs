@@ -4,7 +4,7 @@
 use rand::Rng;
 
 use super::fill::{Background, Pictures};
-use super::{AffineConfig, ElasticConfig, Scratch, Step};
+use super::{AffineConfig, Drawn, ElasticConfig, Form, Scratch, Step};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
 
@@ -52,12 +52,27 @@ impl Warp {
         true
     }
 
-    /// Moves the pixels of an image as drawn for `epoch` and `position`.
-    pub(super) fn apply(&self, (epoch, position): (usize, usize), scratch: &mut Scratch, image: &mut [u8]) {
-        let map = match &self.affine {
+    /// The map for `epoch` and `position`.
+    fn map(&self, (epoch, position): (usize, usize)) -> AffineMap {
+        match &self.affine {
             Some((config, stream)) => AffineMap::draw(config, &mut stream.at(epoch, position)),
             _ => AffineMap::IDENTITY,
-        };
+        }
+    }
+
+    /// The movement for a device; none with a field, which is as large as the image.
+    pub(super) fn form(&self) -> Option<Form> {
+        self.elastic.is_none().then(|| Form::Move(self.background.clone()))
+    }
+
+    /// The numbers of the form for `epoch` and `position`.
+    pub(super) fn draw(&self, place: (usize, usize)) -> Drawn {
+        self.map(place).into()
+    }
+
+    /// Moves the pixels of an image as drawn for `epoch` and `position`.
+    pub(super) fn apply(&self, (epoch, position): (usize, usize), scratch: &mut Scratch, image: &mut [u8]) {
+        let map = self.map((epoch, position));
         if let Some((field, stream)) = &self.elastic {
             let mut rng = stream.at(epoch, position);
             rng.set_word_pos(AFFINE_WORDS);
