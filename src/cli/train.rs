@@ -139,7 +139,10 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
     if !trainer.device().backend.is_cpu() {
         ui.say(&format!("batches        are made {}", trainer.session().making().words()));
         if let Some(folder) = kernel_cache() {
-            ui.say(&format!("kernels        are tuned when a shape is first met; what was found is kept in {}", folder.display()));
+            ui.say(&format!(
+                "kernels        are tuned when a shape is first met; what was found is kept in {}",
+                folder.display()
+            ));
         }
     }
     ui.say("");
