@@ -2,6 +2,7 @@
 //! memory at its peak; and every operation of a training step. Every figure is the best of several rounds, since whatever disturbs a round only slows it.
 
 mod profile;
+mod requests;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::predict::Predictor;
 use crate::{Error, Result};
 
 pub use profile::{OperationCost, Profile, profile};
+pub use requests::{DeviceProfile, KernelCount, device_profile};
 
 /// Images in a call where inference is not of one image.
 const INFERENCE_BATCH: usize = 500;

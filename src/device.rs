@@ -165,6 +165,19 @@ pub fn adapters(backend: Backend) -> Vec<Adapter> {
         .collect()
 }
 
+/// Where what was found by tuning kernels is kept from run to run; none in a build without a GPU backend.
+#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+pub fn kernel_cache() -> Option<std::path::PathBuf> {
+    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig as _};
+    Some(CubeClRuntimeConfig::get().environment.path.root())
+}
+
+/// Where what was found by tuning kernels is kept from run to run; none in a build without a GPU backend.
+#[cfg(not(any(feature = "wgpu", feature = "cuda", feature = "rocm")))]
+pub fn kernel_cache() -> Option<std::path::PathBuf> {
+    None
+}
+
 fn enumerate(backend: Backend) -> Vec<Device> {
     #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
     use burn::tensor::DeviceType;

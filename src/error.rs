@@ -86,6 +86,22 @@ impl Error {
         &self.tips
     }
 
+    /// The error for programs: who has to act, the message, its causes, the next actions, the exit code.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let causes: Vec<String> = std::iter::successors(std::error::Error::source(self), |error| error.source())
+            .map(ToString::to_string)
+            .collect();
+        let kind = match self.kind {
+            Kind::Failed => "failed",
+            Kind::Diverged => "diverged",
+            Kind::Usage => "usage",
+            Kind::Interrupted => "interrupted",
+        };
+        serde_json::json!({
+            "kind": kind, "message": self.message, "causes": causes, "tips": self.tips, "exit_code": self.exit_code(),
+        })
+    }
+
     /// The whole error on one line, without the tips.
     pub fn line(&self) -> String {
         let text = self.render();
@@ -118,6 +134,13 @@ impl Error {
     }
 }
 
+/// A word for a shell, in quotes where it needs them: paths in commands that a tip or a "next" names.
+pub(crate) fn quoted(word: impl AsRef<std::path::Path>) -> String {
+    let word = word.as_ref().display().to_string();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
+    if !word.is_empty() && word.chars().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
@@ -141,6 +164,24 @@ mod tests {
             "error: `train.epochs`: must be at least 1, got 0\ncaused by: inner\ncaused by: disk\ntip: set it to 10"
         );
         assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn for_programs_it_is_one_object() {
+        let error =
+            Error::usage("no").caused_by(Error::failed("inner").caused_by(std::io::Error::other("disk"))).tip("yes");
+        let expected = serde_json::json!({
+            "kind": "usage", "message": "no", "causes": ["inner", "disk"], "tips": ["yes"], "exit_code": 2,
+        });
+        assert_eq!(error.to_json(), expected);
+    }
+
+    #[test]
+    fn a_path_in_a_command_is_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("runs/mnist-0001"), "runs/mnist-0001");
+        assert_eq!(quoted("my runs/mnist-0001"), "'my runs/mnist-0001'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
     }
 
     #[test]

@@ -39,7 +39,7 @@
 //! # Use a model
 //!
 //! A [`Predictor`] answers with a model file, which holds all that it takes: weights, preprocessing, class names. [`eval`]
-//! measures it, [`artifact`] reads and writes the file in three formats, [`serve`] answers over HTTP.
+//! measures it, [`artifact`] reads and writes the file in four formats, [`serve`] answers over HTTP.
 //!
 //! # The parts
 //!
@@ -49,7 +49,7 @@
 //! | [`data`] | image sets, splits, preprocessing, augmentation, batches |
 //! | [`models`], [`optimizers`], [`schedules`] | the kinds that a config chooses from, one file each |
 //! | [`plan`] | the arithmetic: images, batches, iterations, epochs, parameters, FLOPs, memory |
-//! | [`artifact`] | the model file: weights and manifest in burnpack, safetensors or ONNX |
+//! | [`artifact`] | the model file: weights and manifest in burnpack, safetensors, ONNX or a page |
 //! | [`predict`] | pictures to ranked labels: the one inference path |
 //! | [`eval`] | a model measured on labelled images, as plain data |
 //! | [`serve`] | the same over HTTP, and the page to draw on |
@@ -77,6 +77,7 @@ mod logits;
 pub mod models;
 mod ops;
 pub mod optimizers;
+mod page;
 pub mod plan;
 pub mod predict;
 mod report;
@@ -101,3 +102,8 @@ pub use train::observer::{Observer, Progress, StopHandle};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The book's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct Library;

@@ -5,6 +5,8 @@ mod contradictions;
 mod cost;
 mod render;
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 
 use crate::Result;
@@ -14,12 +16,13 @@ use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
 
 pub use cost::Memory;
+pub(crate) use render::bytes;
 
 /// Points of the learning-rate curve that the plan keeps.
 const CURVE_POINTS: usize = 40;
 
 /// What there is to train on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Images {
     /// Images to learn from, after validation was taken out.
     pub train: usize,
@@ -33,6 +36,12 @@ pub struct Images {
     pub classes: usize,
     /// Images to learn from of the smallest class that has any, and of the largest.
     pub of_class: [usize; 2],
+    /// Images to learn from of each class, by label.
+    #[serde(skip)]
+    pub class_counts: Vec<usize>,
+    /// The names of the classes.
+    #[serde(skip)]
+    pub class_names: Arc<[String]>,
     /// Whether the names of the classes say that a mirror makes one into another, or into none.
     #[serde(skip)]
     pub differ_in_a_mirror: bool,
@@ -41,14 +50,17 @@ pub struct Images {
 impl Images {
     /// The images of an opened data set.
     pub fn of(dataset: &Dataset) -> Self {
-        let counts: Vec<_> = dataset.train.class_counts().into_iter().filter(|count| *count > 0).collect();
+        let class_counts = dataset.train.class_counts();
+        let counts: Vec<_> = class_counts.iter().filter(|count| **count > 0).collect();
         Self {
             train: dataset.train.len(),
             validation: dataset.validation.len(),
             test: dataset.test.len(),
             shape: dataset.train.shape,
             classes: dataset.train.classes.len(),
-            of_class: [counts.iter().min(), counts.iter().max()].map(|count| count.copied().unwrap_or(0)),
+            of_class: [counts.iter().min(), counts.iter().max()].map(|count| count.map_or(0, |count| **count)),
+            class_counts,
+            class_names: dataset.train.classes.clone(),
             differ_in_a_mirror: data::differ_in_a_mirror(&dataset.train.classes),
         }
     }
@@ -93,6 +105,8 @@ pub struct Plan {
     pub seen: Seen,
     /// How often an image of the smallest class, and one of the largest, is seen in an epoch, on average.
     pub seen_of_class: [f64; 2],
+    /// The same of every class, by label.
+    pub of_each_class: Vec<OfClass>,
     /// What distorts the training images, in order.
     pub augmentation: Vec<String>,
     /// How images of a batch are mixed with each other, if they are.
@@ -123,6 +137,19 @@ pub struct Plan {
     pub layers: Vec<LayerSummary>,
     /// What is allowed but should be known.
     pub warnings: Vec<String>,
+}
+
+/// How often the images of a class are seen, and what they count.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OfClass {
+    /// The class.
+    pub name: String,
+    /// Images of it to learn from.
+    pub images: usize,
+    /// How often one of them is seen in an epoch, on average.
+    pub seen_per_epoch: f64,
+    /// What one of them counts in the training loss; on average over all training images, 1.
+    pub weight: f64,
 }
 
 /// A model whose answers are learned from.
@@ -221,7 +248,8 @@ impl Plan {
             name: experiment.name.clone(),
             model: experiment.model.kind().into(),
             optimizer: experiment.optimizer.kind().into(),
-            images,
+            seen_of_class: images.of_class.map(|count| cut.seen_of_class(experiment.train.sampling, &images, count)),
+            of_each_class: OfClass::all(experiment, &images, &cut),
             batch_size: train.batch_size,
             accumulation: train.accumulation,
             effective_batch_size: train.batch_size * train.accumulation,
@@ -242,7 +270,6 @@ impl Plan {
             memory,
             teacher: None,
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
-            seen_of_class: cut.seen_of_class(experiment.train.sampling, &images),
             sampling: train.sampling,
             seen,
             augmentation: data::augment::words(experiment.augment()),
@@ -250,6 +277,7 @@ impl Plan {
             ema: train.ema,
             learning_rate,
             layers,
+            images,
         })
     }
 
@@ -312,13 +340,26 @@ impl Cut {
 }
 
 impl Cut {
-    /// How often an image of the smallest and of the largest class is seen in an epoch, on average.
-    fn seen_of_class(&self, sampling: Sampling, images: &Images) -> [f64; 2] {
+    /// How often an image of a class with `count` images is seen in an epoch, on average.
+    fn seen_of_class(&self, sampling: Sampling, images: &Images, count: usize) -> f64 {
         let shown = self.seen(images).images_per_epoch as f64;
-        images.of_class.map(|count| match sampling {
+        match sampling {
             Sampling::Uniform => shown / images.train.max(1) as f64,
             Sampling::Balanced => shown / images.classes.max(1) as f64 / count.max(1) as f64,
-        })
+        }
+    }
+}
+
+impl OfClass {
+    fn all(experiment: &Experiment, images: &Images, cut: &Cut) -> Vec<Self> {
+        let weights = experiment.loss.class_weights.of(&images.class_counts);
+        let of = |(label, (name, count)): (usize, (&String, &usize))| Self {
+            name: name.clone(),
+            images: *count,
+            seen_per_epoch: cut.seen_of_class(experiment.train.sampling, images, *count),
+            weight: weights.as_ref().map_or(1.0, |weights| weights[label]),
+        };
+        images.class_names.iter().zip(&images.class_counts).enumerate().map(of).collect()
     }
 }
 

@@ -128,3 +128,136 @@ fn a_model_file_that_is_none_is_refused_with_what_was_found() {
         assert!(ran.stderr.contains("model.bpk"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn an_error_is_one_json_object_too() {
+    let folder = Folder::new();
+    for arguments in [
+        &["train", "smoke", "--epochs", "0", "--json"][..],
+        &["eval", "no-such-model.bpk", "--json"],
+        &["trian", "--json"],
+        &["train", "--beta-1", "0.5", "--json"],
+        &["eval", "latest", "--json=end"],
+    ] {
+        let ran = folder.kiln(arguments);
+        assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.stderr);
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!((&told["error"]["kind"], &told["error"]["exit_code"]), (&"usage".into(), &2.into()), "{told}");
+        let message = told["error"]["message"].as_str().unwrap();
+        let first = message.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+        assert!(ran.stderr.contains("error:") && ran.stderr.contains(&first), "{message}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_was_printed_already_is_not_followed_by_an_error_on_stdout() {
+    let folder = Folder::new();
+    let ran =
+        folder.kiln(&[&small(&["train"], &["train.epochs=1"])[..], &["--require-accuracy", "1.0", "--json"]].concat());
+    let ran = if ran.code == 0 { folder.kiln(&["eval", "latest", "--require-accuracy", "1.0", "--json"]) } else { ran };
+    let values: Vec<serde_json::Value> =
+        serde_json::Deserializer::from_str(&ran.stdout).into_iter().map(Result::unwrap).collect();
+    assert_eq!(values.len(), 1, "{}", ran.stdout);
+}
+
+#[test]
+fn a_stream_tells_the_run_each_epoch_and_the_result() {
+    let folder = Folder::new();
+    let ran = folder.kiln(&[&small(&["train"], &[])[..], &["--json=stream"]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let values: Vec<serde_json::Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<&str> = values.iter().map(|value| value["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["run", "epoch", "epoch", "epoch", "epoch", "result"]);
+    assert_eq!(values[2]["epoch"], 2);
+    assert!(values[2]["validation_accuracy"].is_number() && values[2]["best"].is_boolean(), "{}", values[2]);
+    assert_eq!(values[5]["run_dir"], values[0]["run_dir"]);
+    let ran = folder.kiln(&["train", "smoke", "--epochs", "0", "--json=stream"]);
+    let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&told["event"], &told["error"]["kind"]), (&"error".into(), &"usage".into()));
+}
+
+#[test]
+fn shortcuts_and_words_change_keys() {
+    let folder = Folder::new();
+    let arguments = [
+        "plan",
+        "smoke",
+        "train.drop_last=true",
+        "--epochs",
+        "5",
+        "--batch-size",
+        "20",
+        "--learning-rate",
+        "0.25",
+        "name=x",
+    ];
+    let plan = folder.json(&arguments);
+    assert_eq!((&plan["name"], &plan["epochs"], &plan["batch_size"]), (&"x".into(), &5.into(), &20.into()));
+    assert_eq!(plan["learning_rate"]["peak"], 0.25);
+    assert_eq!(folder.json(&["config", "show", "train.epochs=7"])["train"]["epochs"], 7);
+    let twice = folder.kiln(&["plan", "smoke", "train.epochs=7", "--epochs", "5"]);
+    assert!(twice.code == 2 && twice.stderr.contains("give one of them"), "{}", twice.stderr);
+    let ran = folder.kiln(&["plan", "smoke", "mnist"]);
+    assert!(ran.code == 2 && ran.stderr.contains("one config at a time"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_run_is_named_by_latest_by_its_number_and_by_its_name() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=1"]);
+    let expected = folder.json(&["eval", "runs/smoke-0001"]);
+    for name in ["latest", "1", "smoke-0001", "runs/latest"] {
+        assert_eq!(folder.json(&["eval", name]), expected, "{name}");
+    }
+    let forked = folder.json(&["fork", "latest", "train.epochs=2", "--learning-rate", "0.001"]);
+    assert_eq!((&forked["run_dir"], &forked["epochs"]), (&"runs/smoke-0002".into(), &2.into()));
+    assert_eq!(folder.json(&["runs", "show", "latest"])["run"], "runs/smoke-0002");
+    // Its config alone has none of its parent's weights.
+    let ran = folder.kiln(&["train", "runs/smoke-0002/config.toml", "--quiet"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("began with the weights of runs/smoke-0001;"), "{}", ran.stderr);
+    assert_eq!(folder.kiln(&["train", "runs/smoke-0001/config.toml", "--quiet"]).stderr, "");
+}
+
+#[test]
+fn a_run_that_is_not_finished_says_so() {
+    let folder = Folder::new();
+    folder.train(&[]);
+    folder.edit_json("runs/smoke-0001/run.json", |record| record["status"] = "interrupted".into());
+    for command in [&["eval", "latest"][..], &["export", "latest", "--out", "model.onnx"], &["verify", "latest"]] {
+        let ran = folder.kiln(command);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let told = "is not finished: it stopped after 4 of 4 epochs; this is its model of epoch ";
+        assert!(ran.stderr.contains(told) && ran.stderr.contains("kiln resume runs/smoke-0001"), "{}", ran.stderr);
+    }
+    std::fs::remove_file(folder.path().join("runs/smoke-0001/model.bpk")).unwrap();
+    folder.write("runs/smoke-0001/metrics.jsonl", "");
+    for command in
+        [&["eval", "latest"][..], &["predict", "1", "a.png"], &["fork", "1"], &["export", "1", "--out", "m.bpk"]]
+    {
+        let ran = folder.kiln(command);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("has no model yet: it was stopped before its first epoch was finished")
+                && ran.stderr.contains("kiln resume runs/smoke-0001"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let ran = folder.kiln(&["eval", "runs"]);
+    assert!(ran.code == 2 && ran.stderr.contains("name one of them, for example runs/smoke-0001"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_shell_is_told_what_can_follow() {
+    let folder = Folder::new();
+    folder.train(&["train.epochs=1"]);
+    let asked = |index: &str, words: &[&str]| {
+        let environment = [("COMPLETE", "bash"), ("_CLAP_COMPLETE_INDEX", index), ("_CLAP_IFS", "\n")];
+        folder.kiln_with(&environment, &[&["--", "kiln"], words].concat()).stdout
+    };
+    assert!(asked("2", &["train", "mnist-"]).contains("mnist-fast"));
+    assert!(asked("3", &["train", "--set", "train.ep"]).contains("train.epochs="));
+    let runs = asked("2", &["eval", ""]);
+    assert!(runs.contains("runs/smoke-0001") && runs.contains("latest"), "{runs}");
+}

@@ -195,6 +195,58 @@ fn from_a_folder_of_pictures_to_a_measured_model_in_two_commands() {
 }
 
 #[test]
+fn many_pictures_are_kept_decoded_and_only_as_long_as_they_are_right() {
+    let folder = Folder::new();
+    for number in 0..2100_u32 {
+        let shade = if number % 2 == 0 { 40 } else { 200 };
+        let path = folder.path().join(format!("many/{}/{number}.bmp", if number % 2 == 0 { "dark" } else { "light" }));
+        picture(&path, shade, (number % 140) as u8);
+    }
+    let kept = || {
+        let folder = folder.path().join("cache/kiln/pictures");
+        let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let cache = folder.path().join("cache");
+    let look = |more: &[&str]| {
+        let sets = [
+            "--set",
+            "data.kind=folder",
+            "--set",
+            "data.path=many",
+            "--set",
+            "data.height=12",
+            "--set",
+            "data.width=12",
+        ];
+        let arguments = [&["plan", "smoke", "--json"][..], &sets, more].concat();
+        let ran = folder.kiln_with(&[("XDG_CACHE_HOME", cache.to_str().unwrap())], &arguments);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        (ran.stdout, ran.stderr)
+    };
+    let (first, _) = look(&["--set", "data.cache=false"]);
+    assert!(kept().is_empty());
+    assert_eq!(look(&[]).0, first);
+    let [file] = &kept()[..] else { panic!("{:?}", kept()) };
+    let (again, said) = look(&[]);
+    assert!(again == first && !said.contains("damaged"), "{said}");
+
+    let mut bytes = fs::read(file).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(file, bytes).unwrap();
+    let (again, said) = look(&[]);
+    assert!(said.contains("is damaged; the pictures were decoded again"), "{said}");
+    assert_eq!(again, first);
+    assert!(!look(&[]).1.contains("damaged"));
+    // A picture more makes another file.
+    picture(&folder.path().join("many/dark/more.bmp"), 41, 3);
+    assert_ne!(look(&[]).0, first);
+    assert_eq!(kept().len(), 2);
+}
+
+#[test]
 fn a_run_that_learned_nothing_says_so_everywhere() {
     let folder = Folder::new();
     let sets = ["--set", "optimizer.learning_rate=1e-9", "--set", "train.epochs=1"];

@@ -5,7 +5,8 @@
 #
 #   tests/engines.sh PROGRAM [hyperqueue] [slurm]
 #
-# Both without a name. SLURM needs root, and `slurm-wlm` and `munge` (Debian); HyperQueue needs `hq` on the path.
+# Both without a name. SLURM needs root, and `slurm-wlm` and `munge` (Debian); HyperQueue needs `hq` on the path, its own or
+# tests/hq.py with its wheel.
 set -euo pipefail
 kiln=$(realpath "$1")
 shift
@@ -16,6 +17,8 @@ started=()
 finish() {
   for process in "${started[@]}"; do kill "$process" 2>/dev/null || true; done
   wait 2>/dev/null || true
+  # What an engine that ended early has left behind.
+  pkill -f -- "kiln sweep (work|trial) $work" || true
   rm -rf "$work"
 }
 trap finish EXIT
@@ -93,7 +96,7 @@ try_hyperqueue() {
   [ "${#tasks[@]}" -gt 0 ] || fail "the engine's worker has no task"
   kill -KILL "${engine_workers[0]}" "${tasks[@]}"
   until_true 300 test -f "$folder/result.json"
-  until_true 60 sh -c "hq job list --all --output-mode=json | grep -q '\"finished\": 2'"
+  timeout 60 hq job wait all >wait.log 2>&1 || fail "hyperqueue: a task of the job failed: $(cat wait.log)"
   check "$folder" hyperqueue
 }
 

@@ -32,6 +32,17 @@ fn runs_are_listed_sorted_filtered_and_told_apart() {
     let refused = folder.kiln(&["runs", "ls", "--where", "epochs"]);
     assert!(refused.code == 2 && refused.stderr.contains("must be KEY=VALUE"), "{}", refused.stderr);
     assert_eq!(folder.kiln(&["runs", "ls", "nowhere"]).code, 2);
+    assert!(lines[1].ends_with("kB") && lines[0].ends_with("size"), "{}", text.stdout);
+
+    // Runs that lie together in a folder of their own are not rows of this list, and not lost either.
+    std::fs::create_dir_all(folder.path().join("runs/set-seeds-0001")).unwrap();
+    std::fs::rename(folder.path().join("runs/first-0001"), folder.path().join("runs/set-seeds-0001/first-0001"))
+        .unwrap();
+    let text = folder.kiln(&["runs", "ls"]).stdout;
+    assert!(text.contains("runs/set-seeds-0001 holds 1 run: kiln runs ls runs/set-seeds-0001"), "{text}");
+    std::fs::rename(folder.path().join("runs/set-seeds-0001/first-0001"), folder.path().join("runs/first-0001"))
+        .unwrap();
+    std::fs::remove_dir(folder.path().join("runs/set-seeds-0001")).unwrap();
 
     let differ = folder.kiln(&["runs", "diff", "runs/first-0001", "runs/second-0001"]);
     assert_eq!(differ.code, 0, "{}", differ.stderr);

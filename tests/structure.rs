@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up: each may import those before it and nothing else. `docs/architecture.md` says the same.
-const FLOORS: [&str; 26] = [
+const FLOORS: [&str; 27] = [
     "error",
     "logits",
     "seed",
@@ -18,6 +18,7 @@ const FLOORS: [&str; 26] = [
     "optimizers",
     "config",
     "run",
+    "page",
     "artifact",
     "predict",
     "eval",

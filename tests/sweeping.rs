@@ -112,7 +112,7 @@ fn a_sweep_that_is_killed_three_times_is_the_one_that_was_never_killed() {
     folder.write("halve.toml", HALVING);
     let ran = folder.kiln(&["sweep", "halve.toml", "--runs", "whole", "--workers", "1", "--set", "device=flex"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.contains("one of 3 goes on after 1 and 3 of 9 epochs"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("one of 3 continues after 1 and 3 of 9 epochs"), "{}", ran.stdout);
     assert!(ran.stdout.contains("test accuracy, measured once on 60 images"), "{}", ran.stdout);
     let whole = outcome(&folder, "whole/halve-sweep-0001");
     let cost = |key: &str| whole["cost"][key].as_u64().unwrap();

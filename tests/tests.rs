@@ -67,5 +67,8 @@ mod structure;
 /// The lesson on one page.
 mod lessons;
 
-/// The README and the configs say what is so.
+/// The documents and the configs say what is so.
 mod documents;
+
+/// The README in somebody's hands.
+mod readme;

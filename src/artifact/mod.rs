@@ -45,6 +45,7 @@ formats! {
     Burnpack = burnpack,
     Safetensors = safetensors,
     Onnx = onnx,
+    Html = html,
 }
 
 /// The version of Burn that this kiln is built on.

@@ -127,7 +127,7 @@ fn a_file_with_any_byte_changed_is_refused() {
     }
 }
 
-/// Not where the manifest and the weights lie, whose digests see every bit alike.
+/// Not where the manifest, the weights and what is the same in every page lie, whose digests see every bit alike.
 #[test]
 fn a_file_with_any_bit_of_its_structure_changed_is_refused() {
     for (format, dtype, good) in files() {
@@ -139,6 +139,13 @@ fn a_file_with_any_bit_of_its_structure_changed_is_refused() {
             let bytes = dtype.bytes(&tensor.values);
             if let Some(start) = place(&bytes) {
                 covered[start..start + bytes.len()].fill(true);
+            }
+        }
+        if format == Format::Html {
+            let (before, after) = crate::page::of_model();
+            for part in [before, after] {
+                let start = place(part.as_bytes()).unwrap();
+                covered[start..start + part.len()].fill(true);
             }
         }
         for sample in &manifest.golden {

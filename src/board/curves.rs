@@ -34,6 +34,9 @@ pub(super) struct EpochPoint {
     pub(super) validation_loss: Option<f64>,
     /// Validation accuracy, 0 to 1.
     pub(super) validation_accuracy: Option<f64>,
+    /// What `checkpoint.best_by` names, the higher the better; there where that is not the accuracy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) score: Option<f64>,
     /// The learning rate of its last update.
     pub(super) learning_rate: Option<f64>,
     /// Training images per second.

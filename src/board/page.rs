@@ -13,6 +13,6 @@ pub(super) fn page() -> String {
 mod tests {
     #[test]
     fn the_page_uses_nothing_from_outside() {
-        crate::http::policy::assert_self_contained(&super::page());
+        crate::page::policy::assert_self_contained(&super::page());
     }
 }

@@ -21,8 +21,8 @@ use super::watch::Watch;
 use super::{Options, events, page, summary};
 use crate::http::connection::Client;
 use crate::http::host::AllowedHosts;
-use crate::http::policy;
 use crate::http::refusal::Refusal;
+use crate::page::policy;
 use crate::run::{RunDir, RunRecord, file};
 use crate::{Error, Result, report};
 
@@ -106,7 +106,7 @@ async fn one_report(
         let (dir, line) = find(&app, name)?;
         let none = || {
             Refusal::new(StatusCode::NOT_FOUND, "no_report", format!("the run `{}` has no report yet", line.name))
-                .tip(format!("make one: kiln report {}", dir.path().display()))
+                .tip(format!("make one: kiln report {}", crate::error::quoted(dir.path())))
         };
         if !line.has_report {
             return Err(none());

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::curves::{EpochPoint, regular};
+use crate::error::quoted;
 use crate::run::progress::ProgressPoint;
 use crate::run::{RunDir, RunRecord, Standing, Status, file};
 
@@ -139,6 +140,7 @@ pub(super) struct Epochs {
 struct Best {
     epoch: usize,
     accuracy: f64,
+    score: f64,
     loss: f64,
 }
 
@@ -150,9 +152,10 @@ impl Epochs {
         (self.train_loss, self.images_per_second) = (point.train_loss, point.images_per_second);
         let Some(accuracy) = point.validation_accuracy else { return };
         let loss = point.validation_loss.unwrap_or(f64::INFINITY);
-        // As training judges: the highest accuracy, and the lower loss among equals.
-        if self.best.is_none_or(|best| accuracy > best.accuracy || (accuracy == best.accuracy && loss < best.loss)) {
-            self.best = Some(Best { epoch: point.epoch, accuracy, loss });
+        // As training judges: the highest accuracy, or what the config names, and the lower loss among equals.
+        let score = point.score.unwrap_or(accuracy);
+        if self.best.is_none_or(|best| score > best.score || (score == best.score && loss < best.loss)) {
+            self.best = Some(Best { epoch: point.epoch, accuracy, score, loss });
         }
     }
 }
@@ -212,7 +215,7 @@ fn standing(dir: &RunDir, facts: &Facts, is_live: bool) -> (Standing, Option<Str
         Err(problem) => return (Standing::Unreadable, Some(problem.clone())),
     };
     let standing = Standing::of(record.status, is_live);
-    let go_on = format!("go on with it: kiln resume {}", dir.path().display());
+    let go_on = format!("go on with it: kiln resume {}", quoted(dir.path()));
     let message = match record.status {
         Status::Running if !is_live => Some(format!("its process was killed; {go_on}")),
         Status::Interrupted => Some(format!("{}; {go_on}", record.message.as_deref().unwrap_or("stopped"))),

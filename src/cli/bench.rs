@@ -2,7 +2,7 @@
 
 use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
-use crate::bench::{Effort, OperationCost, Profile, measure, profile};
+use crate::bench::{DeviceProfile, Effort, OperationCost, Profile, device_profile, measure, profile};
 use crate::lifecycle::Trainer;
 use crate::report::thousands;
 use crate::{Error, Result};
@@ -21,8 +21,8 @@ pub struct BenchArguments {
     #[arg(long, value_name = "COUNT", default_value_t = 6000)]
     images: usize,
 
-    /// Show where the time of a training step goes: every operation of its forward and backward pass, against what this
-    /// machine can do at best
+    /// Show where the time of a training step goes. On the CPU: every operation of its forward and backward pass, against
+    /// what this machine can do at best. On a GPU: what a step asks of it, kernels, uploads and reads
     #[arg(long)]
     profile: bool,
 }
@@ -37,17 +37,13 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
         ui.warn(warning);
     }
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
-    if arguments.profile {
+    if arguments.profile && trainer.device().backend.is_cpu() {
         let profile = profile(&trainer, effort)?;
-        if ui.mode() == Mode::Json {
-            let value = serde_json::to_value(&profile)
-                .map_err(|error| Error::failed("cannot encode the profile").caused_by(error))?;
-            ui.json(&value);
-        } else {
-            ui.out(&headline(&trainer));
-            ui.out(&table(&profile));
-        }
-        return Ok(());
+        return show(&trainer, &profile, table(&profile), ui);
+    }
+    if arguments.profile {
+        let profile = device_profile(&trainer, effort)?;
+        return show(&trainer, &profile, requests(&profile), ui);
     }
     let speeds = measure(&trainer, effort)?;
     if ui.mode() == Mode::Json {
@@ -73,6 +69,39 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
         ui.out(&format!("peak memory    {:>10} MB", bytes / 1_000_000));
     }
     Ok(())
+}
+
+/// Prints a profile: itself as JSON, else `text` under a headline.
+fn show(trainer: &Trainer, profile: &impl serde::Serialize, text: String, ui: &mut Ui) -> Result<()> {
+    if ui.mode() == Mode::Json {
+        let value = serde_json::to_value(profile)
+            .map_err(|error| Error::failed("cannot encode the profile").caused_by(error))?;
+        ui.json(&value);
+    } else {
+        ui.out(&headline(trainer));
+        ui.out(&text);
+    }
+    Ok(())
+}
+
+/// What a step asks of a device, as text: a line per kind of request, then the kernels.
+fn requests(profile: &DeviceProfile) -> String {
+    let mut lines = vec![
+        format!("batches are made {}; means over {} steps", profile.batches.words(), profile.steps),
+        format!(
+            "step: {:.3} ms; the host asks for {:.3} ms and waits for {:.3} ms",
+            profile.step_seconds * 1e3,
+            profile.host_seconds * 1e3,
+            profile.wait_seconds * 1e3
+        ),
+        format!("{:>9.2} kernels launched", profile.launches),
+        format!("{:>9.2} uploads, {:.0} bytes", profile.uploads, profile.upload_bytes),
+        format!("{:>9.2} reads", profile.reads),
+        String::new(),
+        format!("{:>9}  kernel", "launches"),
+    ];
+    lines.extend(profile.kernels.iter().map(|count| format!("{:>9.2}  {}", count.launches, count.kernel)));
+    lines.join("\n")
 }
 
 /// What is measured, and where.

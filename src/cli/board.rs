@@ -18,11 +18,11 @@ use crate::{Error, Result};
 )]
 pub struct BoardArguments {
     /// The folder that the runs are in, or one run in it
-    #[arg(value_name = "RUNS", default_value = "runs")]
+    #[arg(value_name = "RUNS", default_value = "runs", value_parser = super::run_parser(), add = super::completions::runs())]
     runs: PathBuf,
 
-    /// Listen here; port 0 takes any free one
-    #[arg(long = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    /// Listen here: an address and a port, or a port alone; port 0 takes any free one
+    #[arg(long = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:8081", value_parser = super::address)]
     address: SocketAddr,
 
     /// Also answer requests addressed to this host name, as behind a proxy; "*" for any. May be given several times

@@ -15,7 +15,7 @@ use crate::{Error, Result, report};
 #[derive(Debug, clap::Args)]
 pub struct CompareArguments {
     /// What to compare, each a model file, the directory of a run, or a folder of runs that differ in their seed alone
-    #[arg(required = true, num_args = 2.., value_name = "MODEL")]
+    #[arg(required = true, num_args = 2.., value_name = "MODEL", value_parser = super::run_parser(), add = super::completions::runs())]
     models: Vec<PathBuf>,
 
     /// Measure on the test images of this config's [data]; without it: on those of the training, which must be the same

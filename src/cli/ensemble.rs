@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
-use super::{encode, model_file, quoted, seeds};
+use super::{encode, model_file, quoted, run_parser, seeds};
 use crate::artifact::Format;
 use crate::{Error, Result, eval, report};
 
@@ -15,7 +15,7 @@ use crate::{Error, Result, eval, report};
 )]
 pub struct EnsembleArguments {
     /// Directories of runs, model files, or the folder of a set of seeds, which stands for all of its runs
-    #[arg(value_name = "RUN", required = true)]
+    #[arg(value_name = "RUN", required = true, value_parser = run_parser())]
     models: Vec<PathBuf>,
 
     /// The file to write, in kiln's own format; `kiln export` writes it in others

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
-use super::{data_of, encode, model_file, open_device};
+use super::{data_of, encode, open_device, open_model};
 use crate::eval::{Outsiders, Predictions, training_data};
 use crate::predict::Predictor;
 use crate::run::file;
@@ -12,8 +12,8 @@ use crate::{Error, Result, data, report};
 /// The arguments of `kiln eval`.
 #[derive(Debug, clap::Args)]
 pub struct EvalArguments {
-    /// A model file, or the directory of a run
-    #[arg(value_name = "MODEL")]
+    /// A model file, or a run: its directory, its number, or latest
+    #[arg(value_name = "MODEL", value_parser = super::run_parser(), add = super::completions::runs())]
     model: PathBuf,
 
     /// Measure on the images of this config's [data], whatever the model was trained on; without it: on the data of its
@@ -61,7 +61,7 @@ enum Part {
 /// Measures and prints.
 pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
-    let predictor = Predictor::open_on(&model_file(&arguments.model), &device.device)?;
+    let predictor = Predictor::open_on(&open_model(&arguments.model, ui)?, &device.device)?;
     if let Some(batches) = predictor.manifest().overfit_batches() {
         ui.warn(&format!(
             "the model was to learn {batches} of its batches by heart, as a test (train.overfit_batches)"

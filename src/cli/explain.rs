@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::layout::{fold, table};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, check_page};
 use crate::data::{Preprocess, picture};
@@ -26,6 +27,9 @@ pub struct ExplainArguments {
     #[arg(long, value_name = "FILE.html", num_args = 0..=1, default_missing_value = "explain.html")]
     html: Option<PathBuf>,
 }
+
+/// The widest line of words.
+const LINE: usize = 110;
 
 /// Runs one iteration and tells what happened in it, in text, as a page, or as data.
 pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
@@ -71,6 +75,11 @@ fn write_page(trainer: &Trainer, path: &Path, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
+/// A paragraph, in lines that can be read.
+fn prose(ui: &Ui, text: &str) {
+    ui.out(&fold(text, ui.width().min(LINE)));
+}
+
 fn print_data(data: &impl Serialize, ui: &Ui) -> Result<()> {
     let value =
         serde_json::to_value(data).map_err(|error| Error::failed("cannot encode the explanation").caused_by(error))?;
@@ -81,18 +90,25 @@ fn print_data(data: &impl Serialize, ui: &Ui) -> Result<()> {
 fn batch(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
     let (train, size) = (&trainer.dataset().train, explanation.input_shape[0]);
     ui.heading("1. The batch");
-    ui.out(&format!(
-        "The {} training images were shuffled by seed {}, and the first {size} were taken together: a batch.\n\
-         Its shape is {:?}: images, colour channels, rows, columns. Pixels from 0 to 255 became numbers round 0 by\n\
+    prose(
+        ui,
+        &format!(
+            "The {} training images were shuffled by seed {}, and the first {size} were taken together: a batch. \
+         Its shape is {:?}: images, colour channels, rows, columns. Pixels from 0 to 255 became numbers round 0 by \
          (pixel / 255 - mean) / standard deviation, those of the training images: {}.",
-        thousands(train.len() as u64),
-        trainer.experiment().seed,
-        explanation.input_shape,
-        channels(&trainer.dataset().preprocess),
-    ));
+            thousands(train.len() as u64),
+            trainer.experiment().seed,
+            explanation.input_shape,
+            channels(&trainer.dataset().preprocess),
+        ),
+    );
     if let Some(&first) = explanation.images.first() {
         ui.out(&format!("Its first image, labelled {}:", train.classes[train.label(first)]));
-        ui.out(&picture::ascii(train.image(first), train.shape));
+        // Shades of grey tell a digit; colours need colours.
+        ui.out(&match train.shape.channels {
+            1 => picture::ascii(train.image(first), train.shape),
+            _ => report::picture(train.image(first), train.shape, ui.has_true_colour()),
+        });
     }
 }
 
@@ -108,26 +124,30 @@ fn channels(preprocess: &Preprocess) -> String {
 fn forward(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
     let classes = &trainer.dataset().train.classes;
     ui.heading("\n2. Forward propagation");
-    ui.out("From the input through the layers to the output; each computes its output from its input and its parameters.\n");
-    ui.out(&format!(
-        "{:<12} {:<38} {:>18} {:>11} {:>8} {:>8}",
-        "layer", "what it does", "output shape", "parameters", "mean", "sd"
-    ));
-    for (layer, summary) in explanation.layers.iter().zip(&trainer.plan().layers) {
-        ui.out(&format!(
-            "{:<12} {:<38} {:>18} {:>11} {:>8.3} {:>8.3}",
-            layer.name,
-            summary.description,
+    prose(
+        ui,
+        "From the input through the layers to the output; each computes its output from its input and its parameters.\n",
+    );
+    let headings = ["layer", "what it does", "output shape", "parameters", "mean", "sd"].map(str::to_owned);
+    let rows = explanation.layers.iter().zip(&trainer.plan().layers).map(|(layer, summary)| {
+        [
+            layer.name.clone(),
+            summary.description.clone(),
             format!("{:?}", layer.shape),
             thousands(summary.parameters as u64),
-            layer.mean,
-            layer.sd
-        ));
-    }
-    ui.out(&format!(
-        "\nThe last layer's {} numbers per image, turned into probabilities, are the prediction. The first images:",
-        classes.len()
-    ));
+            format!("{:.3}", layer.mean),
+            format!("{:.3}", layer.sd),
+        ]
+    });
+    let rows: Vec<[String; 6]> = [headings].into_iter().chain(rows).collect();
+    ui.out(&table(&rows, [true, true, false, false, false, false]));
+    prose(
+        ui,
+        &format!(
+            "\nThe last layer's {} numbers per image, the logits, turned into probabilities, are the prediction. The first images:",
+            classes.len()
+        ),
+    );
     for row in explanation.predictions.iter().take(5) {
         let verdict = if row.predicted == row.label { "right" } else { "wrong" };
         ui.out(&format!(
@@ -144,52 +164,63 @@ fn forward(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
         explanation.input_shape[0] as f64 / classes.len() as f64
     ));
     ui.heading("\n3. The loss");
-    ui.out(&format!(
-        "Cross-entropy between predictions and labels, averaged over the batch: {:.4}. Guessing evenly among {} classes\n\
+    prose(
+        ui,
+        &format!(
+            "Cross-entropy between predictions and labels, averaged over the batch: {:.4}. Guessing evenly among {} classes \
          gives ln({}) = {:.4}; certainty that is right gives 0.",
-        explanation.loss_before,
-        classes.len(),
-        classes.len(),
-        (classes.len() as f64).ln()
-    ));
+            explanation.loss_before,
+            classes.len(),
+            classes.len(),
+            (classes.len() as f64).ln()
+        ),
+    );
 }
 
 fn backward(explanation: &Explanation, ui: &Ui) {
     ui.heading("\n4. Back propagation");
-    ui.out("From the loss back through every layer to the input: how the loss changes with each parameter (its gradient).\n");
-    ui.out(&format!("{:<28} {:>11} {:>16}", "parameter", "numbers", "gradient norm"));
-    for parameter in explanation.parameters.iter().rev() {
-        ui.out(&format!(
-            "{:<28} {:>11} {:>16.3e}",
-            parameter.name,
-            thousands(parameter.count as u64),
-            parameter.gradient_norm
-        ));
-    }
+    prose(
+        ui,
+        "From the loss back through every layer to the input: how the loss changes with each parameter (its gradient).\n",
+    );
+    let headings = ["parameter", "numbers", "gradient norm"].map(str::to_owned);
+    let rows = explanation.parameters.iter().rev().map(|parameter| {
+        let norm = format!("{:.3e}", parameter.gradient_norm);
+        [parameter.name.clone(), thousands(parameter.count as u64), norm]
+    });
+    let rows: Vec<[String; 3]> = [headings].into_iter().chain(rows).collect();
+    ui.out(&table(&rows, [true, false, false]));
 }
 
 fn update(explanation: &Explanation, ui: &Ui) {
     let [before, after] = explanation.loss_same_batch;
     ui.heading("\n5. The update");
-    ui.out(&format!(
-        "The optimizer moved every parameter against its gradient, scaled by the learning rate {:.3e}.\n",
-        explanation.learning_rate
-    ));
-    ui.out(&format!("{:<28} {:>16}", "parameter", "change / size"));
-    for parameter in &explanation.parameters {
+    prose(
+        ui,
+        &format!(
+            "The optimizer moved every parameter against its gradient, scaled by the learning rate {:.3e}.\n",
+            explanation.learning_rate
+        ),
+    );
+    let headings = ["parameter", "change / size"].map(str::to_owned);
+    let rows = explanation.parameters.iter().map(|parameter| {
         let ratio = parameter.update_to_weight;
-        let shown = if ratio.is_finite() { format!("{ratio:.3e}") } else { "began at 0".to_owned() };
-        ui.out(&format!("{:<28} {shown:>16}", parameter.name));
-    }
+        [parameter.name.clone(), if ratio.is_finite() { format!("{ratio:.3e}") } else { "began at 0".to_owned() }]
+    });
+    let rows: Vec<[String; 2]> = [headings].into_iter().chain(rows).collect();
+    ui.out(&table(&rows, [true, false]));
     let direction = if after < before { "fell" } else { "rose" };
-    ui.out(&format!(
-        "\nThe loss of the same batch, measured as in use before and after the update, {direction} from {before:.4} to {after:.4};\n\
+    prose(
+        ui,
+        &format!(
+            "\nThe loss of the same batch, measured as in use before and after the update, {direction} from {before:.4} to {after:.4}; \
          {} of its {} images are now right. That was one iteration.",
-        explanation.correct_after, explanation.input_shape[0]
-    ));
+            explanation.correct_after, explanation.input_shape[0]
+        ),
+    );
 }
 
 fn arithmetic(trainer: &Trainer, ui: &Ui) {
     ui.heading("\n6. From iteration to epoch to run");
-    ui.out(&trainer.plan().arithmetic());
+    prose(ui, &trainer.plan().arithmetic());
 }

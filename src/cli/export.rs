@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::model_file;
+use super::open_model;
 use super::ui::{Mode, Ui};
 use crate::artifact::{Dtype, Format};
 use crate::{Error, Result, predict};
@@ -12,8 +12,8 @@ use crate::{Error, Result, predict};
 /// The arguments of `kiln export`.
 #[derive(Debug, clap::Args)]
 pub struct ExportArguments {
-    /// The directory of a run, or a model file
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest, or a model file
+    #[arg(value_name = "RUN", value_parser = super::run_parser(), add = super::completions::runs())]
     model: PathBuf,
 
     /// The format; without it: what the extension of --out says
@@ -24,9 +24,9 @@ pub struct ExportArguments {
     #[arg(long, value_enum, default_value_t = Dtype::F32)]
     dtype: Dtype,
 
-    /// The file to write
+    /// The file to write; without it: beside the model, under its name with the format's extension
     #[arg(long, short, value_name = "FILE")]
-    out: PathBuf,
+    out: Option<PathBuf>,
 
     /// Replace the file when it exists
     #[arg(long)]
@@ -35,23 +35,28 @@ pub struct ExportArguments {
 
 /// Exports, and verifies what was written.
 pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
-    let extension = arguments.out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    let format = match arguments.format.or_else(|| Format::of_extension(extension)) {
-        Some(format) => format,
-        None => {
-            return Err(Error::usage(format!("cannot tell the format of `{}` from its name", arguments.out.display()))
-                .tip(format!("name it: --format {}", Format::names())));
+    let model = open_model(&arguments.model, ui)?;
+    let name_it = format!("name it: --format {}", Format::names());
+    let (out, format) = match (arguments.out, arguments.format) {
+        (Some(out), Some(format)) => (out, format),
+        (None, Some(format)) => (model.with_extension(format.extension()), format),
+        (None, None) => return Err(Error::usage("which format to write is not said").tip(name_it)),
+        (Some(out), None) => {
+            let extension = out.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            let format = Format::of_extension(extension).ok_or_else(|| {
+                Error::usage(format!("cannot tell the format of `{}` from its name", out.display())).tip(name_it)
+            })?;
+            (out, format)
         }
     };
-    if arguments.out.exists() && !arguments.force {
-        return Err(Error::usage(format!("`{}` exists", arguments.out.display())).tip("replace it with --force"));
+    if out.exists() && !arguments.force {
+        return Err(Error::usage(format!("`{}` exists", out.display())).tip("replace it with --force"));
     }
-    let model = model_file(&arguments.model);
-    let (manifest, verification) = predict::export(&model, &arguments.out, format, arguments.dtype)?;
-    let bytes = std::fs::metadata(&arguments.out).map(|data| data.len()).unwrap_or_default();
+    let (manifest, verification) = predict::export(&model, &out, format, arguments.dtype)?;
+    let bytes = std::fs::metadata(&out).map(|data| data.len()).unwrap_or_default();
     if ui.mode() == Mode::Json {
         ui.json(&json!({
-            "model": arguments.out, "bytes": bytes, "weights_sha256": manifest.weights_sha256,
+            "model": out, "bytes": bytes, "weights_sha256": manifest.weights_sha256,
             "largest_difference": verification.largest_difference,
         }));
     } else {
@@ -62,7 +67,7 @@ pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
                 verification.labels_agree, verification.largest_difference
             ),
         };
-        ui.out(&format!("wrote {} ({} KB); {replayed}", arguments.out.display(), bytes / 1000));
+        ui.out(&format!("wrote {} ({} KB); {replayed}", out.display(), bytes / 1000));
     }
     Ok(())
 }

@@ -11,8 +11,8 @@ use crate::lifecycle::{LearningRateOnExtend, Run};
 /// The arguments of `kiln extend`.
 #[derive(Debug, clap::Args)]
 pub struct ExtendArguments {
-    /// The directory of a run
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest
+    #[arg(value_name = "RUN", value_parser = super::run_parser(), add = super::completions::runs())]
     run: PathBuf,
 
     /// Epochs in all, those that are done included

@@ -37,7 +37,7 @@ pub fn run(arguments: ImportArguments, ui: &mut Ui) -> Result<()> {
     if arguments.out.exists() && !arguments.force {
         return Err(Error::usage(format!("`{}` exists", arguments.out.display())).tip("replace it with --force"));
     }
-    let config = ExperimentArguments { config: Some(arguments.model), sets: arguments.sets, device: None, seed: None };
+    let config = ExperimentArguments::of(arguments.model, arguments.sets);
     let experiment = config.load(ui)?;
     let mut bar = None;
     let evaluation = eval::import(&arguments.weights, &experiment, &arguments.out, |done, total| {

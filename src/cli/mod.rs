@@ -9,14 +9,21 @@ mod data;
 mod devices;
 mod ensemble;
 mod eval;
+mod experiment;
 mod explain;
 mod export;
 mod extend;
 mod fork;
 mod import;
+mod json;
+mod layout;
+mod man;
+mod names;
 mod new;
+mod pictures;
 mod plan;
 mod predict;
+mod refused;
 mod report;
 mod resume;
 mod runs;
@@ -25,20 +32,26 @@ mod serve;
 mod summary;
 mod sweep;
 mod train;
+mod training;
 mod tune;
 mod ui;
 mod verify;
 mod verify_resume;
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Experiment;
-use crate::config::document::{self, Origin};
+use crate::config::document::Origin;
 use crate::data::Dataset;
+use crate::error::quoted;
 use crate::{Error, Result, device};
+use experiment::{ChangeArguments, ExperimentArguments};
+use names::{model_file, open_model, run_parser};
 use ui::{Mode, Ui};
 
 /// Train, evaluate, export and serve small-image classifiers, from a config file.
@@ -55,9 +68,10 @@ struct Arguments {
     #[arg(long, short, global = true)]
     quiet: bool,
 
-    /// Print one JSON value on stdout; everything for people goes to stderr
-    #[arg(long, global = true)]
-    json: bool,
+    /// Print one JSON value on stdout, an error too, and everything for people on stderr; --json=stream: one value per line
+    /// as things happen, each with its "event"
+    #[arg(long, global = true, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "end")]
+    json: Option<json::When>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,17 +86,17 @@ enum Command {
     Tune(tune::TuneArguments),
     /// Train a network and leave a verified model file
     Train(train::TrainArguments),
-    /// Go on with a run that was stopped, exactly where it stopped
+    /// Continue a run that was stopped, exactly where it stopped
     Resume(resume::ResumeArguments),
     /// Train a run for more epochs
     Extend(extend::ExtendArguments),
-    /// Begin a new run with another run's weights
+    /// Start a new run from another run's weights
     Fork(fork::ForkArguments),
     /// Measure a model file on labelled images
     Eval(eval::EvalArguments),
     /// Say whether one model, or one config over several seeds, is better than another by more than luck
     Compare(compare::CompareArguments),
-    /// Try many values and say which are best: a grid, random search or TPE, with most trials given up early or none
+    /// Try many values and say which are best: a grid, random search or TPE, with most trials given up early, or with none
     Sweep(sweep::SweepArguments),
     /// Show a run on one page: curves, mistakes and their pictures, labels that look wrong, filters
     Report(report::ReportArguments),
@@ -106,7 +120,7 @@ enum Command {
     VerifyResume(verify_resume::VerifyResumeArguments),
     /// Measure how fast a config computes here
     Bench(bench::BenchArguments),
-    /// Walk through one real iteration, for those who are learning
+    /// Walk through one real iteration, step by step, for learners
     Explain(explain::ExplainArguments),
     /// Show, list and describe the configuration
     Config(config::ConfigArguments),
@@ -114,64 +128,55 @@ enum Command {
     Devices(devices::DevicesArguments),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArguments),
-}
-
-/// Which experiment, and what is changed in it: shared by every command that takes a config.
-#[derive(Clone, Debug, clap::Args)]
-pub struct ExperimentArguments {
-    /// A config file, or the name of a config that is built in; without one: mnist
-    #[arg(value_name = "CONFIG")]
-    pub config: Option<String>,
-
-    /// Change one key: --set train.epochs=3; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-
-    /// Compute here: auto, flex, ndarray, wgpu, wgpu:1, ...; the same as --set device=...
-    #[arg(long, value_name = "DEVICE")]
-    pub device: Option<String>,
-
-    /// The seed of every random draw; the same as --set seed=...
-    #[arg(long, value_name = "NUMBER")]
-    pub seed: Option<u64>,
-}
-
-impl ExperimentArguments {
-    /// Where the config comes from, and every change to it.
-    pub fn origin(&self) -> Result<(Origin, Vec<String>)> {
-        let mut sets = self.sets.clone();
-        sets.extend(self.device.as_ref().map(|device| format!("device={device}")));
-        sets.extend(self.seed.map(|seed| format!("seed={seed}")));
-        Ok((Origin::find(self.config.as_deref().unwrap_or("mnist"))?, sets))
-    }
-
-    /// The experiment, checked; keys under an old name are told.
-    pub fn load(&self, ui: &Ui) -> Result<Experiment> {
-        let (origin, sets) = self.origin()?;
-        let loaded = document::load(&origin, &sets)?;
-        for notice in &loaded.notices {
-            ui.warn(notice);
-        }
-        Ok(loaded.experiment)
-    }
+    /// Print the manual page of a command, or write those of all
+    Man(man::ManArguments),
 }
 
 /// Parses the command line, runs it, renders what went wrong, and returns the process's exit code.
 pub fn main() -> u8 {
-    let arguments = match command().try_get_matches().and_then(|matches| Arguments::from_arg_matches(&matches)) {
+    match completions::answer() {
+        Ok(false) => main_of(std::env::args_os()),
+        Ok(true) => 0,
+        Err(error) => refused::tell(&error, &[]),
+    }
+}
+
+/// The same for a process that is another program's, such as Python's: `program` is the command that starts kiln, and
+/// `arguments` are what stands behind it.
+pub fn main_within(program: PathBuf, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let name = program.clone().into_os_string();
+    // A process is only ever one program.
+    let _ = PROGRAM.set(program);
+    main_of(std::iter::once(name).chain(arguments))
+}
+
+/// The command that starts kiln, where the process is another program's.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// What starts another kiln like this one.
+fn program() -> Result<PathBuf> {
+    match PROGRAM.get() {
+        Some(program) => Ok(program.clone()),
+        None => std::env::current_exe()
+            .map_err(|error| Error::failed("the program does not know where it is").caused_by(error)),
+    }
+}
+
+fn main_of(words: impl IntoIterator<Item = OsString>) -> u8 {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let matches = command().try_get_matches_from(&words);
+    let arguments = match matches.and_then(|matches| Arguments::from_arg_matches(&matches)) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let _ = error.print();
-            return error.exit_code().clamp(0, 255) as u8;
-        }
+        Err(error) => return refused::tell(&error, words.get(1..).unwrap_or_default()),
     };
     keep_panics();
-    let mode = match (arguments.json, arguments.quiet) {
-        (true, _) => Mode::Json,
-        (false, true) => Mode::Quiet,
-        (false, false) => Mode::Text,
+    let mut ui = match (arguments.json, arguments.quiet) {
+        (Some(json::When::Stream), _) => Ui::streaming(),
+        (Some(json::When::End), _) => Ui::new(Mode::Json),
+        (None, true) => Ui::new(Mode::Quiet),
+        (None, false) => Ui::new(Mode::Text),
     };
-    let mut ui = Ui::new(mode);
+    ui.follow_reading();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(arguments.command, &mut ui)))
         .unwrap_or_else(|panic| {
             Err(Error::failed("kiln panicked").caused_by(crate::error::panic_text(&*panic)).tip(
@@ -179,8 +184,9 @@ pub fn main() -> u8 {
             ))
         });
     let result = result.and_then(|()| ui::output_was_written());
+    ui::take_down();
     if let Err(error) = &result {
-        ui::error(error);
+        ui.error(error);
     }
     for panic in PANICS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         ui.warn(panic);
@@ -188,8 +194,9 @@ pub fn main() -> u8 {
     result.map_or_else(|error| error.exit_code(), |()| 0)
 }
 
+/// The command line, with what each command prints for programs in its help.
 fn command() -> clap::Command {
-    Arguments::command()
+    json::told(Arguments::command())
 }
 
 fn run(command: Command, ui: &mut Ui) -> Result<()> {
@@ -220,6 +227,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Config(arguments) => config::run(arguments, ui),
         Command::Devices(arguments) => devices::run(arguments, ui),
         Command::Completions(arguments) => completions::run(arguments, ui),
+        Command::Man(arguments) => man::run(arguments, ui),
     }
 }
 
@@ -255,25 +263,9 @@ pub fn data_of(config: &str) -> Result<Dataset> {
     crate::data::open(&experiment.data, experiment.seed)
 }
 
-/// A word for a shell, in quotes where it needs them.
-pub fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// A result as JSON.
 pub fn encode(value: &impl serde::Serialize) -> Result<serde_json::Value> {
     serde_json::to_value(value).map_err(|error| Error::failed("cannot encode the result").caused_by(error))
-}
-
-/// A file or run directory given for a model: the model file itself.
-pub fn model_file(path: &std::path::Path) -> PathBuf {
-    let inside = path.join("model.bpk");
-    if path.is_dir() && inside.is_file() { inside } else { path.to_owned() }
 }
 
 /// A probability of `--min-confidence`.
@@ -303,6 +295,19 @@ pub fn check_page(path: &std::path::Path, usage: &str) -> Result<()> {
     }
 }
 
+/// Parses where a server listens: an address, `localhost:8080`, or a port alone, which is one of this machine.
+pub fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    let full = match text.rsplit_once(':') {
+        _ if port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => format!("127.0.0.1:{port}"),
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    };
+    full.parse().map_err(|_| {
+        format!("must be an address and a port (127.0.0.1:8080), or a port alone (8080, 0 to 65535), got `{text}`")
+    })
+}
+
 /// Parses an accuracy that is demanded: 0 to 1.
 pub fn accuracy(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
@@ -321,5 +326,21 @@ mod tests {
     #[test]
     fn every_flag_is_documented_and_consistent() {
         command().help_expected(true).debug_assert();
+    }
+
+    #[test]
+    fn a_port_alone_is_one_of_this_machine() {
+        for (text, expected) in [
+            ("8080", "127.0.0.1:8080"),
+            (":0", "127.0.0.1:0"),
+            ("localhost:80", "127.0.0.1:80"),
+            ("0.0.0.0:8080", "0.0.0.0:8080"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(address(text).unwrap().to_string(), expected);
+        }
+        for wrong in ["", ":", "99999", "localhost", "host:80", "127.0.0.1", "8080x"] {
+            assert!(address(wrong).unwrap_err().contains(&format!("`{wrong}`")), "{wrong}");
+        }
     }
 }

@@ -57,7 +57,7 @@ pub fn run(arguments: NewArguments, ui: &mut Ui) -> Result<()> {
         ui.warn(warning);
     }
     ui.out(&format!("wrote {}", out.display()));
-    let shown = out.display();
+    let shown = super::quoted(&out);
     ui.aside(&format!("next           kiln train {shown}\n               kiln data {shown} --out pictures.html"));
     Ok(())
 }

@@ -22,7 +22,7 @@ pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
             serde_json::to_value(&plan).map_err(|error| Error::failed("cannot encode the plan").caused_by(error))?;
         ui.json(&value);
     } else {
-        ui.out(&plan.render());
+        ui.out(&ui.folded(&plan.render()));
     }
     for warning in &plan.warnings {
         ui.warn(warning);

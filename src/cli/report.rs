@@ -10,8 +10,8 @@ use crate::{Error, Result, report};
 /// The arguments of `kiln report`.
 #[derive(Debug, clap::Args)]
 pub struct ReportArguments {
-    /// The directory of a run, finished or not
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest, finished or not
+    #[arg(value_name = "RUN", value_parser = super::run_parser(), add = super::completions::runs())]
     run: PathBuf,
 
     /// Write the page to this file; without it: report.html in the run, with curves.csv beside it

@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// The arguments of `kiln resume`.
 #[derive(Debug, clap::Args)]
 pub struct ResumeArguments {
-    /// The directory of a run, or the folder of a set of seeds: then each of its runs that is not finished
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest, or the folder of a set of seeds: then each of its runs that is not finished
+    #[arg(value_name = "RUN", value_parser = super::run_parser(), add = super::completions::runs())]
     run: PathBuf,
 
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub fn run(arguments: ResumeArguments, ui: &mut Ui) -> Result<()> {
     if seeds::is_set(&arguments.run) {
         if arguments.choices.is_any() {
             return Err(Error::usage(format!(
-                "`{}` is a set of seeds, and goes on as it was begun",
+                "`{}` is a set of seeds, and is resumed as it was begun",
                 arguments.run.display()
             ))
             .tip("choices such as --device are for a single run: kiln resume RUN --device …"));

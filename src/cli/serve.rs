@@ -9,7 +9,7 @@ use clap::value_parser;
 use serde_json::json;
 
 use super::ui::{Mode, Ui};
-use super::{model_file, open_device};
+use super::{open_device, open_model};
 use crate::Result;
 use crate::predict::Predictor;
 use crate::serve::{self, Options};
@@ -19,12 +19,12 @@ use crate::serve::{self, Options};
 #[command(after_help = "A picture: curl --data-binary @digit.png http://127.0.0.1:8080/v1/predict\n\
                         The interface is described at /openapi.json, the page is at /.")]
 pub struct ServeArguments {
-    /// A model file, or the directory of a run
-    #[arg(value_name = "MODEL")]
+    /// A model file, or a run: its directory, its number, or latest
+    #[arg(value_name = "MODEL", value_parser = super::run_parser(), add = super::completions::runs())]
     model: PathBuf,
 
-    /// Listen here; port 0 takes any free one
-    #[arg(long = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    /// Listen here: an address and a port, or a port alone; port 0 takes any free one
+    #[arg(long = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = super::address)]
     address: SocketAddr,
 
     /// Compute here
@@ -83,7 +83,7 @@ impl ServeArguments {
 /// Serves until interrupted.
 pub fn run(arguments: ServeArguments, ui: &mut Ui) -> Result<()> {
     let device = open_device(&arguments.device)?;
-    let file = model_file(&arguments.model);
+    let file = open_model(&arguments.model, ui)?;
     let predictor = Predictor::open_on(&file, &device.device)?;
     if arguments.min_confidence.is_some() && predictor.manifest().calibration.is_none() {
         ui.warn("the model is not calibrated: its probabilities need not say how often it is right");

@@ -1,5 +1,6 @@
 //! The end of a run as people read it.
 
+use super::quoted;
 use super::ui::{Mode, Ui};
 use crate::lifecycle::{Outcome, Overfit, Summary};
 use crate::report::{self, balanced, duration, thousands};
@@ -24,10 +25,10 @@ pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     let model = summary.model.display();
     ui.say("");
     if let Some(reason) = &summary.stopped_early {
-        ui.say(&format!("stopped early  {reason}"));
+        ui.lines(&format!("stopped early  {reason}"));
     }
-    ui.say(&format!("kept           {}", kept(summary)));
-    ui.say(&format!(
+    ui.lines(&format!("kept           {}", kept(summary)));
+    ui.lines(&format!(
         "trained        {} iterations in {} ({} images/s)",
         thousands(summary.iterations as u64),
         duration(summary.train_seconds),
@@ -38,7 +39,7 @@ pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     }
     if let Some(evaluation) = &outcome.evaluation {
         let [low, high] = evaluation.accuracy_interval;
-        ui.heading(&format!(
+        ui.heading_lines(&format!(
             "test accuracy  {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)",
             evaluation.accuracy * 100.0,
             thousands(evaluation.correct as u64),
@@ -61,7 +62,7 @@ pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     }
     ui.say(&format!("model          {model} (verified)"));
     if let Some(report) = &outcome.report {
-        ui.say(&format!("report         {} (open it in a browser)", report.display()));
+        ui.lines(&format!("report         {} (open it in a browser)", report.display()));
     }
     if let Some(problem) = &outcome.report_problem {
         ui.warn(&format!("the report could not be written: {}", problem.render().trim_start_matches("error: ")));
@@ -75,10 +76,11 @@ pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
     if summary.overfit.is_some() {
         return;
     }
-    ui.aside(&format!(
-        "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {} --out model.safetensors",
-        summary.run_dir.display()
-    ));
+    let (model, run) = (quoted(&summary.model), quoted(&summary.run_dir));
+    let next = format!(
+        "next           kiln eval {model}\n               kiln predict {model} PICTURE\n               kiln export {run} --out model.safetensors"
+    );
+    ui.aside(&ui.folded(&next));
 }
 
 /// Whether the few batches were learned by heart, and what it means.

@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use super::seeds::{self, Seeds};
-use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, accuracy, encode};
+use super::ui::{Mode, Ui, leave};
+use super::{ExperimentArguments, accuracy, encode, quoted};
+use crate::device::kernel_cache;
 use crate::http::Server;
-use crate::lifecycle::{Outcome, Summary, Trainer};
+use crate::lifecycle::{Outcome, Run, Summary, Trainer};
 use crate::run::Status;
 use crate::train::observer::StopHandle;
 use crate::{Error, Result, board};
@@ -69,10 +70,16 @@ pub enum Interface {
 /// Trains from the beginning.
 pub fn run(mut arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     arguments.display.check(ui)?;
-    let sets = &mut arguments.experiment.sets;
+    let sets = &mut arguments.experiment.changes.sets;
     sets.extend(arguments.overfit_batches.map(|batches| format!("train.overfit_batches={batches}")));
     if let Some(seeds) = &arguments.seeds {
         return seeds::run(seeds, &arguments.experiment, &arguments.runs, &arguments.display, ui);
+    }
+    if let Some(parent) = arguments.experiment.named().and_then(|config| parent_of(Path::new(config))) {
+        ui.warn(&format!(
+            "this is the config of a run that began with the weights of {parent}; a run of its config begins with new, random \
+             weights. To begin with those again: kiln fork, or kiln runs rerun"
+        ));
     }
     let trainer = Trainer::new(arguments.experiment.load(ui)?)?.runs(arguments.runs);
     if arguments.fast_dev_run {
@@ -81,9 +88,17 @@ pub fn run(mut arguments: TrainArguments, ui: &mut Ui) -> Result<()> {
     follow(trainer, &arguments.display, ui)
 }
 
+/// Whose weights the run began with whose config this is, if it is a run's and that one was forked.
+fn parent_of(config: &Path) -> Option<String> {
+    let folder = config.parent().filter(|_| config.file_name().is_some_and(|name| name == "config.toml"))?;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let parent = Run::open(folder).ok()?.record().ok()?.parent?;
+    Some(parent.split(" (weights").next().unwrap_or_default().to_owned())
+}
+
 /// Goes once through everything, and says what went through.
 fn fast_dev_run(trainer: Trainer, ui: &Ui) -> Result<()> {
-    ui.say(&trainer.plan().render());
+    ui.lines(&trainer.plan().render());
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
@@ -133,13 +148,23 @@ pub fn follow(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(
 
 /// Says what is going to be trained, trains it to its end, and gives what came of it.
 pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(Outcome, Summary)> {
-    ui.say(&trainer.plan().render());
-    ui.say(&format!("device         {}\n", trainer.device().reason));
+    ui.lines(&trainer.plan().render());
+    ui.lines(&format!("device         {}", trainer.device().reason));
+    if !trainer.device().backend.is_cpu() {
+        ui.lines(&format!("batches        are made {}", trainer.session().making().words()));
+        if let Some(folder) = kernel_cache() {
+            ui.lines(&format!(
+                "kernels        compiled and tuned at their first use, then kept in {}",
+                folder.display()
+            ));
+        }
+    }
+    ui.say("");
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
     if let Some(continuation) = trainer.continuation() {
-        ui.say(&continuation);
+        ui.lines(&continuation);
     }
     let folder = trainer.folder();
     let board = display.board.then(|| beside(&folder)).transpose()?;
@@ -158,7 +183,7 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
     let had_board = board.map(|board| drop(board.stop())).is_some();
     let outcome = ended?;
     if outcome.status == Status::Interrupted {
-        let path = outcome.run.path().display();
+        let path = quoted(outcome.run.path());
         return Err(Error::interrupted(format!(
             "stopped after iteration {} of {}",
             outcome.iterations, outcome.total_iterations
@@ -169,7 +194,7 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
         return Err(Error::failed("training ended without a finished epoch"));
     };
     if had_board {
-        ui.say(&format!("\nboard          ended with the training; look again: kiln board {}", folder.display()));
+        ui.say(&format!("\nboard          ended with the training; look again: kiln board {}", quoted(&folder)));
     }
     Ok((outcome, summary))
 }
@@ -216,10 +241,4 @@ pub fn stop_on_interrupt() -> StopHandle {
         Ui::new(Mode::Json).say("\nfinishing this iteration and saving; once more to leave at once");
     });
     handle
-}
-
-/// The second Ctrl-C: the last checkpoint is on disk, nothing else needs care.
-#[expect(clippy::exit, reason = "the user asked twice to leave at once")]
-pub fn leave() -> ! {
-    std::process::exit(130)
 }

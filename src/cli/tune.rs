@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, check_page, encode, quoted};
+use super::{ExperimentArguments, check_page, encode};
 use crate::Result;
 use crate::lifecycle::Trainer;
 use crate::report::{self, RangeTest};
@@ -102,12 +102,8 @@ fn say(test: &RangeTest, next: Option<&str>, ui: &Ui) {
 /// The command that trains the same config with `rate`.
 fn next(experiment: &ExperimentArguments, rate: f64) -> String {
     let mut words = vec!["kiln train".to_owned()];
-    words.extend(experiment.config.iter().map(|config| quoted(config)));
-    let other = |set: &&String| !set.starts_with("optimizer.learning_rate=");
-    words.extend(experiment.sets.iter().filter(other).map(|set| format!("--set {}", quoted(set))));
-    words.extend(experiment.device.iter().map(|device| format!("--device {}", quoted(device))));
-    words.extend(experiment.seed.iter().map(|seed| format!("--seed {seed}")));
-    words.push(format!("--set optimizer.learning_rate={rate}"));
+    words.extend(experiment.command_line("optimizer.learning_rate"));
+    words.push(format!("--learning-rate {rate}"));
     words.join(" ")
 }
 
@@ -117,14 +113,10 @@ mod tests {
 
     #[test]
     fn the_next_command_keeps_what_was_asked_for_but_the_rate() {
-        let experiment = ExperimentArguments {
-            config: Some("my config.toml".into()),
-            sets: vec!["optimizer.learning_rate=1".into(), "model.hidden=[10, 20]".into()],
-            device: None,
-            seed: Some(3),
-        };
-        let expected =
-            "kiln train 'my config.toml' --set 'model.hidden=[10, 20]' --seed 3 --set optimizer.learning_rate=0.0012";
+        let sets = vec!["optimizer.learning_rate=1".into(), "model.hidden=[10, 20]".into()];
+        let experiment =
+            ExperimentArguments { seed: Some(3), ..ExperimentArguments::of("my config.toml".into(), sets) };
+        let expected = "kiln train 'my config.toml' --set 'model.hidden=[10, 20]' --seed 3 --learning-rate 0.0012";
         assert_eq!(next(&experiment, 0.0012), expected);
     }
 }

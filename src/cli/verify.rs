@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::ui::{Mode, Ui};
-use super::{model_file, open_device};
+use super::{open_device, open_model};
 use crate::{Error, Result, artifact, predict};
 
 /// The arguments of `kiln verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArguments {
-    /// A model file, or the directory of a run
-    #[arg(value_name = "MODEL")]
+    /// A model file, or a run: its directory, its number, or latest
+    #[arg(value_name = "MODEL", value_parser = super::run_parser(), add = super::completions::runs())]
     model: PathBuf,
 
     /// Compute here
@@ -29,7 +29,7 @@ pub fn run(arguments: VerifyArguments, ui: &mut Ui) -> Result<()> {
     if !(arguments.tolerance.is_finite() && arguments.tolerance >= 0.0) {
         return Err(Error::usage(format!("--tolerance: must be at least 0 and finite, got {}", arguments.tolerance)));
     }
-    let path = model_file(&arguments.model);
+    let path = open_model(&arguments.model, ui)?;
     let device = open_device(&arguments.device)?;
     let (manifest, weights) = artifact::read(&path)?;
     let verification = predict::verify(&manifest, &weights, &device.device)?;
@@ -49,6 +49,12 @@ pub fn run(arguments: VerifyArguments, ui: &mut Ui) -> Result<()> {
                 verification.labels_agree, device.name, verification.largest_difference
             ),
         });
+        if verification.samples > 0 {
+            ui.lines(
+                "             real inputs that the file keeps with the logits, the network's numbers before they become \
+                 probabilities, that they gave when it was written: computed again here",
+            );
+        }
     }
     if passed {
         return Ok(());

@@ -1,7 +1,7 @@
 //! Keys that are each in range and cannot be true together, as far as the config alone tells; `plan` adds what depends on
 //! the number of images. Every message says what to change.
 
-use super::{Experiment, LossConfig};
+use super::{Experiment, LossConfig, Monitor};
 use crate::check::{Check, Problem, Problems};
 use crate::device::Request;
 
@@ -87,6 +87,11 @@ fn validation(experiment: &Experiment, found: &mut Vec<Contradiction>) {
     if experiment.early_stopping.patience.is_some() {
         let message = format!("needs validation images, but data.validation = 0; {fix}");
         add(found, &["early_stopping.patience", "data.validation"], message);
+    }
+    if experiment.checkpoint.best_by != Monitor::Accuracy {
+        let message = "needs validation images, but data.validation = 0, where the last epoch is kept; set data.validation to \
+                       0.1 or so, or this to \"accuracy\"";
+        add(found, &["checkpoint.best_by", "data.validation"], message.to_owned());
     }
     if experiment.stop_at.validation_accuracy.is_some() {
         let message = format!("needs validation images, but data.validation = 0; {fix}");

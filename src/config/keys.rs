@@ -26,6 +26,16 @@ pub struct Key {
     pub kinds: Vec<String>,
 }
 
+impl Key {
+    /// Its values, where it has few: as they are written after `KEY=`.
+    pub fn values(&self) -> Vec<&str> {
+        match self.of.as_str() {
+            "true or false" => vec!["true", "false"],
+            of => of.split('"').skip(1).step_by(2).collect(),
+        }
+    }
+}
+
 /// Every key, in the order of the config. A key that several kinds have with the same meaning is one entry.
 pub fn keys() -> &'static [Key] {
     static KEYS: OnceLock<Vec<Key>> = OnceLock::new();

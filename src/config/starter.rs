@@ -60,7 +60,7 @@ fn head(folder: &Path, file: &Path, survey: &Survey) -> String {
     if counts.len() > LISTED {
         let _ = writeln!(text, "#   and {} more classes", counts.len() - LISTED);
     }
-    let shown = shell_word(&file.display().to_string());
+    let shown = crate::error::quoted(file);
     let _ = writeln!(
         text,
         "#\n# look at the pictures:  kiln data {shown} --out pictures.html\n# what these numbers do: kiln plan {shown}\n# \
@@ -132,6 +132,12 @@ fn training(text: &mut String, survey: &Survey, side: u32) {
             "sampling = \"balanced\"",
             &format!("the largest class has {imbalance:.1} times the pictures of the smallest"),
         );
+        let _ = writeln!(text, "\n[checkpoint]");
+        line(
+            text,
+            "best_by = \"balanced_accuracy\"",
+            "the best epoch is good at every class, not at the largest alone",
+        );
     }
 }
 
@@ -194,12 +200,6 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// A word as a shell takes it.
-fn shell_word(text: &str) -> String {
-    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./:,+@=".contains(letter);
-    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,12 +227,5 @@ mod tests {
         assert_eq!(chosen(&[(64, 32, 9)], 400), (32, 64));
         assert_eq!(chosen(&[(32, 640, 9)], 400), (96, 16));
         assert_eq!(chosen(&[(8, 8, 9)], 400), (28, 28));
-    }
-
-    #[test]
-    fn paths_are_given_as_a_shell_takes_them() {
-        assert_eq!(shell_word("a/b-1.toml"), "a/b-1.toml");
-        assert_eq!(shell_word("my shapes.toml"), "'my shapes.toml'");
-        assert_eq!(shell_word("it's.toml"), r"'it'\''s.toml'");
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Problems};
 use crate::data::mixing::Mixing;
-use crate::data::{DataPath, Sampling};
+use crate::data::{ClassWeights, DataPath, Sampling};
 
 /// `[loss]`: cross-entropy between prediction and label.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,6 +14,10 @@ use crate::data::{DataPath, Sampling};
 pub struct LossConfig {
     /// Fraction of the target taken from the true class and spread over all classes, 0 to below 1.
     pub label_smoothing: f64,
+    /// How much an image of each class counts in the training loss: "none", all the same; "balanced", the less the more there
+    /// are of its class; or a list with a number for each class, of which only the ratios matter. Validation and test losses
+    /// are not weighted.
+    pub class_weights: ClassWeights,
     /// A model file to learn from besides the labels (distillation; Hinton et al., 2015): its answers for the very images that
     /// the network sees, distorted and mixed. An ensemble may be one.
     pub teacher: Option<DataPath>,
@@ -26,7 +30,10 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { label_smoothing: 0.0, teacher: None, teacher_weight: 0.9, temperature: 4.0 }
+        Self {
+            label_smoothing: 0.0,
+            class_weights: ClassWeights::default(),
+            teacher: None, teacher_weight: 0.9, temperature: 4.0 }
     }
 }
 
@@ -82,14 +89,48 @@ impl Default for TrainConfig {
     }
 }
 
-/// `[early_stopping]`: ends the run when the validation loss has stopped improving.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A figure of the validation images that epochs are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Monitor {
+    /// Correct answers of all.
+    Accuracy,
+    /// The mean over the classes of the share of their images that is recognised.
+    BalancedAccuracy,
+    /// The mean over the classes of their F1.
+    MacroF1,
+    /// The mean cross-entropy.
+    Loss,
+}
+
+impl Monitor {
+    /// Its name, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::BalancedAccuracy => "balanced accuracy",
+            Self::MacroF1 => "macro F1",
+            Self::Loss => "loss",
+        }
+    }
+}
+
+/// `[early_stopping]`: ends the run when a figure of the validation images, by default their loss, has stopped improving.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct EarlyStoppingConfig {
     /// Epochs without improvement to wait for; unset: never stop early.
     pub patience: Option<usize>,
-    /// A smaller decrease of the validation loss than this is no improvement.
+    /// A smaller decrease of the validation loss, or rise of another figure, than this is no improvement.
     pub min_delta: f64,
+    /// The figure that has to improve: "loss", "accuracy", "balanced_accuracy" or "macro_f1".
+    pub monitor: Monitor,
+}
+
+impl Default for EarlyStoppingConfig {
+    fn default() -> Self {
+        Self { patience: None, min_delta: 0.0, monitor: Monitor::Loss }
+    }
 }
 
 /// `[stop_at]`: ends the run when a goal is reached.
@@ -110,11 +151,14 @@ pub struct CheckpointConfig {
     pub every_iterations: Option<usize>,
     /// Also save inside an epoch, when so many minutes have passed since the last save.
     pub every_minutes: Option<f64>,
+    /// The figure of the validation images that makes an epoch the best, whose weights are kept: "accuracy",
+    /// "balanced_accuracy", "macro_f1" or "loss"; among equals, the lower loss.
+    pub best_by: Monitor,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { keep_last: 2, every_iterations: None, every_minutes: None }
+        Self { keep_last: 2, every_iterations: None, every_minutes: None, best_by: Monitor::Accuracy }
     }
 }
 
@@ -138,6 +182,7 @@ impl LossConfig {
 impl Check for LossConfig {
     fn check(&self, problems: &mut Problems) {
         problems.fraction_f32("label_smoothing", self.label_smoothing);
+        self.class_weights.check(problems);
         if let Some(teacher) = &self.teacher {
             let empty = teacher.absolute().as_os_str().is_empty();
             problems.require(!empty, "teacher", || "must name a model file, got an empty path".into());

@@ -221,7 +221,12 @@ impl Walk {
 
 /// Whether a value is of the right form for this one of several types.
 fn takes(of: &Type, value: &Value) -> bool {
-    matches!((of, value), (Type::Choice(_) | Type::Text, Value::Text(_)) | (Type::Integer, Value::Integer(_)))
+    matches!(
+        (of, value),
+        (Type::Choice(_) | Type::Text, Value::Text(_))
+            | (Type::Integer, Value::Integer(_))
+            | (Type::Array(..), Value::Array(_))
+    )
 }
 
 /// Stands in for a value that could not be used, so that the rest can still be read; problems at its key are not

@@ -1,13 +1,14 @@
 //! From images in memory to one batch on the device.
 
 use burn::data::dataloader::batcher::Batcher;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor};
 use rayon::prelude::*;
 
-use super::ImageSet;
-use super::augment::{self, Augment, AugmentConfig, Scratch};
+use super::augment::{self, Augment, AugmentConfig, Form, Scratch};
 use super::mixing::{Mixer, Mixing};
 use super::preprocess::{Preprocess, Table};
+use super::{ImageSet, block};
+use crate::ops::transfer;
 
 /// The images that go through the network together in one iteration, and their labels.
 #[derive(Clone, Debug)]
@@ -109,7 +110,53 @@ impl ImageBatcher {
     fn tensor(&self, values: Vec<f32>, device: &Device) -> Tensor<4> {
         let shape = self.set.shape;
         let images = values.len() / shape.len();
-        Tensor::from_data(TensorData::new(values, [images, shape.channels, shape.height, shape.width]), device)
+        transfer::floats(values, [images, shape.channels, shape.height, shape.width], device)
+    }
+
+    /// How pixels become network inputs.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Whether the images of a batch are mixed.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.mixer.is_some()
+    }
+
+    /// The distortions as a device can do them; none where one of them needs the host.
+    pub(super) fn forms(&self) -> Option<Vec<Form>> {
+        self.augment.as_ref().map_or_else(|| Some(Vec::new()), Augment::forms)
+    }
+
+    /// What the [forms](Self::forms) are drawn for these images, those of an image one after another.
+    pub(super) fn draws(&self, samples: &[SampleRef]) -> Vec<f32> {
+        let Some(augment) = &self.augment else { return Vec::new() };
+        let of = |sample: &SampleRef| augment.draw((sample.epoch, sample.position)).flat_map(|drawn| drawn.0);
+        samples.par_iter().with_min_len(IMAGES_PER_TASK).flat_map_iter(of).collect()
+    }
+
+    /// The distorted pixels of these images as [words](block::pack).
+    pub(super) fn packed(&self, samples: &[SampleRef]) -> Vec<f32> {
+        let (length, width) = (self.set.shape.len(), block::words(self.set.shape.len()));
+        let mut packed = vec![0.0; samples.len() * width];
+        let prepare = || (Scratch::default(), vec![0; length]);
+        let images = packed.par_chunks_exact_mut(width).with_min_len(IMAGES_PER_TASK).zip(samples);
+        images.for_each_init(prepare, |(scratch, distorted), (out, sample)| {
+            block::pack(self.distorted(sample, scratch, distorted), out);
+        });
+        packed
+    }
+
+    /// The pixels of an image as its epoch shows them.
+    fn distorted<'a>(&'a self, sample: &SampleRef, scratch: &mut Scratch, distorted: &'a mut [u8]) -> &'a [u8] {
+        let pixels = self.set.image(sample.index);
+        match &self.augment {
+            None => pixels,
+            Some(augment) => {
+                augment.apply(pixels, (sample.epoch, sample.position), scratch, distorted);
+                distorted
+            }
+        }
     }
 }
 
@@ -118,17 +165,10 @@ impl Batcher<SampleRef, Batch> for ImageBatcher {
         let mut values = vec![0.0; items.len() * self.set.shape.len()];
         let prepare = || (Scratch::default(), vec![0; self.set.shape.len()]);
         self.images_mut(&mut values).zip(&items).for_each_init(prepare, |(scratch, distorted), (out, sample)| {
-            let pixels = self.set.image(sample.index);
-            match &self.augment {
-                None => self.table.apply(pixels, out),
-                Some(augment) => {
-                    augment.apply(pixels, (sample.epoch, sample.position), scratch, distorted);
-                    self.table.apply(distorted, out);
-                }
-            }
+            self.table.apply(self.distorted(sample, scratch, distorted), out);
         });
         let mut labels: Vec<i32> = items.iter().map(|sample| i32::from(self.set.labels[sample.index])).collect();
-        let targets = |labels: Vec<i32>| Tensor::from_data(TensorData::new(labels, [items.len()]), device);
+        let targets = |labels: Vec<i32>| transfer::ints(labels, [items.len()], device);
         let mut mixed = None;
         if let (Some(mixer), Some(first)) = (&self.mixer, items.first()) {
             let found = mixer.mix(&mut values, self.set.shape, &labels, (first.epoch, first.position));

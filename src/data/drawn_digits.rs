@@ -266,3 +266,13 @@ fn the_search_for_ink_gives_what_it_gave_to_the_last_bit() {
         "184fcf42476120de03b52e00986b705e539997a5aa66d243fd843b0b11b23fcf"
     );
 }
+
+#[test]
+fn a_digit_in_grey_is_found_as_in_colour() {
+    let test = super::open(&super::DataConfig::default(), 1).unwrap().test;
+    (0..90).into_par_iter().for_each(|index| {
+        let grey = DynamicImage::from(enlarged(test.image(index), index as u32)).to_luma8();
+        let in_colour = DynamicImage::from(grey.clone()).to_rgb8();
+        assert_eq!(picture::fit(&grey.into(), &preprocess()).unwrap(), fit(&in_colour), "{index}");
+    });
+}

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::batch::{Batch, ImageBatcher, SampleRef};
+use super::block::{self, BlockMaker, Blocks, Place, Rest};
 use super::random;
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
@@ -120,7 +121,38 @@ struct Position {
     iteration: AtomicUsize,
 }
 
-/// Burn's data loader for an image set. Batches are made on the thread that asks for them.
+/// The first images, as many as are compared with the host's when a device makes them.
+const CHECKED: usize = 16;
+
+/// Where the batches of a loader are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Making {
+    /// On the host, one at a time, by the thread that asks for it.
+    Host,
+    /// On the device, which holds the images.
+    Device,
+    /// On the device, from distorted images that the host sends some batches ahead.
+    Sent,
+}
+
+impl Making {
+    /// Where the batches of `batcher` are made for a device that is not the host.
+    pub(crate) fn of(batcher: &ImageBatcher) -> Self {
+        block::making(batcher)
+    }
+
+    /// For people: what follows "batches are made".
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Host => "on the host, one at a time",
+            Self::Device => "on the device, where the images are",
+            Self::Sent => "on the device, from images that the host distorts and sends",
+        }
+    }
+}
+
+/// Burn's data loader for an image set. Batches are made on the thread that asks for them, or [on the device](Self::on_device).
 ///
 /// Each call of `iter` is one epoch: it starts at the set position, then moves the position to the start of the next
 /// epoch. So a fresh run sees the epochs 1, 2, 3 ..., and a resumed one needs a single
@@ -132,6 +164,8 @@ pub struct EpochLoader {
     order: Order,
     position: Arc<Position>,
     device: Device,
+    /// Makes the batches where that is the device's part.
+    maker: Option<Arc<BlockMaker>>,
 }
 
 impl EpochLoader {
@@ -176,7 +210,30 @@ impl EpochLoader {
     fn new(batcher: ImageBatcher, shape: EpochShape, order: Order, device: &Device) -> Result<Self> {
         shape.check(batcher.set().len())?;
         let position = Arc::new(Position { epoch: AtomicUsize::new(1), iteration: AtomicUsize::new(0) });
-        Ok(Self { batcher, shape, order, position, device: device.clone() })
+        Ok(Self { batcher, shape, order, position, device: device.clone(), maker: None })
+    }
+
+    /// The same batches, made on the device where its distortions allow it. They are the same to the last bit on a CPU, and to
+    /// rounding elsewhere; the first images are held to the host's.
+    ///
+    /// # Errors
+    /// When the device fails or makes other pictures.
+    pub fn on_device(mut self) -> Result<Self> {
+        let maker = BlockMaker::new(&self.batcher, &self.device.clone().without_autodiff());
+        if let Some(maker) = &maker
+            && self.shape.iterations > 0
+        {
+            let mut samples = self.samples(1, 0);
+            samples.truncate(CHECKED);
+            maker.check(&self.batcher, &samples)?;
+        }
+        self.maker = maker.map(Arc::new);
+        Ok(self)
+    }
+
+    /// Where batches are made.
+    pub fn making(&self) -> Making {
+        if self.maker.is_some() { block::making(&self.batcher) } else { Making::Host }
     }
 
     /// Makes the next `iter` start in `epoch` (from 1) at `iteration` (from 0), which must be the first of an
@@ -193,8 +250,7 @@ impl EpochLoader {
 
     /// The images of batch `iteration` (from 0) of `epoch` (from 1), without making the batch.
     pub fn samples(&self, epoch: usize, iteration: usize) -> Vec<SampleRef> {
-        let mut epoch = Epoch::new(self, epoch, iteration);
-        epoch.samples()
+        EpochPlace { epoch, iteration, pass: 0, order: Vec::new() }.samples(self)
     }
 
     fn images(&self) -> usize {
@@ -248,7 +304,18 @@ impl DataLoader<Batch> for EpochLoader {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
         let (epoch, iteration) = self.position();
         self.set_position(epoch + 1, 0);
-        Box::new(Epoch::new(self, epoch, iteration))
+        let Some(maker) = &self.maker else { return Box::new(Epoch::new(self, epoch, iteration)) };
+        let rest = Rest {
+            epoch,
+            batches: self.shape.iterations.saturating_sub(iteration),
+            batch_size: self.shape.batch_size,
+            images: self.num_items(),
+            done: self.shape.items_in(self.images(), iteration),
+        };
+        // Whoever prepares batches knows the images' order and nothing of the device.
+        let loader = Self { maker: None, ..self.clone() };
+        let mut place = EpochPlace { epoch, iteration, pass: 0, order: Vec::new() };
+        Box::new(Blocks::begin(maker, &self.batcher, &self.device, &rest, move || place.next(&loader)))
     }
 
     fn num_items(&self) -> usize {
@@ -256,7 +323,8 @@ impl DataLoader<Batch> for EpochLoader {
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
-        Arc::new(Self { device: device.clone(), ..self.clone() })
+        // Burn asks for another device only where there are several, and expects no error: the host makes the batches then.
+        Arc::new(Self { device: device.clone(), maker: None, ..self.clone() })
     }
 
     /// A loader with its own position over the images `start..end` of the set.
@@ -277,13 +345,13 @@ impl DataLoader<Batch> for EpochLoader {
             order,
             position: Arc::new(Position { epoch, iteration }),
             device: self.device.clone(),
+            maker: None,
         })
     }
 }
 
-/// The batches of one epoch, from some iteration on.
-struct Epoch<'a> {
-    loader: &'a EpochLoader,
+/// A place in the batches of one epoch.
+struct EpochPlace {
     epoch: usize,
     /// The batch that comes next, from 0.
     iteration: usize,
@@ -292,19 +360,30 @@ struct Epoch<'a> {
     order: Vec<u32>,
 }
 
-impl<'a> Epoch<'a> {
-    fn new(loader: &'a EpochLoader, epoch: usize, iteration: usize) -> Self {
-        Self { loader, epoch, iteration, pass: 0, order: Vec::new() }
+impl EpochPlace {
+    /// The images of the next batch and the batch's place; nothing after the last.
+    fn next(&mut self, loader: &EpochLoader) -> Option<(Vec<SampleRef>, Place)> {
+        let EpochLoader { shape, .. } = loader;
+        let (images, iteration) = (loader.images(), self.iteration);
+        if iteration >= shape.iterations {
+            return None;
+        }
+        let samples = self.samples(loader);
+        self.iteration += 1;
+        Some((
+            samples,
+            Place { size: shape.size_of(images, iteration), weight: shape.weight_of(images, iteration), iteration },
+        ))
     }
 
     /// The images of the next batch.
-    fn samples(&mut self) -> Vec<SampleRef> {
-        let EpochLoader { shape, .. } = self.loader;
-        let images = self.loader.images();
+    fn samples(&mut self, loader: &EpochLoader) -> Vec<SampleRef> {
+        let EpochLoader { shape, .. } = loader;
+        let images = loader.images();
         let per_pass = shape.batches_per_pass(images);
         let pass = self.iteration / per_pass;
         if self.order.is_empty() || pass != self.pass {
-            self.order = self.loader.pass_order(self.epoch, pass);
+            self.order = loader.pass_order(self.epoch, pass);
             self.pass = pass;
         }
         let start = self.iteration % per_pass * shape.batch_size;
@@ -315,18 +394,26 @@ impl<'a> Epoch<'a> {
     }
 }
 
+/// The batches of one epoch, from some iteration on, made on the host.
+struct Epoch<'a> {
+    loader: &'a EpochLoader,
+    place: EpochPlace,
+}
+
+impl<'a> Epoch<'a> {
+    fn new(loader: &'a EpochLoader, epoch: usize, iteration: usize) -> Self {
+        Self { loader, place: EpochPlace { epoch, iteration, pass: 0, order: Vec::new() } }
+    }
+}
+
 impl Iterator for Epoch<'_> {
     type Item = Result<Batch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let EpochLoader { shape, batcher, device, .. } = self.loader;
-        if self.iteration >= shape.iterations {
-            return None;
-        }
-        let mut batch = batcher.batch(self.samples(), device);
-        batch.weight = shape.weight_of(self.loader.images(), self.iteration);
-        (batch.epoch, batch.iteration) = (self.epoch, self.iteration);
-        self.iteration += 1;
+        let EpochLoader { batcher, device, .. } = self.loader;
+        let (samples, Place { weight, iteration, .. }) = self.place.next(self.loader)?;
+        let mut batch = batcher.batch(samples, device);
+        (batch.weight, batch.epoch, batch.iteration) = (weight, self.place.epoch, iteration);
         Some(Ok(batch))
     }
 }
@@ -334,7 +421,7 @@ impl Iterator for Epoch<'_> {
 impl DataLoaderIterator<Batch> for Epoch<'_> {
     /// In images. It counts the whole epoch, so an epoch that is continued does not start at 0.
     fn progress(&self) -> Progress {
-        let done = self.loader.shape.items_in(self.loader.images(), self.iteration);
+        let done = self.loader.shape.items_in(self.loader.images(), self.place.iteration);
         Progress::new(done, self.loader.num_items(), Some("images".to_owned()))
     }
 }

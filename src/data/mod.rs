@@ -7,8 +7,10 @@
 
 pub mod augment;
 pub(crate) mod batch;
+mod block;
 #[cfg(test)]
 mod broken_pictures;
+mod class_weights;
 mod classes;
 mod config;
 mod digit;
@@ -19,12 +21,17 @@ mod image_set;
 pub(crate) mod loader;
 pub(crate) mod memory;
 pub(crate) mod mixing;
+mod otsu;
 mod paper;
 mod path;
 pub mod picture;
 mod pieces;
+mod planes;
+mod png;
 pub mod preprocess;
+pub mod progress;
 mod random;
+mod runs;
 mod samples;
 mod shape;
 pub mod sources;
@@ -33,6 +40,7 @@ mod strokes;
 pub mod survey;
 
 pub use augment::AugmentConfig;
+pub use class_weights::{ClassWeightRule, ClassWeights};
 pub(crate) use classes::{check_class_names, differ_in_a_mirror};
 pub use config::{DataConfig, Validation};
 pub use image_set::ImageSet;
@@ -107,7 +115,7 @@ pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
     let (train, validation) = match validation {
         Some(own) => (train, own),
         None => {
-            let held_out = split::held_out(&train, &files.train, config.validation, seed, &mut notices)?;
+            let held_out = split::held_out(&train, &files.digests(), config.validation, seed, &mut notices)?;
             split::divide(&train, &held_out)
         }
     };

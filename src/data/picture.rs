@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 use std::ops::Deref;
+use std::path::Path;
 
 use image::imageops::FilterType;
 use image::metadata::Orientation;
@@ -12,6 +13,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 use super::ImageShape;
 use super::digit;
 use super::memory::{Budget, Reserved};
+use super::png::Plain;
 use super::preprocess::{Fit, Preprocess};
 use crate::{Error, Result};
 
@@ -22,6 +24,15 @@ pub const MAX_BYTES: u64 = 128 << 20;
 pub const MAX_PIXELS: u64 = 64_000_000;
 
 const FORMATS: &str = "PNG, JPEG, BMP, WebP or GIF";
+
+/// How the names of pictures end.
+pub(crate) const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "webp", "gif"];
+
+/// Whether a file is called like a picture.
+pub(crate) fn is_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
 
 /// The memory of all pictures that are decoded at a time; one that needs more waits until it is alone.
 static DECODING: Budget = Budget::new(768 << 20);
@@ -48,7 +59,7 @@ impl Deref for Decoded {
 /// A usage error when the bytes are no such picture, are cut off or damaged, or declare more than [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8]) -> Result<Decoded> {
     let _reserved = DECODING.reserve(memory(bytes)?);
-    Ok(Decoded { picture: decode_reserved(bytes)?, _reserved })
+    Ok(Decoded { picture: decode_kept(bytes)?, _reserved })
 }
 
 /// About how many bytes of memory it takes to decode and [`fit`] a picture, from what its head declares.
@@ -57,6 +68,11 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded> {
 /// As [`decode`], as far as the head tells.
 pub(crate) fn memory(bytes: &[u8]) -> Result<u64> {
     let format = format(bytes)?;
+    if let Some(picture) = plain(bytes, format) {
+        let decoded = picture.pixels() as u64 * u64::from(picture.colour().bytes_per_pixel());
+        let flat = bytes_to_flatten(picture.colour(), picture.pixels() as u64);
+        return Ok(decoded + flat.max(picture.filtered_bytes() as u64));
+    }
     let mut decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
@@ -69,20 +85,41 @@ pub(crate) fn memory(bytes: &[u8]) -> Result<u64> {
     };
     let orientation = decoder.orientation().map_err(|error| damaged(format, error))?;
     let turned = if orientation == Orientation::NoTransforms { 0 } else { decoded };
-    let flat = match decoder.color_type() {
-        ColorType::Rgb8 => 0,
-        ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => (4 + 3) * pixels,
-        _ => 3 * pixels,
-    };
+    let flat = bytes_to_flatten(decoder.color_type(), pixels);
     Ok(decoded + of_decoder.max(turned).max(flat))
 }
 
-/// As [`decode`], of a picture for which the caller has set [`memory`] aside.
+/// How many bytes [`flatten`] takes beside a picture.
+fn bytes_to_flatten(colour: ColorType, pixels: u64) -> u64 {
+    match colour {
+        ColorType::Rgb8 => 0,
+        ColorType::La8 | ColorType::La16 | ColorType::Rgba16 => (4 + 3) * pixels,
+        _ => 3 * pixels,
+    }
+}
+
+/// A picture that need not be left to the `image` crate.
+fn plain(bytes: &[u8], format: ImageFormat) -> Option<Plain<'_>> {
+    (format == ImageFormat::Png).then(|| Plain::open(bytes))?
+}
+
+/// As [`decode`], of a picture for which the caller has set [`memory`] aside. One that shows no colour and is opaque may come
+/// in grey however it is kept, since [`fit`] and [`raw`] make the same of both.
 ///
 /// # Errors
 /// As [`decode`].
 pub(crate) fn decode_reserved(bytes: &[u8]) -> Result<DynamicImage> {
     let format = format(bytes)?;
+    plain(bytes, format).and_then(|picture| picture.decode_plain()).map_or_else(|| decode_as(bytes, format), Ok)
+}
+
+/// As [`decode_reserved`], as it is kept.
+fn decode_kept(bytes: &[u8]) -> Result<DynamicImage> {
+    let format = format(bytes)?;
+    plain(bytes, format).and_then(|picture| picture.decode()).map_or_else(|| decode_as(bytes, format), Ok)
+}
+
+fn decode_as(bytes: &[u8], format: ImageFormat) -> Result<DynamicImage> {
     if format == ImageFormat::Jpeg && !is_complete_jpeg(bytes) {
         return Err(
             Error::usage("the JPEG picture is cut off: its end is missing").tip("copy or make the picture again")
@@ -191,7 +228,9 @@ pub fn fit(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
     match preprocess.fit {
         Fit::Resize => Ok(resize(picture, shape)),
         Fit::Digit { box_size } => {
-            let plane = digit::fit(&flatten(picture), (shape.height, shape.width), box_size)?;
+            let size = (shape.height, shape.width);
+            let grey = picture.as_luma8().and_then(|grey| digit::fit_grey(grey, size, box_size));
+            let plane = grey.unwrap_or_else(|| digit::fit(&flatten(picture), size, box_size))?;
             Ok(plane.repeat(shape.channels))
         }
     }
@@ -221,18 +260,31 @@ pub(super) fn resize(picture: &DynamicImage, shape: ImageShape) -> Vec<u8> {
     planes(&resized.into_rgb8(), shape.channels)
 }
 
-/// How a picture's pixels are kept, in words.
-pub(super) fn colour(picture: &DynamicImage) -> &'static str {
+/// How a picture's pixels may be kept, in words.
+pub(super) const COLOURS: [&str; 9] = [
+    "grey",
+    "grey with alpha",
+    "colour",
+    "colour with alpha",
+    "grey, 16 bits",
+    "grey with alpha, 16 bits",
+    "colour, 16 bits",
+    "colour with alpha, 16 bits",
+    "colour, in floating point",
+];
+
+/// Which of [`COLOURS`] a picture has.
+pub(super) fn colour(picture: &DynamicImage) -> u8 {
     match picture.color() {
-        ColorType::L8 => "grey",
-        ColorType::La8 => "grey with alpha",
-        ColorType::Rgb8 => "colour",
-        ColorType::Rgba8 => "colour with alpha",
-        ColorType::L16 => "grey, 16 bits",
-        ColorType::La16 => "grey with alpha, 16 bits",
-        ColorType::Rgb16 => "colour, 16 bits",
-        ColorType::Rgba16 => "colour with alpha, 16 bits",
-        _ => "colour, in floating point",
+        ColorType::L8 => 0,
+        ColorType::La8 => 1,
+        ColorType::Rgb8 => 2,
+        ColorType::Rgba8 => 3,
+        ColorType::L16 => 4,
+        ColorType::La16 => 5,
+        ColorType::Rgb16 => 6,
+        ColorType::Rgba16 => 7,
+        _ => 8,
     }
 }
 
@@ -365,6 +417,27 @@ mod tests {
         let shape = ImageShape { channels: 1, height: 9, width: 9 };
         let pixels = |picture: DynamicImage| resize(&decode(&encode(&picture, ImageFormat::Png)).unwrap(), shape);
         assert_eq!(pixels(deep.into()), pixels(shallow.into()));
+    }
+
+    #[test]
+    fn the_inks_of_a_printed_picture_become_its_colours() {
+        // CMYK, red on the left and blue on the right.
+        let picture = decode(include_bytes!("../../tests/fixtures/cmyk.jpg")).unwrap();
+        assert_eq!((picture.width(), picture.height()), (16, 16));
+        let flat = flatten(&picture);
+        for (column, expected) in [(2, [200, 30, 40]), (13, [20, 40, 210])] {
+            let found = flat.get_pixel(column, 8).0;
+            assert!(found.iter().zip(expected).all(|(found, expected)| found.abs_diff(expected) < 24), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn transparency_of_16_bits_is_laid_over_what_shows_the_ink() {
+        let ink = |x: u32| image::Rgba([0_u16, 0, 0, if x < 4 { u16::MAX } else { 0 }]);
+        let picture = ImageBuffer::<image::Rgba<u16>, _>::from_fn(8, 8, |x, _| ink(x));
+        let shape = ImageShape { channels: 3, height: 8, width: 8 };
+        let pixels = resize(&decode(&encode(&picture.into(), ImageFormat::Png)).unwrap(), shape);
+        assert_eq!((pixels[0], pixels[7]), (0, 255));
     }
 
     #[test]

@@ -14,8 +14,8 @@ const SMALL_PIECE: f32 = 0.015;
 /// Close: the gap is at most this share of the largest piece's longer side.
 const CLOSE: f32 = 0.15;
 
-/// Pixels that are looked at together.
-const TOGETHER: usize = 16;
+/// Pixels that are looked at together: the bytes of a word.
+const TOGETHER: usize = 8;
 
 /// Which pixels belong to the digit: those of the largest piece, of others that are large, and of small ones close to it.
 pub(super) fn main_pieces(ink: &Plane, inked: Vec<bool>) -> Vec<bool> {
@@ -37,22 +37,43 @@ pub(super) fn main_pieces(ink: &Plane, inked: Vec<bool>) -> Vec<bool> {
 
 /// Where a row's pixels that are `of` stand side by side, from left to right.
 #[inline(always)]
-pub(super) fn stretches(row: &[bool], of: bool) -> impl Iterator<Item = Range<usize>> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let start = from + find(&row[from..], of)?;
-        from = start + find(&row[start..], !of).unwrap_or(row.len() - start);
-        Some(start..from)
-    })
+pub(super) fn stretches(row: &[bool], of: bool) -> Stretches<'_> {
+    Stretches { row, of, from: 0 }
+}
+
+/// What [`stretches`] gives. A type, so that it is compiled with what uses it.
+pub(super) struct Stretches<'a> {
+    row: &'a [bool],
+    of: bool,
+    from: usize,
+}
+
+impl Iterator for Stretches<'_> {
+    type Item = Range<usize>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Range<usize>> {
+        let start = self.from + find(&self.row[self.from..], self.of)?;
+        self.from = start + find(&self.row[start..], !self.of).unwrap_or(self.row.len() - start);
+        Some(start..self.from)
+    }
 }
 
 /// Where the first `wanted` is.
 #[inline(always)]
 fn find(row: &[bool], wanted: bool) -> Option<usize> {
-    // Long stretches of the other are passed over many at a time.
-    let (chunks, _) = row.as_chunks::<TOGETHER>();
-    let passed = TOGETHER * chunks.iter().take_while(|chunk| **chunk == [!wanted; TOGETHER]).count();
-    Some(passed + row[passed..].iter().position(|value| *value == wanted)?)
+    // Each byte of a word is 0 or 1; those that are wanted are made 1.
+    let others = if wanted { 0 } else { u64::from_le_bytes([1; TOGETHER]) };
+    let (chunks, rest) = row.as_chunks::<TOGETHER>();
+    for (index, [a, b, c, d, e, f, g, h]) in chunks.iter().enumerate() {
+        let bytes = [*a as u8, *b as u8, *c as u8, *d as u8, *e as u8, *f as u8, *g as u8, *h as u8];
+        let word = u64::from_le_bytes(bytes) ^ others;
+        if word != 0 {
+            return Some(index * TOGETHER + word.trailing_zeros() as usize / 8);
+        }
+    }
+    let passed = row.len() - rest.len();
+    rest.iter().position(|value| *value == wanted).map(|place| passed + place)
 }
 
 /// Whether all ink touches by side or corner. Most digits are one piece, and this takes a fraction of the time that it
@@ -64,27 +85,34 @@ pub(super) fn is_one_piece(inked: &[bool], width: usize) -> bool {
     let mut known: Vec<usize> = Vec::new();
     let (mut above, mut row, mut joined) = (Vec::<Range<usize>>::new(), Vec::new(), 0);
     for pixels in inked.chunks_exact(width) {
-        row.extend(stretches(pixels, true));
+        for stretch in stretches(pixels, true) {
+            row.push(stretch);
+        }
         let (first_above, first) = (known.len() - above.len(), known.len());
-        known.extend(first..first + row.len());
         for (index, stretch) in row.iter().enumerate() {
-            let touches = |other: &Range<usize>| other.start <= stretch.end && stretch.start <= other.end;
-            for (other, _) in above.iter().enumerate().filter(|(_, other)| touches(other)) {
-                let pieces = [first_above + other, first + index].map(|mut place| {
-                    while known[place] != place {
-                        known[place] = known[known[place]];
-                        place = known[place];
-                    }
-                    place
-                });
-                joined += usize::from(pieces[0] != pieces[1]);
-                known[pieces[1]] = pieces[0];
+            known.push(first + index);
+            for (other, above) in above.iter().enumerate() {
+                if above.start <= stretch.end && stretch.start <= above.end {
+                    let (above, here) = (piece(&mut known, first_above + other), piece(&mut known, first + index));
+                    joined += usize::from(above != here);
+                    known[here] = above;
+                }
             }
         }
         std::mem::swap(&mut above, &mut row);
         row.clear();
     }
     joined + 1 == known.len()
+}
+
+/// The stretch that stands for the piece of this one.
+#[inline(always)]
+fn piece(known: &mut [usize], mut stretch: usize) -> usize {
+    while known[stretch] != stretch {
+        known[stretch] = known[known[stretch]];
+        stretch = known[stretch];
+    }
+    stretch
 }
 
 /// One connected piece of ink.

@@ -79,6 +79,11 @@ pub struct Table {
 }
 
 impl Table {
+    /// The entries, those of a channel one after another: 256 for each.
+    pub(super) fn values(&self) -> Vec<f32> {
+        self.channels.concat()
+    }
+
     /// Turns one image `[c, h, w]` into network inputs `[c, h, w]`. The only place where this happens.
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         let plane = pixels.len() / self.channels.len();

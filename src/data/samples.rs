@@ -1,7 +1,9 @@
 //! The pixels that the paper is fitted to: where a picture is looked at, and which of it is blank, that is, has the one
 //! colour that most of the border has.
 
-use image::RgbImage;
+use std::ops::Range;
+
+use super::planes::Planes;
 
 /// Places that are worked on together.
 pub(super) const LANES: usize = 8;
@@ -31,8 +33,8 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    pub(super) fn of(picture: &RgbImage) -> Self {
-        let (width, height) = (picture.width() as usize, picture.height() as usize);
+    pub(super) fn of<const C: usize>(picture: &Planes<C>) -> Self {
+        let Planes { width, height, .. } = *picture;
         let step = ((width * height) as f64 / PLACES).sqrt().ceil().max(1.0) as usize;
         Self { width, height, step, margin: (width.min(height) / 25).max(1) }
     }
@@ -62,11 +64,13 @@ pub(super) const POWERS: usize = 5;
 /// The powers 0 to 4 of x at places of one row; 0 in lanes without a place.
 pub(super) type Powers = [[f64; LANES]; POWERS];
 
-/// Colours at places of one row, counted from the base; 0 in lanes without a place.
-pub(super) type Colours = [[f64; LANES]; 3];
+/// Colours at places of one row, counted from the base, per plane; 0 in lanes without a place.
+pub(super) type Colours<const C: usize> = [[f64; LANES]; C];
 
 /// Of a block that is blank.
-pub(super) const BASE: Colours = [[0.0; LANES]; 3];
+pub(super) const fn base_colours<const C: usize>() -> Colours<C> {
+    [[0.0; LANES]; C]
+}
 
 /// Places of a row that are looked at.
 pub(super) struct Columns {
@@ -95,31 +99,40 @@ impl Columns {
     }
 }
 
-/// The median of the border's colours, per channel, and which rows have no other colour.
-pub(super) fn border_median(picture: &RgbImage, grid: &Grid, columns: &[Columns]) -> ([u8; 3], Vec<bool>) {
+/// The median of the border's colours, per plane, and the columns of each row in which there may be another colour.
+pub(super) fn border_median<const C: usize>(
+    picture: &Planes<C>,
+    grid: &Grid,
+    columns: &[Columns],
+) -> ([u8; C], Vec<Range<usize>>) {
     // Most have one colour, often that of the first: those need not be counted one by one.
-    let first: [u8; 3] = picture.get_pixel(0, 0).0;
-    let row_of_first = first.repeat(grid.width);
-    let (mut counts, mut total, mut same) = ([[0_u32; 256]; 3], 0, 0);
-    let mut rows_of_first = Vec::with_capacity(grid.height);
-    for (y, row) in picture.as_raw().chunks_exact(3 * grid.width).enumerate() {
+    let first = picture.first();
+    let (mut counts, mut total, mut same) = ([[0_u32; 256]; C], 0, 0);
+    let mut others = Vec::with_capacity(grid.height);
+    for y in 0..grid.height {
+        let row = picture.row(y);
         let places = &columns[grid.columns_of(y, Region::Border)].places;
         total += places.len();
-        rows_of_first.push(row == row_of_first);
-        if rows_of_first[y] {
+        let mut of_row = grid.width..0;
+        for (row, first) in row.iter().zip(first) {
+            let of_plane = other_than(row, first);
+            of_row = of_row.start.min(of_plane.start)..of_row.end.max(of_plane.end);
+        }
+        others.push(of_row.clone());
+        if of_row.is_empty() {
             same += places.len() as u32;
             continue;
         }
         for x in places {
-            let colour = [row[3 * x], row[3 * x + 1], row[3 * x + 2]];
+            let colour = row.map(|row| row[*x]);
             if colour == first {
                 same += 1;
             } else {
-                (0..3).for_each(|channel| counts[channel][usize::from(colour[channel])] += 1);
+                (0..C).for_each(|channel| counts[channel][usize::from(colour[channel])] += 1);
             }
         }
     }
-    (0..3).for_each(|channel| counts[channel][usize::from(first[channel])] += same);
+    (0..C).for_each(|channel| counts[channel][usize::from(first[channel])] += same);
     let median = counts.map(|counts| {
         let mut below = 0;
         let reached = |count: &u32| {
@@ -129,17 +142,37 @@ pub(super) fn border_median(picture: &RgbImage, grid: &Grid, columns: &[Columns]
         counts.iter().position(reached).unwrap_or(0) as u8
     });
     if median != first {
-        rows_of_first.fill(false);
+        others.fill(0..grid.width);
     }
-    (median, rows_of_first)
+    (median, others)
 }
 
-/// The places that are looked at, row by row, in blocks of [`LANES`]. A block is blank when all of its pixels have the
-/// colour of the base, and is then not kept.
-pub(super) struct Samples<'a> {
+/// Pixels that are compared together.
+const TOGETHER: usize = 32;
+
+/// From the first value of `row` that is another than `value` to the last; reversed when there is none.
+fn other_than(row: &[u8], value: u8) -> Range<usize> {
+    let same = [value; TOGETHER];
+    let (chunks, rest) = row.as_chunks::<TOGETHER>();
+    let start = match chunks.iter().position(|chunk| *chunk != same) {
+        Some(chunk) => chunk * TOGETHER,
+        None if rest.iter().all(|other| *other == value) => return row.len()..0,
+        None => row.len() - rest.len(),
+    };
+    let (rest, chunks) = row.as_rchunks::<TOGETHER>();
+    let end = match chunks.iter().rposition(|chunk| *chunk != same) {
+        Some(chunk) => rest.len() + (chunk + 1) * TOGETHER,
+        None => rest.len(),
+    };
+    start..end
+}
+
+/// The places that are looked at, row by row, in blocks of [`LANES`]. A block is blank when all pixels from its first to
+/// its last have the colour of the base, and is then not kept.
+pub(super) struct Samples<'a, const C: usize> {
     columns: &'a [Columns],
     /// Blocks that are not blank, and which of its row each is.
-    pub(super) coloured: Vec<(usize, Colours)>,
+    pub(super) coloured: Vec<(usize, Colours<C>)>,
     /// y, the row's columns, and the end of its coloured blocks.
     rows: Vec<(f64, usize, usize)>,
     pub(super) count: usize,
@@ -148,32 +181,37 @@ pub(super) struct Samples<'a> {
 }
 
 /// A row of samples.
-pub(super) struct SampledRow<'a> {
+pub(super) struct SampledRow<'a, const C: usize> {
     pub(super) y: f64,
     pub(super) columns: &'a Columns,
-    pub(super) coloured: &'a [(usize, Colours)],
+    pub(super) coloured: &'a [(usize, Colours<C>)],
 }
 
-impl<'a> Samples<'a> {
+impl<'a, const C: usize> Samples<'a, C> {
     pub(super) fn new(
-        picture: &RgbImage,
-        (base, blank_rows): ([u8; 3], &[bool]),
+        picture: &Planes<C>,
+        (base, coloured): ([u8; C], &[Range<usize>]),
         grid: &Grid,
         columns: &'a [Columns],
         region: Region,
     ) -> Self {
-        let ys = coordinates(grid.height);
-        let blank_row = base.repeat(grid.width);
+        let blank_row = base.map(|value| vec![value; grid.width]);
         let rows = Vec::with_capacity(grid.height);
         let mut samples = Self { columns, coloured: Vec::new(), rows, count: 0, blank: 0 };
-        for ((y, row), place) in picture.as_raw().chunks_exact(3 * grid.width).enumerate().zip(ys) {
+        for (y, place) in coordinates(grid.height).into_iter().enumerate() {
             let of_row = grid.columns_of(y, region);
             let places = &columns[of_row].places;
             samples.count += places.len();
             samples.blank += places.len();
-            if !blank_rows[y] {
+            let Range { start, end } = coloured[y];
+            if start < end {
+                let row = picture.row(y);
                 for (index, places) in places.chunks(LANES).enumerate() {
-                    if !is_blank(row, &blank_row, places) {
+                    let span = places[0]..places[places.len() - 1] + 1;
+                    if span.end <= start || span.start >= end {
+                        continue;
+                    }
+                    if (0..C).any(|channel| row[channel][span.clone()] != blank_row[channel][span.clone()]) {
                         samples.blank -= places.len();
                         samples.coloured.push((index, colours(row, places, base)));
                     }
@@ -185,7 +223,7 @@ impl<'a> Samples<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn rows(&self) -> impl Iterator<Item = SampledRow<'_>> {
+    pub(super) fn rows(&self) -> impl Iterator<Item = SampledRow<'_, C>> {
         let mut start = 0;
         self.rows.iter().map(move |&(y, columns, end)| SampledRow {
             y,
@@ -195,10 +233,10 @@ impl<'a> Samples<'a> {
     }
 }
 
-impl SampledRow<'_> {
+impl<const C: usize> SampledRow<'_, C> {
     /// The row's blocks, with their colours unless they are blank.
     #[inline(always)]
-    pub(super) fn blocks(&self) -> impl Iterator<Item = (&Powers, Option<&Colours>)> {
+    pub(super) fn blocks(&self) -> impl Iterator<Item = (&Powers, Option<&Colours<C>>)> {
         let mut coloured = self.coloured;
         self.columns.powers.iter().enumerate().map(move |(index, powers)| match coloured {
             [(next, colours), rest @ ..] if *next == index => {
@@ -210,25 +248,19 @@ impl SampledRow<'_> {
     }
 }
 
-/// Whether all places of a row are as those of a blank one.
-fn is_blank(row: &[u8], blank_row: &[u8], places: &[usize]) -> bool {
-    // What lies between them is mostly blank too, and sooner compared.
-    let span = 3 * places[0]..3 * places[places.len() - 1] + 3;
-    row[span.clone()] == blank_row[span] || places.iter().all(|x| row[3 * x..3 * x + 3] == blank_row[..3])
-}
-
 /// The colours at up to [`LANES`] places of a row.
-fn colours(row: &[u8], places: &[usize], base: [u8; 3]) -> Colours {
-    let mut colours = BASE;
-    for (lane, x) in places.iter().enumerate() {
-        for (channel, colours) in colours.iter_mut().enumerate() {
-            colours[lane] = f64::from(row[3 * x + channel]) - f64::from(base[channel]);
+fn colours<const C: usize>(row: [&[u8]; C], places: &[usize], base: [u8; C]) -> Colours<C> {
+    let mut colours = base_colours();
+    for ((colours, row), base) in colours.iter_mut().zip(row).zip(base) {
+        for (colour, x) in colours.iter_mut().zip(places) {
+            *colour = f64::from(i16::from(row[*x]) - i16::from(base));
         }
     }
     colours
 }
 
 /// The sum of the lanes.
+#[inline(always)]
 pub(super) fn total(lanes: [f64; LANES]) -> f64 {
     let [a, b, c, d, e, f, g, h] = lanes;
     ((a + b) + (c + d)) + ((e + f) + (g + h))

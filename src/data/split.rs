@@ -1,7 +1,6 @@
 //! Which images are held out: stratified by class, drawn by the seed. A picture that has a file is drawn by the file's
 //! content, so that pictures that are added later move no other.
 
-use super::sources::PictureFile;
 use super::{ImageSet, Validation, random};
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
@@ -19,13 +18,13 @@ pub(super) fn divide(set: &ImageSet, held_out: &[bool]) -> (ImageSet, ImageSet) 
 }
 
 /// Which images of `set` to hold out for validation, with the classes in proportion in both parts as far as whole images
-/// allow. `files` are those of the images, or none. What becomes of small classes is added to `notices`.
+/// allow. `digests` are those of the images' files, or none. What becomes of small classes is added to `notices`.
 ///
 /// # Errors
 /// A usage error when a class would be left without a training image.
 pub(super) fn held_out(
     set: &ImageSet,
-    files: &[PictureFile],
+    digests: &[[u8; 32]],
     validation: Validation,
     seed: u64,
     notices: &mut Vec<String>,
@@ -34,9 +33,9 @@ pub(super) fn held_out(
         return Ok(vec![false; set.len()]);
     }
     let stream = Stream::new(seed, Purpose::Split);
-    if let (Some(share), false) = (validation.share(), files.is_empty()) {
-        let held_out = by_content(set, files, share, stream);
-        notices.extend(without(set, &held_out, "validation"));
+    if let (Some(share), false) = (validation.share(), digests.is_empty()) {
+        let held_out = by_content(&set.labels, set.classes.len(), digests, share, stream);
+        notices.extend(without(&set.labels, &set.classes, &held_out, "validation"));
         return Ok(held_out);
     }
     let validation = validation.of(set.len());
@@ -52,25 +51,33 @@ pub(super) fn held_out(
         .tip("set `data.validation` to a share, such as 0.1 for a tenth; 0 keeps every image for training"));
     }
     let mut held_out = vec![false; set.len()];
-    for (class, (members, quota)) in members(set).iter_mut().zip(quotas(&counts, validation)).enumerate() {
-        if files.is_empty() {
+    for (class, (members, quota)) in
+        members(&set.labels, set.classes.len()).iter_mut().zip(quotas(&counts, validation)).enumerate()
+    {
+        if digests.is_empty() {
             random::shuffle(&mut stream.at(0, class), members);
         } else {
-            in_order_of_content(members, files, stream);
+            in_order_of_content(members, digests, stream);
         }
         members[..quota].iter().for_each(|&index| held_out[index] = true);
     }
     Ok(held_out)
 }
 
-/// Which images of `set` to hold out so that they are about `share` of each class: each is drawn by its file's content
-/// alone. Of a class with at least [`FEWEST`] images one is held out and one is not, whatever is drawn; a smaller one is
-/// kept whole.
-pub(super) fn by_content(set: &ImageSet, files: &[PictureFile], share: f64, stream: Stream) -> Vec<bool> {
-    let mut held_out = vec![false; set.len()];
-    for mut members in members(set).into_iter().filter(|members| members.len() >= FEWEST) {
-        in_order_of_content(&mut members, files, stream);
-        let drawn = members.partition_point(|&index| stream.of_content(&files[index].digest) < share);
+/// Which images to hold out so that they are about `share` of each class: each is drawn by its file's content alone, whose
+/// digest is in `digests`. Of a class with at least [`FEWEST`] images one is held out and one is not, whatever is drawn; a
+/// smaller one is kept whole.
+pub(super) fn by_content(
+    labels: &[u16],
+    classes: usize,
+    digests: &[[u8; 32]],
+    share: f64,
+    stream: Stream,
+) -> Vec<bool> {
+    let mut held_out = vec![false; labels.len()];
+    for mut members in members(labels, classes).into_iter().filter(|members| members.len() >= FEWEST) {
+        in_order_of_content(&mut members, digests, stream);
+        let drawn = members.partition_point(|&index| stream.of_content(&digests[index]) < share);
         let drawn = drawn.clamp(1, members.len() - 1);
         members[..drawn].iter().for_each(|&index| held_out[index] = true);
     }
@@ -78,25 +85,27 @@ pub(super) fn by_content(set: &ImageSet, files: &[PictureFile], share: f64, stre
 }
 
 /// What to say of classes of which nothing is held out, where anything is.
-pub(super) fn without(set: &ImageSet, held_out: &[bool], part: &str) -> Option<String> {
-    let mut counts = vec![0; set.classes.len()];
-    (0..set.len()).filter(|index| held_out[*index]).for_each(|index| counts[set.label(index)] += 1);
-    let all = set.class_counts();
+pub(super) fn without(labels: &[u16], classes: &[String], held_out: &[bool], part: &str) -> Option<String> {
+    let (mut counts, mut all) = (vec![0_usize; classes.len()], vec![0_usize; classes.len()]);
+    for (label, held_out) in labels.iter().zip(held_out) {
+        counts[usize::from(*label)] += usize::from(*held_out);
+        all[usize::from(*label)] += 1;
+    }
     let missing = (0..counts.len()).filter(|class| counts[*class] == 0 && all[*class] > 0);
-    let names: Vec<_> = missing.map(|class| format!("`{}` ({} pictures)", set.classes[class], all[class])).collect();
+    let names: Vec<_> = missing.map(|class| format!("`{}` ({} pictures)", classes[class], all[class])).collect();
     (!names.is_empty()).then(|| format!("too few pictures for one to be held out for {part}: {}", names.join(", ")))
 }
 
 /// The images of each class.
-fn members(set: &ImageSet) -> Vec<Vec<usize>> {
-    let mut members = vec![Vec::new(); set.classes.len()];
-    (0..set.len()).for_each(|index| members[set.label(index)].push(index));
+fn members(labels: &[u16], classes: usize) -> Vec<Vec<usize>> {
+    let mut members = vec![Vec::new(); classes];
+    labels.iter().enumerate().for_each(|(index, label)| members[usize::from(*label)].push(index));
     members
 }
 
 /// Sorts images by what is drawn for the contents of their files.
-fn in_order_of_content(members: &mut [usize], files: &[PictureFile], stream: Stream) {
-    members.sort_by_cached_key(|&index| (stream.of_content(&files[index].digest).to_bits(), index));
+fn in_order_of_content(members: &mut [usize], digests: &[[u8; 32]], stream: Stream) {
+    members.sort_by_cached_key(|&index| (stream.of_content(&digests[index]).to_bits(), index));
 }
 
 /// How many of `wanted` each class gives: its proportional quota rounded down, and the rest one each to the largest
@@ -151,13 +160,14 @@ mod tests {
         Ok(divide(set, &held_out(set, validation, seed)?))
     }
 
-    /// Files whose contents are numbered from `first`.
-    fn files(count: usize, first: usize) -> Vec<PictureFile> {
-        let file = |number: usize| {
-            let digest = std::array::from_fn(|place| number.to_le_bytes().get(place).copied().unwrap_or(0));
-            PictureFile { path: number.to_string().into(), size: (1, 1), colour: "grey", digest }
-        };
-        (first..first + count).map(file).collect()
+    /// Digests of files whose contents are numbered from `first`.
+    fn files(count: usize, first: usize) -> Vec<[u8; 32]> {
+        let digest = |number: usize| std::array::from_fn(|place| number.to_le_bytes().get(place).copied().unwrap_or(0));
+        (first..first + count).map(digest).collect()
+    }
+
+    fn by_content(set: &ImageSet, digests: &[[u8; 32]], share: f64, stream: Stream) -> Vec<bool> {
+        super::by_content(&set.labels, set.classes.len(), digests, share, stream)
     }
 
     #[test]
@@ -184,7 +194,7 @@ mod tests {
                 assert_eq!((kept.class_counts()[1], out.class_counts()[1]), (2, 0));
                 assert!(out.class_counts()[2] > 0 && kept.class_counts()[2] > 0);
                 assert_eq!(
-                    without(&all, &held_out, "testing").unwrap(),
+                    without(&all.labels, &all.classes, &held_out, "testing").unwrap(),
                     "too few pictures for one to be held out for testing: `1` (2 pictures)"
                 );
             }

@@ -145,77 +145,82 @@ fn distances(ink: &[bool], width: usize, to: bool, limit: f32) -> Vec<f32> {
     // 2,000 pixels. The rows are filled up with zeros.
     let stride = width.next_multiple_of(LANES);
     let mut in_rows = vec![0.0; stride * height];
-    for (ink, squares) in ink.chunks_exact(width).zip(in_rows.chunks_exact_mut(stride)) {
+    let mut blocks: Vec<(usize, usize)> = Vec::with_capacity(4 * height);
+    for ((y, ink), squares) in ink.chunks_exact(width).enumerate().zip(in_rows.chunks_exact_mut(stride)) {
         for Range { start, end } in stretches(ink, !to) {
             let (left, right) = (if to && start == 0 { far } else { 0 }, if to && end == width { far } else { 0 });
             for (steps, square) in (1..).zip(&mut squares[start..end]) {
                 let distance = (left + steps).min(right + (end - start + 1) as i32 - steps).min(far);
                 *square = (distance * distance) as f32;
             }
+            // Two stretches may lie in one block.
+            let first = (y, start / LANES * LANES);
+            let next = blocks.last().filter(|last| **last >= first).map_or(first.1, |last| last.1 + LANES);
+            blocks.extend((next..end).step_by(LANES).map(|x| (y, x)));
         }
     }
-    let mut distances = Vec::with_capacity(width * height);
-    let mut row = vec![0.0; stride];
-    let mut reach = limit;
-    for (y, in_row) in in_rows.chunks_exact(stride).enumerate() {
-        let border = if to { far } else { (y + 1).min(height - y) as i32 };
-        for (square, in_row) in row.iter_mut().zip(in_row) {
-            *square = lesser(*in_row, (border * border) as f32);
-        }
-        let largest = pulp::Arch::new().dispatch(Columns { in_rows: &in_rows, y, reach, row: &mut row });
-        // From one row to the next, no distance grows by more than 1.
-        reach = limit.min(largest + 1.01);
-        distances.extend_from_slice(&row[..width]);
-    }
+    let mut distances = vec![0.0; width * height + LANES];
+    let border = if to { far as usize } else { 0 };
+    pulp::Arch::new().dispatch(Columns { in_rows: &in_rows, stride, blocks: &blocks, border, limit, width, distances: &mut distances });
+    distances.truncate(width * height);
     distances
 }
 
 /// Numbers that are worked on together.
 const LANES: usize = 16;
 
-/// Lowers the squares of a row's distances to what the rows above and below, up to `reach` away, have, given the squares of
-/// the distances within each row. Leaves the distances, and tells the largest; compiled for each instruction set.
+/// From the squares of the distances within each row, in rows of `stride`, to distances in all directions, in rows of
+/// `width`; compiled for each instruction set.
 struct Columns<'a> {
     in_rows: &'a [f32],
-    y: usize,
-    reach: f32,
-    row: &'a mut [f32],
+    stride: usize,
+    /// The row and the first column of each of the blocks of [`LANES`] that are not all zeros, in order.
+    blocks: &'a [(usize, usize)],
+    /// How far beyond the first and the last row a distance ends.
+    border: usize,
+    /// How far above and below is looked.
+    limit: f32,
+    width: usize,
+    /// Zeros at first. A block may reach beyond the end of its row, where it writes zeros.
+    distances: &'a mut [f32],
 }
 
 impl WithSimd for Columns<'_> {
-    type Output = f32;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f32 {
-        let stride = self.row.len();
-        let height = self.in_rows.len() / stride;
-        let line = |y: usize| S::as_simd_f32s(&self.in_rows[y * stride..(y + 1) * stride]).0;
-        let row = S::as_mut_simd_f32s(self.row).0;
-        let zero = simd.splat_f32s(0.0);
-        let largest = simd.reduce_max_f32s(row.iter().fold(zero, |largest, value| simd.max_f32s(largest, *value)));
-        let nearest = (1..height).map(|aside| (aside, (aside * aside) as f32));
-        for (aside, square) in nearest.take_while(|(aside, square)| *square < largest && *aside as f32 <= self.reach) {
-            // Beyond the border there is no row; the row itself changes nothing.
-            let above = line(self.y.checked_sub(aside).unwrap_or(self.y));
-            let below = line(if self.y + aside < height { self.y + aside } else { self.y });
-            let square = simd.splat_f32s(square);
-            for ((value, above), below) in row.iter_mut().zip(above).zip(below) {
-                *value = simd.min_f32s(*value, simd.add_f32s(simd.min_f32s(*above, *below), square));
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { in_rows, stride, blocks, border, limit, width, distances } = self;
+        let height = in_rows.len() / stride;
+        for &(y, x) in blocks {
+            let border = (border + (y + 1).min(height - y)) as f32;
+            let border = simd.splat_f32s(border * border);
+            let here = S::as_simd_f32s(&in_rows[y * stride + x..][..LANES]).0;
+            let out = S::as_mut_simd_f32s(&mut distances[y * width + x..][..LANES]).0;
+            for (place, (out, here)) in out.iter_mut().zip(here).enumerate() {
+                let mut squares = simd.min_f32s(*here, border);
+                let mut largest = simd.reduce_max_f32s(squares);
+                for aside in 1..height {
+                    let square = (aside * aside) as f32;
+                    if square >= largest || aside as f32 > limit {
+                        break;
+                    }
+                    // Beyond the border there is no row; the row itself changes nothing.
+                    let above = if aside <= y { y - aside } else { y };
+                    let below = if y + aside < height { y + aside } else { y };
+                    let above = S::as_simd_f32s(&in_rows[above * stride + x..][..LANES]).0[place];
+                    let below = S::as_simd_f32s(&in_rows[below * stride + x..][..LANES]).0[place];
+                    let nearer = simd.add_f32s(simd.min_f32s(above, below), simd.splat_f32s(square));
+                    squares = simd.min_f32s(squares, nearer);
+                    // How far there is still to look is worth knowing every few rows.
+                    if aside % 4 == 0 {
+                        largest = simd.reduce_max_f32s(squares);
+                    }
+                }
+                *out = simd.sqrt_f32s(squares);
             }
         }
-        let mut largest = zero;
-        for value in row {
-            *value = simd.sqrt_f32s(*value);
-            largest = simd.max_f32s(largest, *value);
-        }
-        simd.reduce_max_f32s(largest)
     }
-}
-
-/// The lesser of two numbers; unlike [`f32::min`], one instruction.
-#[inline(always)]
-fn lesser(a: f32, b: f32) -> f32 {
-    if a < b { a } else { b }
 }
 
 /// Averages over areas where the plane shrinks, interpolates where it grows.

@@ -144,7 +144,7 @@ impl Surveyed {
         let ([kept, held_out], sets, validation_files) = match validation {
             Some(own) => ([all(&train), all(&own)], [train, own, test], &files.validation),
             None => {
-                let held = split::held_out(&train, &files.train, config.validation, seed, &mut warnings);
+                let held = split::held_out(&train, &files.digests(), config.validation, seed, &mut warnings);
                 let held = held.unwrap_or_else(|error| {
                     warnings.push(error.to_string());
                     vec![false; train.len()]

@@ -1,9 +1,8 @@
-//! What every server of kiln shares: sockets and their limits, whom it answers to, refusals, a page's policy, and the stop in
+//! What every server of kiln shares: sockets and their limits, whom it answers to, refusals, and the stop in
 //! good order. What is answered belongs to the rooms above.
 
 pub(crate) mod connection;
 pub(crate) mod host;
-pub(crate) mod policy;
 pub(crate) mod refusal;
 
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ use super::stopped::{config_differs, parse, refuse_other_data};
 use super::trainer::Trainer;
 use super::ways_on::PLANNED_ANEW;
 use crate::config::Experiment;
+use crate::error::quoted;
 use crate::models::Weights;
 use crate::run::checkpoints::CheckpointStore;
 use crate::run::{EpochMetrics, RunRecord, Status};
@@ -63,14 +64,17 @@ impl Run {
         let record = self.record()?;
         if self.metrics()?.is_empty() {
             return Err(Error::usage(format!("`{path}` has not finished an epoch: there is nothing to compare with"))
-                .tip(format!("go on with it: kiln resume {path}")));
+                .tip(format!("go on with it: kiln resume {}", quoted(self.path()))));
         }
         if let Some(extension) = record.history.iter().find(|line| line.contains(PLANNED_ANEW)) {
             return Err(Error::usage(format!(
                 "`{path}` cannot be repeated by one run: its learning rate jumped when it was extended"
             ))
             .caused_by(extension.clone())
-            .tip(format!("train its config from the beginning, which is another run: kiln train {path}/config.toml")));
+            .tip(format!(
+                "train its config from the beginning, which is another run: kiln train {}",
+                quoted(self.path().join("config.toml"))
+            )));
         }
         let prepared = Prepared::new(self.config_of_checkpoint()?, &record.device)?;
         refuse_other_data(&record.data_fingerprint, &prepared)?;

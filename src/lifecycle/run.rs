@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::artifact::{Dtype, Format};
+use crate::artifact::{self, Dtype, Format};
 use crate::config::Experiment;
 use crate::config::document::Origin;
+use crate::error::quoted;
 use crate::predict::Predictor;
 use crate::run::lock::RunLock;
 use crate::run::{EpochMetrics, RunDir, RunRecord, Standing, Status, file};
@@ -93,14 +94,47 @@ impl Run {
     ///
     /// # Errors
     /// When there is none yet.
-    pub(super) fn existing_model(&self) -> Result<PathBuf> {
+    pub(crate) fn existing_model(&self) -> Result<PathBuf> {
         let model = self.model();
         if model.is_file() {
             return Ok(model);
         }
         let path = self.path().display();
-        let error = Error::usage(format!("`{path}` has no model yet: it has not finished an epoch, or is in training"));
-        Err(error.tip(format!("train it to its end: kiln resume {path}")))
+        let done = self.metrics().map_or(0, |epochs| epochs.len());
+        let so_far = match done {
+            0 => "before its first epoch was finished".to_owned(),
+            1 => "after one finished epoch, before its model file was written".to_owned(),
+            _ => format!("after {done} finished epochs, before its model file was written"),
+        };
+        if self.is_training() {
+            return Err(Error::usage(format!("`{path}` is in training, and its model file comes at its end"))
+                .tip("wait for it; or stop it with Ctrl-C, and the best of its finished epochs is written"));
+        }
+        Err(Error::usage(format!("`{path}` has no model yet: it was stopped {so_far}"))
+            .tip(format!("train it to its end: kiln resume {}", quoted(self.path()))))
+    }
+
+    /// Of a run with a model that has not come to its end: what the model is, and how the run is finished.
+    pub(crate) fn unfinished(&self) -> Option<String> {
+        let standing = self.standing();
+        if matches!(standing, Standing::Done | Standing::Unreadable) {
+            return None;
+        }
+        let of =
+            self.experiment().ok().map_or_else(String::new, |experiment| format!(" of {}", experiment.train.epochs));
+        let done = self.metrics().map_or(0, |epochs| epochs.len());
+        let best =
+            artifact::read(&self.model()).ok().and_then(|(manifest, _)| manifest.metrics.get("best_epoch")?.as_u64());
+        let model =
+            best.map_or_else(String::new, |epoch| format!("; this is its model of epoch {epoch}, the best so far"));
+        let path = quoted(self.path());
+        Some(match standing {
+            Standing::Running => format!("`{}` is in training, at {done}{of} epochs{model}", self.path().display()),
+            _ => format!(
+                "`{}` is not finished: it stopped after {done}{of} epochs{model}. Finish it: kiln resume {path}",
+                self.path().display()
+            ),
+        })
     }
 
     /// Deletes the run with all that is in its directory. It loses its name first, so that a process that is killed meanwhile

@@ -10,7 +10,7 @@ use super::report;
 use super::run::Run;
 use super::stopped::StoppedRun;
 use super::tensorboard::EventLog;
-use crate::error::{Kind, panic_text};
+use crate::error::{Kind, panic_text, quoted};
 use crate::eval::{Evaluation, Predictions};
 use crate::models::Weights;
 use crate::run::checkpoints::{Checkpoint, CheckpointStore};
@@ -192,7 +192,7 @@ impl Running {
         let trained = trained.map_err(|error| self.salvage(prepared, error))?;
         let finished = catch_unwind(AssertUnwindSafe(|| self.finish(prepared, trained)));
         finished.unwrap_or_else(|panic| Err(panicked(panic))).map_err(|error| {
-            error.tip(format!("what was trained is saved; finish it: kiln resume {}", self.dir.path().display()))
+            error.tip(format!("what was trained is saved; finish it: kiln resume {}", quoted(self.dir.path())))
         })
     }
 
@@ -306,7 +306,8 @@ impl Running {
 
     /// Exports the best epoch of a run that failed, if it finished one, and adds the way on to the error.
     fn salvage(&self, prepared: &Prepared, error: Error) -> Error {
-        let path = self.dir.path().display();
+        let path = quoted(self.dir.path());
+        let config = quoted(self.dir.config());
         let Ok((newest, _)) = self.store.newest_intact() else { return error };
         let session = prepared.session();
         let exported = || -> Result<bool> {
@@ -321,7 +322,7 @@ impl Running {
                 error.tip(format!("begin again from its best epoch: kiln fork {path} --set KEY=VALUE"))
             }
             (Kind::Diverged, false) => {
-                error.tip(format!("begin a new run with the change: kiln train {path}/config.toml --set KEY=VALUE"))
+                error.tip(format!("begin a new run with the change: kiln train {config} --set KEY=VALUE"))
             }
             _ => error.tip(format!("go on from the last checkpoint: kiln resume {path}")),
         }

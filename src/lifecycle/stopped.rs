@@ -5,6 +5,7 @@ use similar::TextDiff;
 use super::prepared::Prepared;
 use crate::config::Experiment;
 use crate::config::document::Origin;
+use crate::error::quoted;
 use crate::models::Weights;
 use crate::run::checkpoints::{Checkpoint, CheckpointStore, OPTIMIZER, Unusable};
 use crate::run::lock::RunLock;
@@ -218,7 +219,8 @@ fn newest_epoch(state: &TrainingState, validation_images: u64) -> Option<Best> {
         validation.add(validation_images as usize, loss, correct);
     }
     let at_its_end = metrics.iteration == state.iteration;
-    at_its_end.then_some(Best { epoch: metrics.epoch, iteration: metrics.iteration, validation })
+    let score_bits = metrics.score.map(f64::to_bits);
+    at_its_end.then_some(Best { epoch: metrics.epoch, iteration: metrics.iteration, validation, score_bits })
 }
 
 /// The best epoch's weights, when the model file holds those and no others.
@@ -284,9 +286,8 @@ pub(super) fn parse(text: &str, name: &str) -> Result<Experiment> {
 
 /// Adds the ways on for a run without a usable checkpoint. It is never begun anew in its place.
 fn cannot_go_on(dir: &RunDir, record: Option<&RunRecord>, error: Error) -> Error {
-    let path = dir.path().display();
     let error = if dir.model().is_file() {
-        error.tip(format!("begin a new run from its best weights so far: kiln fork {path}"))
+        error.tip(format!("begin a new run from its best weights so far: kiln fork {}", quoted(dir.path())))
     } else {
         error
     };
@@ -294,7 +295,7 @@ fn cannot_go_on(dir: &RunDir, record: Option<&RunRecord>, error: Error) -> Error
         // Its config alone would begin it from other weights.
         Some(parent) => error.tip(format!("it began with the weights of {parent}: fork that run again")),
         None if dir.config().is_file() => {
-            error.tip(format!("begin it again, in a new directory: kiln train {}", dir.config().display()))
+            error.tip(format!("begin it again, in a new directory: kiln train {}", quoted(dir.config())))
         }
         None => error,
     }

@@ -3,13 +3,14 @@
 
 use super::running::Outcome;
 use super::trainer::Trainer;
+use crate::models::{WeightTensor, Weights};
 use crate::run::state::TrainingState;
 use crate::run::{EpochMetrics, Status};
 use crate::train::observer::StopHandle;
 use crate::{Error, Result};
 
 /// What the comparison found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ResumeProof {
     /// Every epoch's weights and metrics agree to the last bit.
     Identical {
@@ -26,7 +27,26 @@ pub enum ResumeProof {
         epoch: Option<usize>,
         /// The first tensor of the final weights that differs.
         tensor: Option<String>,
+        /// The largest difference of a final weight, relative to the largest weight of its tensor; infinite when the
+        /// networks or the numbers of epochs differ.
+        weights: f64,
+        /// The largest difference of a training or validation loss of an epoch, likewise.
+        losses: f64,
     },
+}
+
+impl ResumeProof {
+    /// Differences up to this are what sums in another order give: a GPU adds in an order of its own, and what it rounds
+    /// otherwise in one iteration grows in the next ones.
+    const ROUNDING: f64 = 1e-3;
+
+    /// Whether the runs are the same but for rounding.
+    pub fn is_same_to_rounding(&self) -> bool {
+        match self {
+            Self::Identical { .. } => true,
+            Self::Different { weights, losses, .. } => *weights <= Self::ROUNDING && *losses <= Self::ROUNDING,
+        }
+    }
 }
 
 impl Trainer {
@@ -83,7 +103,30 @@ fn compare(one: &Outcome, other: &Outcome, stopped_after: usize) -> Result<Resum
     if epoch.is_none() && tensor.is_none() && first.len() == second.len() {
         return Ok(ResumeProof::Identical { stopped_after, weights_sha256: one.weights.sha256() });
     }
-    Ok(ResumeProof::Different { stopped_after, epoch, tensor })
+    let same_shape = first.len() == second.len();
+    let weights = if same_shape { largest_difference(&one.weights, &other.weights) } else { f64::INFINITY };
+    let losses = first.iter().zip(&second).flat_map(|(a, b)| {
+        let validation = a.validation_loss.zip(b.validation_loss).map_or(0.0, |(a, b)| (a - b).abs());
+        [(a.train_loss - b.train_loss).abs(), validation]
+    });
+    Ok(ResumeProof::Different { stopped_after, epoch, tensor, weights, losses: losses.fold(0.0, f64::max) })
+}
+
+/// The largest difference of two values, relative to the largest value of their tensor.
+fn largest_difference(one: &Weights, other: &Weights) -> f64 {
+    if one.iter().count() != other.iter().count() {
+        return f64::INFINITY;
+    }
+    let of = |(name, tensor): (&str, &WeightTensor)| {
+        let Some(theirs) = other.get(name).filter(|theirs| theirs.values.len() == tensor.values.len()) else {
+            return f64::INFINITY;
+        };
+        let largest = tensor.values.iter().fold(f32::MIN_POSITIVE, |largest, value| largest.max(value.abs()));
+        let pairs = tensor.values.iter().zip(&theirs.values);
+        let difference = pairs.map(|(a, b)| if a == b { 0.0 } else { f64::from((a - b).abs() / largest) });
+        difference.fold(0.0, |most, each| if each.is_nan() { f64::INFINITY } else { most.max(each) })
+    };
+    one.iter().map(of).fold(0.0, f64::max)
 }
 
 /// The epochs' metrics without the times, which differ between any two runs.

@@ -7,6 +7,7 @@ use super::stopped::{Change, ResumeOptions, StoppedRun, refuse_drift};
 use super::trainer::Trainer;
 use crate::artifact::{self, Manifest};
 use crate::config::Experiment;
+use crate::error::quoted;
 use crate::{Error, Result};
 
 /// What a run's history says of an extension that did not hold the learning rate.
@@ -42,7 +43,7 @@ impl Run {
         if stopped.is_complete(&experiment) {
             let path = self.path().display();
             return Err(Error::usage(format!("`{path}` is complete"))
-                .tip(format!("train it for longer: kiln extend {path} --epochs N")));
+                .tip(format!("train it for longer: kiln extend {} --epochs N", quoted(self.path()))));
         }
         let device = stopped.device(&experiment, options);
         let prepared = Prepared::new(experiment, &device)?;

@@ -4,6 +4,7 @@
 //! A new architecture is one new file and one line of the list below; `CONTRIBUTING.md` shows one. The tests that walk
 //! [`ModelConfig::examples`] then cover it.
 
+mod compile;
 mod ensemble;
 mod forward;
 mod initial;
@@ -11,6 +12,7 @@ mod layers;
 mod limits;
 mod parameter;
 mod shapes;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -29,10 +31,12 @@ pub(crate) use parameter::id as parameter_id;
 pub use resnet::Residual;
 pub(crate) use shapes::Misfit;
 pub use shapes::{LayerSummary, TensorSummary};
+pub(crate) use steps::Step;
 pub use weights::{WeightTensor, Weights};
 
 use crate::check::{Check as _, Problems};
 use crate::data::ImageShape;
+use crate::ops::Compiled;
 use crate::{Error, Result};
 use shapes::ShapeInference;
 
@@ -163,6 +167,23 @@ impl ModelConfig {
     /// A usage error when the model's values are out of range or it does not fit the images.
     pub fn layers(&self, input: ImageShape, classes: usize) -> Result<Vec<LayerSummary>> {
         Ok(self.checked(input, classes)?.into_layers())
+    }
+
+    /// The steps that compute the network for images of this size and this many classes.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers).
+    pub(crate) fn steps(&self, input: ImageShape, classes: usize) -> Result<Vec<Step>> {
+        Ok(self.checked(input, classes)?.into_steps())
+    }
+
+    /// The network with these weights, prepared for inference on the CPU: its logits are those of the [`Network`] but for
+    /// rounding.
+    ///
+    /// # Errors
+    /// As [`layers`](Self::layers), or when the weights are not this network's.
+    pub(crate) fn compile(&self, input: ImageShape, classes: usize, weights: &Weights) -> Result<Compiled> {
+        compile::compile(&self.steps(input, classes)?, input, weights)
     }
 
     fn checked(&self, input: ImageShape, classes: usize) -> Result<ShapeInference> {

@@ -4,6 +4,7 @@
 use super::layers::{ConvSpec, Norm};
 use super::parameter::Role;
 use super::preact_resnet::PreactSpec;
+use super::steps::{Operation, Step};
 use crate::data::ImageShape;
 
 /// One layer as it appears in plans and explanations.
@@ -62,12 +63,15 @@ pub(super) struct ShapeInference {
     features: Option<usize>,
     flattened: Option<usize>,
     layers: Vec<LayerSummary>,
+    /// What computes them, and which of its values the last layer gives.
+    steps: Vec<Step>,
+    value: usize,
 }
 
 impl ShapeInference {
     /// Starts at the network's input.
     pub fn new(input: ImageShape) -> Self {
-        Self { image: input, features: None, flattened: None, layers: Vec::new() }
+        Self { image: input, features: None, flattened: None, layers: Vec::new(), steps: Vec::new(), value: 0 }
     }
 
     /// The size of the image at this point.
@@ -85,6 +89,36 @@ impl ShapeInference {
         self.layers
     }
 
+    /// What computes the layers listed so far.
+    pub fn into_steps(self) -> Vec<Step> {
+        self.steps
+    }
+
+    /// Adds a step, and tells which value it gives.
+    fn step(&mut self, operation: Operation, name: &str, from: &[usize]) -> usize {
+        self.steps.push(Step { operation, name: name.to_owned(), from: from.to_vec() });
+        self.value = self.steps.len();
+        self.value
+    }
+
+    /// The two convolutions of a residual block, of the value `from`, plus the shortcut from there or `identity`.
+    fn sum(
+        &mut self,
+        name: &str,
+        ([first, second], shortcut): (&[ConvSpec; 2], Option<&ConvSpec>),
+        from: [usize; 2],
+        relu: bool,
+    ) {
+        let [from, identity] = from;
+        let middle = self.step(Operation::conv(first), &format!("{name}.first"), &[from]);
+        let end = self.step(Operation::conv(second), &format!("{name}.second"), &[middle]);
+        let shortcut = match shortcut {
+            Some(spec) => self.step(Operation::conv(spec), &format!("{name}.shortcut"), &[from]),
+            None => identity,
+        };
+        self.step(Operation::Sum { relu }, "", &[end, shortcut]);
+    }
+
     /// Adds a [`ConvBlock`](super::ConvBlock) in the field `name`.
     ///
     /// # Errors
@@ -92,18 +126,15 @@ impl ShapeInference {
     pub fn conv(&mut self, name: &str, spec: &ConvSpec) -> Result<(), String> {
         let (output, flops) = spec.infer(self.image)?;
         self.image = output;
+        self.step(Operation::conv(spec), name, &[self.value]);
         self.push(name, spec.describe(), spec.tensors(name), flops);
         Ok(())
     }
 
     /// Adds a residual block: `first` then `second`, plus `shortcut` or the input itself, then ReLU.
-    pub fn residual(
-        &mut self,
-        name: &str,
-        [first, second]: &[ConvSpec; 2],
-        shortcut: Option<&ConvSpec>,
-    ) -> Result<(), String> {
+    pub fn residual(&mut self, name: &str, parts: &[ConvSpec; 2], shortcut: Option<&ConvSpec>) -> Result<(), String> {
         let input = self.image;
+        let [first, second] = parts;
         let (middle, first_flops) = first.infer(input)?;
         let (output, second_flops) = second.infer(middle)?;
         let mut flops = first_flops + second_flops;
@@ -118,6 +149,7 @@ impl ShapeInference {
             None => "residual: 2 x conv 3x3, ReLU",
         };
         self.image = output;
+        self.sum(name, (parts, shortcut), [self.value; 2], true);
         self.push(name, described.into(), tensors, flops);
         Ok(())
     }
@@ -142,6 +174,9 @@ impl ShapeInference {
             None => "residual: 2 x (batch norm, ReLU, conv 3x3)",
         };
         self.image = output;
+        let before = self.value;
+        let active = self.step(Operation::norm(), &format!("{name}.norm"), &[before]);
+        self.sum(name, (&spec.parts, spec.shortcut.as_ref()), [active, before], false);
         self.push(name, described.into(), tensors, flops);
         Ok(())
     }
@@ -149,12 +184,14 @@ impl ShapeInference {
     /// Adds a batch norm in the field `name`, with ReLU.
     pub fn norm(&mut self, name: &str) {
         let tensors = norm_tensors(name, self.image.channels).into();
+        self.step(Operation::norm(), name, &[self.value]);
         self.push(name, "batch norm, ReLU".into(), tensors, 0);
     }
 
     /// Adds the mean over height and width.
     pub fn global_pool(&mut self, name: &str) {
         self.features = Some(self.image.channels);
+        self.step(Operation::Mean, "", &[self.value]);
         self.push(name, "mean over height and width".into(), Vec::new(), 0);
     }
 
@@ -172,6 +209,7 @@ impl ShapeInference {
         let inputs = self.features.unwrap_or(self.image.len());
         self.flattened.get_or_insert(inputs);
         self.features = Some(outputs);
+        self.step(Operation::Dense { relu: weight == Role::HiddenWeight }, name, &[self.value]);
         let described = if weight == Role::OutputWeight { "fully connected" } else { "fully connected, ReLU" };
         let tensors = vec![
             TensorSummary::new(format!("{name}.weight"), weight, &[inputs, outputs]),

@@ -211,6 +211,36 @@ fn a_folded_network_computes_the_same_without_norms() {
 }
 
 #[test]
+fn a_compiled_network_computes_what_its_layers_do() {
+    let device = Device::flex();
+    for config in ModelConfig::examples() {
+        for shape in shapes() {
+            let network = config.init(shape, CLASSES, &device).unwrap().initialise(7);
+            // Norms with statistics that are not those of the beginning.
+            let mut weights = network.weights().unwrap();
+            for (name, tensor) in weights.iter_mut().filter(|(name, _)| name.contains("norm")) {
+                let size = name.len();
+                let value = |i: usize| 0.5 + ((i + size) % 7) as f32 / 10.0;
+                tensor.values.iter_mut().enumerate().for_each(|(i, old)| *old = value(i));
+            }
+            let network = network.load(&weights).unwrap().valid();
+            let images = images(5, shape, &device);
+            let expected = logits(&network, images.clone());
+            let pixels = images.try_into_vec_as::<f32>().unwrap();
+            let found = config.compile(shape, CLASSES, &weights).unwrap().run(5, 32, |first, values| {
+                values.copy_from_slice(&pixels[first * shape.len()..][..values.len()]);
+            });
+            for (found, expected) in found.iter().zip(&expected) {
+                let close = (found - expected).abs() <= 1e-4 * (1.0 + expected.abs());
+                assert!(close, "{} on {shape}: {found} is not {expected}", config.kind());
+            }
+            let error = config.compile(shape, CLASSES, &Weights::default()).unwrap_err().to_string();
+            assert!(error.contains("is missing"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn loading_names_the_tensor_that_does_not_fit() {
     let device = Device::flex();
     let config = ModelConfig::Linear(LinearConfig {});

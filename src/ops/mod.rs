@@ -2,21 +2,24 @@
 //!
 //! On the CPU backends they run kernels of our own ([`kernels`]), plugged into Burn by its backend extension, with
 //! hand-written gradients; on every other device, and for tensors that are not `f32`, the same functions put Burn's
-//! [`stock`] operations together. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
+//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
 //! not depend on the number of threads.
 //!
 //! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
-//! -> `kernels`.
+//! -> `kernels`. `transfer` is how training's values get to a device and back, `launches` counts what a device is asked for.
 
 mod autodiff;
 mod extension;
+mod few;
 mod host;
 mod kernels;
+pub(crate) mod launches;
 mod options;
 pub(crate) mod profile;
 mod stock;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transfer;
 
 use std::sync::LazyLock;
 
@@ -26,10 +29,14 @@ use burn::nn::BatchNorm;
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use extension::{Kernels as _, Updates as _};
+pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer};
 pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
 
 static STOCK_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
+
+static FEW_REQUESTS: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("KILN_FEW_REQUESTS").is_some_and(|value| value == "1"));
 
 /// Which operations compute on the CPU in this process: `kiln`, its kernels, or `stock`, Burn's. The two differ in the last
 /// bits.
@@ -52,6 +59,11 @@ impl Implementation {
     }
 }
 
+/// Whether networks on this device can be [compiled](Compiler) for inference.
+pub(crate) fn can_compile(device: &Device) -> bool {
+    !*STOCK_ONLY && is_host(device)
+}
+
 /// Whether tensors of this device are arrays in this process' memory.
 fn is_host(device: &Device) -> bool {
     #[cfg(feature = "ndarray")]
@@ -60,6 +72,12 @@ fn is_host(device: &Device) -> bool {
         return true;
     }
     *device == Device::flex()
+}
+
+/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU, where
+/// `KILN_FEW_REQUESTS=1` in the environment says so.
+pub(crate) fn counts_requests(device: &Device) -> bool {
+    *FEW_REQUESTS && !is_host(device)
 }
 
 /// The bias of layers without one.
@@ -182,12 +200,24 @@ fn follow(norm: &BatchNorm, result: Normalised) -> Tensor<4> {
 /// which `smoothing` is spread evenly over all classes: shape `[1]`, natural logarithm.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     match Implementation::of(&logits) {
+        Implementation::Stock if counts_requests(&logits.device()) => few::cross_entropy(logits, targets, smoothing),
         Implementation::Stock => stock::cross_entropy(logits, targets, smoothing),
         Implementation::Kernels => {
             let loss = Dispatch::kiln_cross_entropy(logits.into_dispatch(), targets.into_dispatch(), smoothing);
             Tensor::from_dispatch(loss)
         }
     }
+}
+
+/// As [`cross_entropy`], where the loss of each image is multiplied by the one of `weights` that belongs to its target,
+/// before the mean over the batch is taken. Composed of Burn's own operations: they are few, on few numbers.
+pub fn weighted_cross_entropy(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    smoothing: f32,
+    weights: &[f32],
+) -> Tensor<1> {
+    stock::weighted_cross_entropy(logits, targets, smoothing, weights)
 }
 
 /// Zeroes each value with this probability, as `seed` and its index pick, and multiplies the others by

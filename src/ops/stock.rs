@@ -66,6 +66,29 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32)
     (hit.mul_scalar(1.0 - smoothing) + all.mul_scalar(smoothing)).neg()
 }
 
+/// See [`super::weighted_cross_entropy`].
+pub fn weighted_cross_entropy(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    smoothing: f32,
+    weights: &[f32],
+) -> Tensor<1> {
+    let [batch, classes] = logits.dims();
+    let weights =
+        Tensor::<1>::from_data(TensorData::new(weights.to_vec(), [weights.len()]), (&logits.device(), logits.dtype()));
+    let weights = weights.select(0, targets.clone()).reshape([batch, 1]); // [batch, 1]
+    let log_probabilities = activation::log_softmax(logits, 1);
+    let hit = log_probabilities.clone().gather(1, targets.reshape([batch, 1])); // [batch, 1]
+    let loss = match smoothing {
+        0.0 => hit,
+        smoothing => {
+            let all = log_probabilities.sum_dim(1).div_scalar(classes as f32);
+            hit.mul_scalar(1.0 - smoothing) + all.mul_scalar(smoothing)
+        }
+    };
+    (loss * weights).mean().neg()
+}
+
 /// See [`super::dropout`].
 pub fn dropout<const D: usize>(input: Tensor<D>, probability: f64, seed: u64) -> Tensor<D> {
     let ones = vec![1.0; input.dims().iter().product()];

@@ -129,6 +129,35 @@ proptest! {
             |x| cross_entropy(x[0].clone().mul_scalar(20.0).reshape(shape), targets(), smoothing),
             |x| stock::cross_entropy(x[0].clone().mul_scalar(20.0).reshape(shape), targets(), smoothing),
         );
+        assert_same(
+            &[shape.to_vec()],
+            |x| few::cross_entropy(x[0].clone().mul_scalar(20.0).reshape(shape), targets(), smoothing),
+            |x| stock::cross_entropy(x[0].clone().mul_scalar(20.0).reshape(shape), targets(), smoothing),
+        );
+    }
+
+    #[test]
+    fn a_weight_counts_an_image_as_often(batch in 1usize..40, classes in 2usize..12, smoothing in 0.0f32..0.3) {
+        let targets = (0..batch).map(|i| (i * 7 % classes) as i64).collect::<Vec<_>>();
+        let targets = || Tensor::<1, Int>::from_data(TensorData::from(&targets[..]), &Device::flex());
+        let shape = [batch, classes];
+        let logits = |x: &[Tensor<1>]| x[0].clone().mul_scalar(20.0).reshape(shape);
+        assert_same(
+            &[shape.to_vec()],
+            |x| weighted_cross_entropy(logits(x), targets(), smoothing, &vec![1.0; classes]),
+            |x| cross_entropy(logits(x), targets(), smoothing),
+        );
+        // Each image alone, weighted by hand.
+        let weights: Vec<f32> = (0..classes).map(|class| 0.5 + class as f32).collect();
+        let each = |x: &[Tensor<1>]| {
+            let rows = (0..batch).map(|row| {
+                let logits = logits(x).slice([row..row + 1, 0..classes]);
+                stock::cross_entropy(logits, targets().slice([row..row + 1]), smoothing)
+                    .mul_scalar(weights[row * 7 % classes])
+            });
+            Tensor::cat(rows.collect(), 0).mean()
+        };
+        assert_same(&[shape.to_vec()], |x| weighted_cross_entropy(logits(x), targets(), smoothing, &weights), each);
     }
 
     // Up to 39,601 values: one block of the kernels, or several.

@@ -1,6 +1,7 @@
 //! Adam, and what AdamW shares with it. Its update is one pass over memory on the CPU (see [`crate::ops`]) and stock tensor
 //! operations elsewhere; Burn's own takes ten passes, each with a fresh buffer.
 
+use burn::module::ParamGroup;
 use burn::optim::{AdamState, AdaptiveMomentumState, ModuleOptimizer, Optimizer};
 use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
@@ -47,13 +48,22 @@ impl OptimizerKind for AdamConfig {
     }
 
     fn build(&self, _layers: &[LayerSummary]) -> ModuleOptimizer {
+        self.rule().into()
+    }
+
+    fn together(&self, _layers: &[LayerSummary]) -> Option<Vec<(Adam, ParamGroup)>> {
+        Some(vec![(self.rule(), ParamGroup::all())])
+    }
+}
+
+impl AdamConfig {
+    fn rule(&self) -> Adam {
         Adam {
             beta_1: self.beta_1 as f32,
             beta_2: self.beta_2 as f32,
             epsilon: self.epsilon as f32,
             decay: Decay::Penalty(self.weight_decay as f32),
         }
-        .into()
     }
 }
 

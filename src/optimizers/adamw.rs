@@ -1,5 +1,6 @@
 //! AdamW.
 
+use burn::module::ParamGroup;
 use burn::optim::ModuleOptimizer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,13 +47,25 @@ impl OptimizerKind for AdamwConfig {
     }
 
     fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer {
+        let [(with_decay, _), (without, exempt)] = self.rules_for(layers);
+        ModuleOptimizer::from(with_decay).with_group(exempt, without, None)
+    }
+
+    fn together(&self, layers: &[LayerSummary]) -> Option<Vec<(Adam, ParamGroup)>> {
+        Some(self.rules_for(layers).into())
+    }
+}
+
+impl AdamwConfig {
+    /// For all parameters, and for those without decay.
+    fn rules_for(&self, layers: &[LayerSummary]) -> [(Adam, ParamGroup); 2] {
         let with = |weight_decay: f64| Adam {
             beta_1: self.beta_1 as f32,
             beta_2: self.beta_2 as f32,
             epsilon: self.epsilon as f32,
             decay: Decay::Decoupled(weight_decay as f32),
         };
-        ModuleOptimizer::from(with(self.weight_decay)).with_group(group(layers, |role| !role.decays()), with(0.0), None)
+        [(with(self.weight_decay), ParamGroup::all()), (with(0.0), group(layers, |role| !role.decays()))]
     }
 }
 

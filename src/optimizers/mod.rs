@@ -6,13 +6,16 @@
 mod rate;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use burn::module::ParamGroup;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
 use burn::optim::{ModuleOptimizer, OptimizerRecord};
 use burn::tensor::Bytes;
 
+use adam::Adam;
 pub use rate::PlannedRate;
+pub(crate) use together::Together;
 
 use crate::check::{Check, Problems};
 use crate::kinds::kinds;
@@ -34,6 +37,11 @@ trait OptimizerKind: Check {
 
     /// Burn's optimizer for a network with these layers.
     fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer;
+
+    /// The same as rules for [`Together`]; none where an update is not Adam's.
+    fn together(&self, _layers: &[LayerSummary]) -> Option<Vec<(Adam, ParamGroup)>> {
+        None
+    }
 }
 
 /// How some of a network's parameters are updated.
@@ -109,6 +117,11 @@ impl OptimizerConfig {
     /// Burn's optimizer for a network with these layers.
     pub(crate) fn build(&self, layers: &[LayerSummary]) -> ModuleOptimizer {
         self.as_kind().build(layers)
+    }
+
+    /// The same updates of all parameters at once, for a device that waits for requests; none where the kind cannot.
+    pub(crate) fn together(&self, layers: &[LayerSummary]) -> Option<Together> {
+        self.as_kind().together(layers).map(Together::new)
     }
 
     /// Burn's scheduler that gives each tensor the rate of its rule along `planned`.

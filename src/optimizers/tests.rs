@@ -163,3 +163,42 @@ fn a_kernel_is_updated_as_the_matrix_of_its_rows() {
     assert_eq!(actual, expected);
     assert_eq!(actual.len(), 2);
 }
+
+/// The values of all parameters, as bits.
+fn bits(network: &Network) -> Vec<u32> {
+    let weights = network.weights().unwrap();
+    weights.iter().flat_map(|(_, tensor)| tensor.values.iter().map(|value| value.to_bits())).collect()
+}
+
+#[test]
+fn updates_together_are_those_one_by_one_and_go_on_from_each_others_records() {
+    let model = with_every_role();
+    let layers = layers(&model);
+    let mut kinds = Vec::new();
+    for optimizer in OptimizerConfig::examples() {
+        let Some(together) = optimizer.together(&layers) else { continue };
+        kinds.push(optimizer.kind());
+        let (mut one_by_one, mut at_once) = (network(&model), network(&model));
+        let mut burn = optimizer.build(&layers);
+        assert!(together.to_record(at_once.clone()).is_none());
+        for step in 0..3 {
+            let rate = 0.01 / (step + 1) as f64;
+            let gradient = gradients(&one_by_one);
+            one_by_one = burn.step(rate, one_by_one, gradient);
+            let gradient = gradients(&at_once);
+            at_once = together.step(rate, at_once, gradient);
+            assert_eq!(bits(&one_by_one), bits(&at_once), "{optimizer:?}");
+        }
+        let record = together.to_record(at_once.clone()).unwrap();
+        optimizer.check_record(&layers, &together.to_record(at_once.clone()).unwrap().into_bytes().unwrap()).unwrap();
+        let mut from_together = optimizer.build(&layers).load_record(record);
+        let from_burn = optimizer.together(&layers).unwrap();
+        from_burn.load(burn.to_record(), one_by_one.clone());
+        let gradient = gradients(&at_once);
+        at_once = from_together.step(0.005, at_once, gradient);
+        let gradient = gradients(&one_by_one);
+        one_by_one = from_burn.step(0.005, one_by_one, gradient);
+        assert_eq!(bits(&one_by_one), bits(&at_once), "{optimizer:?}");
+    }
+    assert!(kinds.contains(&"adam") && kinds.contains(&"adamw"), "{kinds:?}");
+}

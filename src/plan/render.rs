@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cut, Images, LearningRate, Plan, PlannedRule, PlannedTeacher};
+use super::{Cut, Images, LearningRate, OfClass, Plan, PlannedRule, PlannedTeacher};
 use crate::config::Experiment;
 use crate::data::{AugmentConfig, Sampling};
 use crate::report::thousands;
@@ -37,8 +37,8 @@ impl Plan {
             line("updates", self.updates_in_words());
         }
         line("each image", self.seen_in_words());
-        if let Some(seen) = self.seen_of_class_in_words() {
-            line("", seen);
+        for (index, seen) in self.seen_of_class_in_words().into_iter().enumerate() {
+            line(if index == 0 { "each class" } else { "" }, seen);
         }
         for (index, words) in self.augmentation.iter().enumerate() {
             line(if index == 0 { "distorted by" } else { "" }, words.clone());
@@ -216,15 +216,26 @@ impl Plan {
         format!("seen {often} per epoch and {average:.1} times in the run, on average")
     }
 
-    /// How often images of the smallest and of the largest class are seen, where that differs, or could.
-    fn seen_of_class_in_words(&self) -> Option<String> {
-        let ([smallest, largest], [of_smallest, of_largest]) = (self.images.of_class, self.seen_of_class);
-        (largest > 2 * smallest).then(|| {
-            format!(
-                "in each epoch, {of_smallest:.1} times if of the smallest class ({smallest} images), {of_largest:.1} times if \
-                 of the largest ({largest})"
-            )
-        })
+    /// How often images of each class are seen and what they count, where that differs, or could; of many classes, of the
+    /// smallest and the largest.
+    fn seen_of_class_in_words(&self) -> Vec<String> {
+        const LISTED: usize = 12;
+        let [smallest, largest] = self.images.of_class;
+        let is_weighted = self.of_each_class.iter().any(|class| class.weight != 1.0);
+        if largest <= 2 * smallest && !is_weighted {
+            return Vec::new();
+        }
+        let words = |class: &OfClass| {
+            let weight = if is_weighted { format!(", counts {}", decimal(class.weight)) } else { String::new() };
+            let name: String = class.name.chars().take(40).collect();
+            format!("{name}: {}, each seen {:.1} times per epoch{weight}", images(class.images), class.seen_per_epoch)
+        };
+        if self.of_each_class.len() <= LISTED {
+            return self.of_each_class.iter().map(words).collect();
+        }
+        let with = |count: usize| self.of_each_class.iter().find(|class| class.images == count).map(words);
+        let more = format!("… {} classes in all; `--json` lists them", self.of_each_class.len());
+        [with(smallest), with(largest), Some(more)].into_iter().flatten().collect()
     }
 
     fn rate_in_words(&self) -> String {
@@ -345,10 +356,18 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
         ));
     }
     let [smallest, largest] = data.of_class;
-    if smallest > 0 && largest >= 5 * smallest && experiment.train.sampling == Sampling::Uniform {
+    let is_weighted = experiment.loss.class_weights.of(&data.class_counts).is_some();
+    if is_weighted && experiment.train.sampling == Sampling::Balanced {
+        found.push(
+            "train.sampling = \"balanced\" shows as many images of every class, and loss.class_weights weighs them as well: \
+             rare classes are favoured twice; one of the two is enough"
+                .to_owned(),
+        );
+    }
+    if smallest > 0 && largest >= 5 * smallest && experiment.train.sampling == Sampling::Uniform && !is_weighted {
         found.push(format!(
             "the largest class has {} to learn from, the smallest {}: with train.sampling = \"balanced\" an epoch shows as \
-             many of each, and balanced accuracy counts each class the same",
+             many of each, with loss.class_weights = \"balanced\" each class counts the same",
             images(largest),
             images(smallest)
         ));
@@ -413,7 +432,8 @@ fn flops(operations: f64) -> String {
     scaled(operations, 1000.0, &["FLOPs", "kFLOPs", "MFLOPs", "GFLOPs", "TFLOPs", "PFLOPs", "EFLOPs"])
 }
 
-fn bytes(bytes: u64) -> String {
+/// A number of bytes in the unit that suits it.
+pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, 1000.0, &["B", "kB", "MB", "GB", "TB"])
 }
 

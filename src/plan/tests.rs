@@ -5,8 +5,23 @@ use crate::data::loader::EpochShape;
 
 fn images(train: usize) -> Images {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };
-    let of_class = [train / 10; 2];
-    Images { train, validation: 5000, test: 10_000, shape, classes: 10, of_class, differ_in_a_mirror: false }
+    of_classes(shape, train, vec![train / 10; 10])
+}
+
+fn of_classes(shape: ImageShape, train: usize, class_counts: Vec<usize>) -> Images {
+    let of_class = [class_counts.iter().min(), class_counts.iter().max()].map(|count| *count.unwrap());
+    let class_names: Vec<String> = (0..class_counts.len()).map(|class| class.to_string()).collect();
+    Images {
+        train,
+        validation: 5000,
+        test: 10_000,
+        shape,
+        classes: class_counts.len(),
+        of_class,
+        class_counts,
+        class_names: class_names.into(),
+        differ_in_a_mirror: false,
+    }
 }
 
 static CONFIG: Preset =
@@ -216,4 +231,26 @@ fn the_plan_counts_what_the_loader_gives() {
             }
         }
     }
+}
+
+#[test]
+fn how_often_each_class_is_seen_and_what_it_counts_is_in_the_plan() {
+    let shape = ImageShape { channels: 1, height: 28, width: 28 };
+    let of = |sets: &[&str]| {
+        let plan = Plan::new(&experiment(sets), of_classes(shape, 1000, vec![700, 250, 50])).unwrap();
+        let lines: Vec<String> =
+            plan.render().lines().filter(|line| line.contains("each seen")).map(str::to_owned).collect();
+        let warnings: Vec<_> = plan.warnings.into_iter().filter(|warning| warning.contains("class")).collect();
+        [lines, warnings].concat().join("\n")
+    };
+    let plans = [
+        of(&[]),
+        of(&["train.sampling=balanced"]),
+        of(&["loss.class_weights=balanced"]),
+        of(&["loss.class_weights=[1, 2, 4]"]),
+        of(&["loss.class_weights=balanced", "train.sampling=balanced"]),
+    ];
+    insta::assert_snapshot!(plans.join("\n\n"), @"");
+    let refused = Plan::new(&experiment(&["loss.class_weights=[1, 2]"]), images(1000)).unwrap_err();
+    assert_eq!(refused.to_string(), "`loss.class_weights`: must have one weight for each of the 10 classes, got 2");
 }

@@ -18,7 +18,8 @@ use crate::artifact::{self, Manifest};
 use crate::data::picture;
 use crate::data::preprocess::Table;
 use crate::logits::probabilities_at;
-use crate::models::{Activation, Ensemble, ForwardContext, LayerSummary, Weights};
+use crate::models::{Activation, Composition, Ensemble, ForwardContext, LayerSummary, Weights};
+use crate::ops::{self, Compiled};
 use crate::{Error, Result};
 
 pub(crate) use ensemble::{Part, ensemble};
@@ -49,6 +50,8 @@ const BATCH_ACTIVATIONS: usize = 1 << 25;
 pub struct Predictor {
     manifest: Manifest,
     networks: Ensemble,
+    /// The one network prepared to compute answers; none where `networks` does that.
+    compiled: Option<Compiled>,
     table: Table,
     device: Device,
     /// Images that go through the network together.
@@ -125,7 +128,11 @@ impl Predictor {
         let networks = manifest.model.load(&manifest.preprocess, classes, weights, &device)?.folded();
         let table = manifest.preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
-        Ok(Self { manifest, networks, table, device, batch })
+        let compiled = match &manifest.model {
+            Composition::Single(model) if ops::can_compile(&device) => Some(model.compile(shape, classes, weights)?),
+            Composition::Single(_) | Composition::Ensemble(_) => None,
+        };
+        Ok(Self { manifest, networks, compiled, table, device, batch })
     }
 
     /// The same network, whose manifest now says more about it.
@@ -172,17 +179,12 @@ impl Predictor {
                 pixels.len()
             )));
         }
-        let compute = |batch: &[u8]| {
-            let output = self.networks.forward(self.images(batch)).try_into_vec_as::<f32>();
-            output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
+        let logits = match &self.compiled {
+            Some(compiled) => compiled.run(count, self.batch, |first, values| {
+                self.fill(&pixels[first * size..][..values.len()], values);
+            }),
+            None => self.by_layers(pixels)?,
         };
-        // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
-        let batches: Result<Vec<_>> = if self.device == Device::flex() {
-            pixels.par_chunks(self.batch * size).map(compute).collect()
-        } else {
-            pixels.chunks(self.batch * size).map(compute).collect()
-        };
-        let logits = batches?.concat();
         match logits.iter().position(|logit| !logit.is_finite()) {
             None => Ok(logits),
             Some(place) => {
@@ -193,6 +195,22 @@ impl Predictor {
                 .tip("the weights are too large to compute with: train the model anew, with a lower learning rate"))
             }
         }
+    }
+
+    /// The logits of whole images as the network's layers compute them one by one.
+    fn by_layers(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        let chunk = self.batch * self.manifest.preprocess.shape.len();
+        let compute = |batch: &[u8]| {
+            let output = self.networks.forward(self.images(batch)).try_into_vec_as::<f32>();
+            output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
+        };
+        // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
+        let batches: Result<Vec<_>> = if self.device == Device::flex() {
+            pixels.par_chunks(chunk).map(compute).collect()
+        } else {
+            pixels.chunks(chunk).map(compute).collect()
+        };
+        Ok(batches?.concat())
     }
 
     /// What every layer puts out for one image, `[channels, height, width]`, from the first layer to the last.
@@ -223,11 +241,17 @@ impl Predictor {
     fn images(&self, pixels: &[u8]) -> Tensor<4> {
         let shape = self.manifest.preprocess.shape;
         let mut values = vec![0.0; pixels.len()];
-        for (image, values) in pixels.chunks_exact(shape.len()).zip(values.chunks_exact_mut(shape.len())) {
-            self.table.apply(image, values);
-        }
+        self.fill(pixels, &mut values);
         let dims = [pixels.len() / shape.len(), shape.channels, shape.height, shape.width];
         Tensor::from_data(TensorData::new(values, dims), (&self.device, DType::F32))
+    }
+
+    /// The values of whole images from their pixels.
+    fn fill(&self, pixels: &[u8], values: &mut [f32]) {
+        let size = self.manifest.preprocess.shape.len();
+        for (image, values) in pixels.chunks_exact(size).zip(values.chunks_exact_mut(size)) {
+            self.table.apply(image, values);
+        }
     }
 
     fn prediction(&self, input: &[u8], logits: &[f32]) -> Prediction {

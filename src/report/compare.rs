@@ -69,7 +69,6 @@ fn leader(comparison: &Comparison) -> String {
 
 fn verdict(comparison: &Comparison, pair: &Pair) -> String {
     let name = |arm: usize| &*comparison.arms[arm].name;
-    let points = |share: f64| share * 100.0;
     if pair.distinguishable {
         let (better, worse) = if pair.difference > 0.0 { (pair.b, pair.a) } else { (pair.a, pair.b) };
         let [low, high] = ordered(pair);
@@ -96,6 +95,11 @@ fn verdict(comparison: &Comparison, pair: &Pair) -> String {
         chance(pair.p_adjusted),
         points(pair.detectable)
     )
+}
+
+/// A share as percentage points, in the hundredths that are shown: less than half of one is 0, which has no sign.
+pub(super) fn points(share: f64) -> f64 {
+    (share * 10_000.0).round() / 100.0 + 0.0
 }
 
 /// The interval of how much better the better one is.
@@ -128,6 +132,12 @@ mod tests {
             right: (0..1000).map(|image| image < *right).collect(),
         };
         Arm { name: name.into(), models: (from_seed..).zip(right).map(model).collect() }
+    }
+
+    #[test]
+    fn a_difference_that_is_shown_as_nothing_has_no_sign() {
+        let shown = [-0.00004, -0.0, 0.0, 0.00004, -0.00006].map(|share| format!("{:+.2}", points(share)));
+        assert_eq!(shown, ["+0.00", "+0.00", "+0.00", "+0.00", "-0.01"]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use range_test::{RangePoint, RangeTest, range_curve};
 pub use sheet::{LARGEST_SIDE, Sheet};
 pub use survey::{SurveySheets, survey};
 pub use sweep::{SweepColumns, sweep_cost, sweep_table, sweep_verdict};
-pub use terminal::{examples, mistakes};
+pub use terminal::{examples, mistakes, picture, visible};
 
 use std::fmt::Write as _;
 
@@ -59,7 +59,7 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
     text
 }
 
-/// Accuracy with its interval, loss and calibration, in two lines.
+/// Accuracy with its interval, loss and calibration, a line each, with what their numbers mean.
 pub fn headline(evaluation: &Evaluation) -> String {
     let [low, high] = evaluation.accuracy_interval;
     let balanced = if evaluation.is_unequal() { format!("\n{}", balanced(evaluation)) } else { String::new() };
@@ -67,13 +67,16 @@ pub fn headline(evaluation: &Evaluation) -> String {
         format!("; without the model's temperature {:.4} nats, {:.2} %", before.loss, before.calibration_error * 100.0)
     });
     format!(
-        "accuracy {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)\nloss {:.4} nats, calibration error {:.2} %{uncalibrated}{balanced}",
+        "accuracy {:.2} % ({} of {} right, 95 % interval {:.2} to {:.2} %)\n\
+         loss {:.4} nats (the mean of -ln of the label's probability; guessing evenly gives {:.4})\n\
+         calibration error {:.2} % (how far the stated probabilities are from the share that is right){uncalibrated}{balanced}",
         evaluation.accuracy * 100.0,
         evaluation.correct,
         evaluation.images,
         low * 100.0,
         high * 100.0,
         evaluation.loss,
+        (evaluation.classes.len() as f64).ln(),
         evaluation.calibration_error * 100.0
     )
 }
@@ -214,7 +217,8 @@ mod tests {
         let figures = Evaluation::from_logits(&[2.0, 0.0, 0.0, 1.0, 3.0, 0.0], &[0, 1, 1], &classes);
         insta::assert_snapshot!(evaluation(&figures), @r"
         accuracy 66.67 % (2 of 3 right, 95 % interval 20.77 to 93.85 %)
-        loss 1.1629 nats, calibration error 44.69 %
+        loss 1.1629 nats (the mean of -ln of the label's probability; guessing evenly gives 0.6931)
+        calibration error 44.69 % (how far the stated probabilities are from the share that is right)
 
         class   images     recall  precision       F1
         cat          1    100.00%     50.00%   66.67%

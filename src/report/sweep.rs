@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value as Json};
 
-use super::compare::{chance, seeds};
+use super::compare::{chance, points, seeds};
 use super::{duration, thousands};
 use crate::sweep::{RunResult, SweepResult, TrialRow, label, short, shown};
 
@@ -124,8 +124,6 @@ fn lead(result: &SweepResult, on: &str) -> Vec<String> {
         return Vec::new();
     };
     let name = |arm: usize| &*comparison.arms[arm].name;
-    // Adding nothing takes the sign from a zero.
-    let points = |share: f64| share * 100.0 + 0.0;
     let highest = if result.seeds.len() > 1 { "highest mean" } else { "highest accuracy" };
     // The pair tells how much better the other one is.
     let [low, high] = [-next.interval[1], -next.interval[0]];

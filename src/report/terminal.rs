@@ -3,7 +3,7 @@
 use super::sheet::Picture;
 use crate::data::examples::examples as examples_of;
 use crate::data::survey::{Part, Surveyed};
-use crate::data::{AugmentConfig, ImageSet};
+use crate::data::{AugmentConfig, ImageSet, ImageShape};
 use crate::eval::Predictions;
 
 /// The widest picture that is drawn, in columns; larger ones are shrunk.
@@ -53,6 +53,11 @@ pub fn examples(surveyed: &Surveyed, augment: &[AugmentConfig], seed: u64, most:
     text
 }
 
+/// One image, as large as it is up to [`WIDEST`] columns, in colour or in black and white.
+pub fn picture(pixels: &[u8], shape: ImageShape, colour: bool) -> String {
+    half_blocks(&Picture::of_image(pixels, shape).shrunk(WIDEST), colour).join("\n")
+}
+
 /// Blocks of lines beside each other, each padded to `width`.
 fn side_by_side(blocks: &[Vec<String>], width: usize) -> String {
     let mut text = String::new();
@@ -96,7 +101,7 @@ pub(super) fn padded(line: &str, width: usize) -> String {
 }
 
 /// How many characters of a line are seen; ANSI codes are not.
-pub(super) fn visible(line: &str) -> usize {
+pub fn visible(line: &str) -> usize {
     let mut visible = 0;
     let mut is_code = false;
     for letter in line.chars() {
@@ -153,7 +158,6 @@ fn in_black_and_white(pixels: impl Iterator<Item = ([u8; 3], [u8; 3])>, is_brigh
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ImageShape;
 
     #[test]
     fn a_mistake_is_drawn_above_its_label_and_answer() {

@@ -78,7 +78,10 @@ impl Temporary {
                 // A link cannot replace a file, a rename can: so the file is linked under a name that nothing has.
                 let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
                 let link = |name: &Path| linkat(CWD, &descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW);
-                let free = tempfile::Builder::new().prefix(TEMPORARY).make_in(folder, |name| Ok(link(name)?))?;
+                let free = tempfile::Builder::new()
+                    .prefix(TEMPORARY)
+                    .make_in(folder, |name| Ok(link(name)?))
+                    .map_err(plain)?;
                 fs::rename(free.path(), path)?;
                 // The name is gone with the rename; nothing is left to delete.
                 let _ = free.into_temp_path().keep();
@@ -98,7 +101,19 @@ fn named_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
         use std::os::unix::fs::PermissionsExt as _;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder)
+    builder.tempfile_in(folder).map_err(plain)
+}
+
+/// The error of the system without the path that `tempfile` adds: a name that the user never gave.
+fn plain(error: io::Error) -> io::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
+    while let Some(inner) = cause {
+        if let Some(code) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return io::Error::from_raw_os_error(code);
+        }
+        cause = inner.source();
+    }
+    error
 }
 
 /// Deletes what killed processes left half-written in `folder`, whose lock the caller holds.
@@ -242,6 +257,18 @@ mod tests {
         write_atomic(&pipe, b"page").unwrap();
         assert_eq!(reader.join().unwrap(), b"page");
         assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+
+    #[test]
+    fn an_error_names_no_file_that_the_user_did_not_give() {
+        let folder = tempfile::tempdir().unwrap();
+        for error in [
+            named_in(&folder.path().join("gone")).map(drop).unwrap_err(),
+            Temporary::in_folder(&folder.path().join("gone")).map(drop).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound);
+            assert!(!error.to_string().contains(TEMPORARY), "{error}");
+        }
     }
 
     #[test]

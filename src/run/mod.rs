@@ -60,7 +60,7 @@ impl RunDir {
     /// Opens the directory of an earlier run.
     ///
     /// # Errors
-    /// When `path` is no run directory: it must hold `run.json` or `config.toml`.
+    /// When `path` is not the directory of a run, which holds `run.json` or `config.toml`.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let run = Self::at(path.to_owned());
         if run.config().is_file() || run.record().is_file() || run.checkpoints().is_dir() {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::{EarlyStoppingConfig, Monitor};
 use crate::{Error, Result};
 
 /// The version of [`TrainingState`]: raised when a field's meaning changes, or one is added that an older kiln must not
@@ -26,6 +27,15 @@ pub struct EpochMetrics {
     pub validation_loss: Option<f64>,
     /// Validation accuracy: correct / images; absent without validation images.
     pub validation_accuracy: Option<f64>,
+    /// The mean recall of the classes that have validation images; there where the run watches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_balanced_accuracy: Option<f64>,
+    /// The mean F1 of the classes that have validation images; there where the run watches it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_macro_f1: Option<f64>,
+    /// The figure that `checkpoint.best_by` names, the higher the better; there where that is not the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
     /// SHA-256 of all weights after the epoch: two runs that agree here are the same run.
     pub weights_sha256: String,
     /// Training images per second, validation and saving not counted.
@@ -64,7 +74,8 @@ impl MetricSums {
     }
 }
 
-/// The best epoch so far: the highest validation accuracy, the lower validation loss where two are equal.
+/// The best epoch so far: the highest validation accuracy, or what `checkpoint.best_by` says, and the lower validation loss
+/// where two are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
     /// The epoch, from 1.
@@ -73,6 +84,76 @@ pub struct Best {
     pub iteration: usize,
     /// Its validation metrics; all zero without validation images.
     pub validation: MetricSums,
+    /// The bits of the figure that made it the best, the higher the better, where that is not the accuracy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score_bits: Option<u64>,
+}
+
+/// What was found on the validation images after an epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Validated {
+    /// Loss and accuracy.
+    pub(crate) sums: MetricSums,
+    /// The figures of the classes, where they are asked for.
+    pub(crate) classes: Option<ClassFigures>,
+}
+
+/// Figures in which every class counts the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ClassFigures {
+    /// The mean recall of the classes that have images.
+    pub(crate) balanced_accuracy: f64,
+    /// The mean F1 of the classes that have images.
+    pub(crate) macro_f1: f64,
+}
+
+impl Validated {
+    /// The figure that `monitor` names, turned so that higher is better.
+    pub(crate) fn score(&self, monitor: Monitor) -> f64 {
+        let classes = self.classes.unwrap_or_default();
+        match monitor {
+            Monitor::Accuracy => self.sums.accuracy(),
+            Monitor::BalancedAccuracy => classes.balanced_accuracy,
+            Monitor::MacroF1 => classes.macro_f1,
+            Monitor::Loss => -self.sums.loss(),
+        }
+    }
+}
+
+/// Answers counted by class, as a confusion matrix: `counts[label][answer]`.
+pub(crate) struct Confusion {
+    counts: Vec<Vec<u64>>,
+}
+
+impl Confusion {
+    /// None yet, of so many classes.
+    pub(crate) fn new(classes: usize) -> Self {
+        Self { counts: vec![vec![0; classes]; classes] }
+    }
+
+    /// Counts an answer. One that is no class, which a damaged device could give, counts for none.
+    pub(crate) fn add(&mut self, label: usize, answer: usize) {
+        if let Some(count) = self.counts.get_mut(label).and_then(|row| row.get_mut(answer)) {
+            *count += 1;
+        }
+    }
+
+    /// What follows from the answers.
+    pub(crate) fn figures(&self) -> ClassFigures {
+        let (mut recall, mut f1, mut classes) = (0.0, 0.0, 0.0_f64);
+        for (class, row) in self.counts.iter().enumerate() {
+            let images: u64 = row.iter().sum();
+            if images == 0 {
+                continue;
+            }
+            let answered: u64 = self.counts.iter().map(|row| row[class]).sum();
+            classes += 1.0;
+            recall += row[class] as f64 / images as f64;
+            f1 += 2.0 * row[class] as f64 / (images + answered) as f64;
+        }
+        let mean = |sum: f64| sum / classes.max(1.0);
+        ClassFigures { balanced_accuracy: mean(recall), macro_f1: mean(f1) }
+    }
 }
 
 /// Where a run stands.
@@ -115,9 +196,10 @@ pub(crate) struct TrainingState {
     pub(crate) epoch_sums: MetricSums,
     /// The best epoch so far.
     pub(crate) best: Option<Best>,
-    /// The lowest validation loss so far, as the bits of an `f64`.
+    /// The lowest validation loss so far, or the highest of another `early_stopping.monitor` times -1, as the bits of an
+    /// `f64`.
     pub(crate) lowest_loss_bits: u64,
-    /// Epochs since that loss was last improved on by more than `early_stopping.min_delta`.
+    /// Epochs since that figure was last improved on by more than `early_stopping.min_delta`.
     pub(crate) epochs_without_improvement: usize,
     /// Seconds of training in finished and unfinished epochs.
     pub(crate) train_seconds: f64,
@@ -193,25 +275,32 @@ impl TrainingState {
 
     /// Takes a finished epoch's validation metrics into account and says whether it is the best so far. Without
     /// validation images the last epoch is always the best.
-    pub(crate) fn judge(&mut self, validation: Option<MetricSums>, min_delta: f64) -> bool {
+    pub(crate) fn judge(
+        &mut self,
+        validation: Option<Validated>,
+        best_by: Monitor,
+        stopping: &EarlyStoppingConfig,
+    ) -> bool {
         let (epoch, iteration) = (self.epoch, self.iteration);
         let Some(validation) = validation else {
-            self.best = Some(Best { epoch, iteration, validation: MetricSums::default() });
+            self.best = Some(Best { epoch, iteration, validation: MetricSums::default(), score_bits: None });
             return true;
         };
-        let lowest = f64::from_bits(self.lowest_loss_bits);
-        if validation.loss() < lowest - min_delta {
-            self.lowest_loss_bits = validation.loss().to_bits();
+        let (cost, lowest) = (-validation.score(stopping.monitor), f64::from_bits(self.lowest_loss_bits));
+        if cost < lowest - stopping.min_delta {
+            self.lowest_loss_bits = cost.to_bits();
             self.epochs_without_improvement = 0;
         } else {
             self.epochs_without_improvement += 1;
         }
+        let (new, loss) = (validation.score(best_by), validation.sums.loss());
         let better = self.best.is_none_or(|best| {
-            let (new, old) = (validation.accuracy(), best.validation.accuracy());
-            new > old || (new == old && validation.loss() < best.validation.loss())
+            let old = best.score_bits.map_or(best.validation.accuracy(), f64::from_bits);
+            new > old || (new == old && loss < best.validation.loss())
         });
         if better {
-            self.best = Some(Best { epoch, iteration, validation });
+            let score_bits = (best_by != Monitor::Accuracy).then(|| new.to_bits());
+            self.best = Some(Best { epoch, iteration, validation: validation.sums, score_bits });
         }
         better
     }
@@ -238,14 +327,54 @@ mod tests {
     #[test]
     fn the_best_epoch_has_the_highest_accuracy_and_then_the_lowest_loss() {
         let mut state = TrainingState::default();
-        assert!(state.judge(Some(sums(10, 1.0, 5)), 0.0));
+        let judge = |state: &mut TrainingState, sums| {
+            state.judge(Some(Validated { sums, classes: None }), Monitor::Accuracy, &EarlyStoppingConfig::default())
+        };
+        assert!(judge(&mut state, sums(10, 1.0, 5)));
         state.epoch = 2;
-        assert!(!state.judge(Some(sums(10, 0.5, 4)), 0.0), "a lower loss alone is not better");
+        assert!(!judge(&mut state, sums(10, 0.5, 4)), "a lower loss alone is not better");
         assert_eq!(state.epochs_without_improvement, 0, "but it is progress");
         state.epoch = 3;
-        assert!(state.judge(Some(sums(10, 0.9, 5)), 0.0), "equal accuracy, lower loss");
+        assert!(judge(&mut state, sums(10, 0.9, 5)), "equal accuracy, lower loss");
         assert_eq!(state.epochs_without_improvement, 1);
         assert_eq!(state.best.unwrap().epoch, 3);
+    }
+
+    #[test]
+    fn the_best_epoch_and_the_stop_go_by_what_the_config_says() {
+        let figures = |balanced_accuracy, macro_f1| Some(ClassFigures { balanced_accuracy, macro_f1 });
+        let epochs = [
+            Validated { sums: sums(10, 1.0, 9), classes: figures(0.5, 0.7) },
+            Validated { sums: sums(10, 2.0, 5), classes: figures(0.9, 0.6) },
+            Validated { sums: sums(10, 0.5, 8), classes: figures(0.8, 0.8) },
+        ];
+        for (monitor, best, waited) in [
+            (Monitor::Accuracy, 1, 2),
+            (Monitor::BalancedAccuracy, 2, 1),
+            (Monitor::MacroF1, 3, 0),
+            (Monitor::Loss, 3, 0),
+        ] {
+            let mut state = TrainingState::default();
+            let stopping = EarlyStoppingConfig { monitor, ..EarlyStoppingConfig::default() };
+            for (epoch, validated) in (1..).zip(epochs) {
+                state.epoch = epoch;
+                state.judge(Some(validated), monitor, &stopping);
+                // What is saved is what is gone on with.
+                state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+            }
+            assert_eq!((state.best.unwrap().epoch, state.epochs_without_improvement), (best, waited), "{monitor:?}");
+        }
+    }
+
+    #[test]
+    fn figures_of_the_classes_are_those_of_the_confusion_matrix() {
+        let mut confusion = Confusion::new(4);
+        // Of ten of class 0 nine are recognised, of two of class 1 one; class 2 has none, and nobody answers 3.
+        (0..9).for_each(|_| confusion.add(0, 0));
+        [(0, 1), (1, 1), (1, 2), (9, 9)].iter().for_each(|(label, answer)| confusion.add(*label, *answer));
+        let ClassFigures { balanced_accuracy, macro_f1 } = confusion.figures();
+        assert!((balanced_accuracy - (0.9 + 0.5) / 2.0).abs() < 1e-12);
+        assert!((macro_f1 - (18.0 / 19.0 + 2.0 / 4.0) / 2.0).abs() < 1e-12);
     }
 
     #[test]

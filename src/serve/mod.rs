@@ -16,7 +16,6 @@ mod body;
 mod metrics;
 mod model;
 mod openapi;
-mod page;
 mod pixels;
 mod routes;
 #[cfg(test)]

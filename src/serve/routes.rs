@@ -20,12 +20,12 @@ use super::batch::{Batcher, Batching};
 use super::body::Bodies;
 use super::metrics::Metrics;
 use super::model::{Form, Model};
-use super::{Options, openapi, page, pixels};
+use super::{Options, openapi, pixels};
 use crate::data::memory::{Budget, Reserved};
 use crate::http::connection::Client;
 use crate::http::host::AllowedHosts;
-use crate::http::policy;
 use crate::http::refusal::Refusal;
+use crate::page::{self, policy};
 use crate::predict::{Prediction, Ranked};
 use crate::{Error, Result};
 
@@ -59,6 +59,7 @@ struct App {
     min_confidence: Option<f64>,
     manifest: Bytes,
     openapi: Bytes,
+    page: Bytes,
     policy: HeaderValue,
 }
 
@@ -68,6 +69,7 @@ pub(super) fn app(model: Arc<dyn Model>, options: &Options, address: SocketAddr)
     let max_concurrent = options.max_concurrent.min(Semaphore::MAX_PERMITS);
     let batching = Batching { capacity: max_concurrent, size: options.batch_size, delay: options.batch_delay };
     let unusable = |error| Error::failed("the page's policy is no header").caused_by(error);
+    let page = page::of_server();
     let app = App {
         batcher: Batcher::start(model.clone(), &batching, metrics.clone())?,
         bodies: Bodies::new(options.max_body),
@@ -80,7 +82,8 @@ pub(super) fn app(model: Arc<dyn Model>, options: &Options, address: SocketAddr)
         min_confidence: options.min_confidence,
         manifest: model.manifest()?.to_string().into(),
         openapi: openapi::describe(&*model)?.to_string().into(),
-        policy: HeaderValue::from_str(&policy::of(page::PAGE)).map_err(unusable)?,
+        policy: HeaderValue::from_str(&policy::of(&page)).map_err(unusable)?,
+        page: page.into(),
         model,
     };
     let app = Arc::new(app);
@@ -120,7 +123,7 @@ async fn drawing_page(State(app): State<Arc<App>>) -> Response {
         (header::CONTENT_SECURITY_POLICY, app.policy.clone()),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
-    (headers, Html(page::PAGE)).into_response()
+    (headers, Html(app.page.clone())).into_response()
 }
 
 async fn numbers(State(app): State<Arc<App>>) -> Response {

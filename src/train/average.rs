@@ -97,7 +97,7 @@ mod tests {
             (name.to_owned(), tensor)
         });
         let network = network.load(&changed.collect::<Weights>()).unwrap();
-        Classifier::new(network, StepSettings::new(&Experiment::default()))
+        Classifier::new(network, StepSettings::new(&Experiment::default(), &[1; 3]))
     }
 
     #[test]

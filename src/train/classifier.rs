@@ -13,24 +13,29 @@ use super::distillation::Teacher;
 use crate::data::batch::{Batch, Mixed};
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
+use crate::optimizers::Together;
 use crate::seed::{Purpose, Stream};
 use crate::{Error, Result};
 
 /// What a step needs besides the network.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StepSettings {
     /// Share of the target spread over all classes.
     pub label_smoothing: f32,
     /// The largest norm of all gradients together.
     pub clip_norm: Option<f32>,
+    /// What an image of each class counts in the training loss, where they differ.
+    pub class_weights: Option<Arc<[f32]>>,
     /// Where dropout masks come from.
     pub dropout: Stream,
 }
 
 impl StepSettings {
-    /// The settings that an experiment asks for.
-    pub fn new(experiment: &crate::config::Experiment) -> Self {
+    /// The settings that an experiment asks for, whose training images of each class are `counts`.
+    pub fn new(experiment: &crate::config::Experiment, counts: &[usize]) -> Self {
+        let weights = experiment.loss.class_weights.of(counts);
         Self {
+            class_weights: weights.map(|weights| weights.into_iter().map(|weight| weight as f32).collect()),
             label_smoothing: experiment.loss.label_smoothing as f32,
             clip_norm: experiment.train.clip_norm.map(|norm| norm as f32),
             dropout: Stream::new(experiment.seed, Purpose::Dropout),
@@ -39,11 +44,11 @@ impl StepSettings {
 }
 
 /// What the loss compares the network's answers with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Objective {
     /// The labels as they are.
     Labels,
-    /// The labels as training smooths them, and the teacher's answers where there is a teacher.
+    /// The labels as training smooths and weights them, and the teacher's answers where there is a teacher.
     Training,
 }
 
@@ -54,6 +59,9 @@ pub struct Classifier {
     pub network: Network,
     #[module(skip)]
     settings: StepSettings,
+    /// Updates all parameters at once, where that is worth it.
+    #[module(skip)]
+    together: Option<Together>,
     #[module(skip)]
     teacher: Option<Arc<Teacher>>,
 }
@@ -61,7 +69,18 @@ pub struct Classifier {
 impl Classifier {
     /// A classifier that trains `network`.
     pub fn new(network: Network, settings: StepSettings) -> Self {
-        Self { network, settings, teacher: None }
+        Self { network, settings, together: None, teacher: None }
+    }
+
+    /// The same with all parameters updated by `together`, if any, and not one by one.
+    #[must_use]
+    pub(crate) fn updated(self, together: Option<Together>) -> Self {
+        Self { together, ..self }
+    }
+
+    /// What updates all parameters at once.
+    pub(crate) fn together(&self) -> Option<&Together> {
+        self.together.as_ref()
     }
 
     /// The same, learning from a teacher besides the labels.
@@ -72,15 +91,21 @@ impl Classifier {
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
     /// `[batch, classes]`. The cross-entropy is linear in its target, so that of an image with two labels is the mean of both by
-    /// their shares.
+    /// their shares. In training each image counts as much as its label says.
     fn forward(&self, batch: Batch, context: &mut ForwardContext, objective: Objective) -> ClassificationOutput {
-        let (label_smoothing, teacher) = match objective {
-            Objective::Labels => (0.0, None),
-            Objective::Training => (self.settings.label_smoothing, self.teacher.as_ref()),
+        let teacher = match objective {
+            Objective::Labels => None,
+            Objective::Training => self.teacher.as_ref(),
         };
         let answers = teacher.map(|teacher| teacher.answers(&batch.images));
         let logits = self.network.forward_in(batch.images, context);
-        let of = |targets| ops::cross_entropy(logits.clone(), targets, label_smoothing);
+        let of = |targets| match (objective, &self.settings.class_weights) {
+            (Objective::Labels, _) => ops::cross_entropy(logits.clone(), targets, 0.0),
+            (Objective::Training, None) => ops::cross_entropy(logits.clone(), targets, self.settings.label_smoothing),
+            (Objective::Training, Some(weights)) => {
+                ops::weighted_cross_entropy(logits.clone(), targets, self.settings.label_smoothing, weights)
+            }
+        };
         let loss = match batch.mixed {
             None => of(batch.targets.clone()),
             Some(Mixed { targets, share }) => {
@@ -125,7 +150,10 @@ impl TrainStep for Classifier {
             Some(limit) => clip(&self, gradients, limit),
             None => gradients,
         };
-        optimizer.step(rate, self, gradients)
+        match self.together.clone() {
+            Some(together) => together.step(rate.base(), self, gradients),
+            None => optimizer.step(rate, self, gradients),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use burn::module::Module as _;
 use burn::optim::GradientsAccumulator;
+use burn::tensor::Device;
 use burn::train::{
     ClassificationOutput, EventProcessorTraining as _, InferenceStep, Interrupter, Learner, LearnerEvent,
     LearningCheckpointer, SupervisedLearningStrategy, SupervisedTrainingEventProcessor, TrainLoader,
@@ -17,14 +18,14 @@ use super::average::Average;
 use super::classifier::Classifier;
 use super::observer::{Observer, Progress, StopHandle};
 use super::records::{self, RecordSink};
-use super::step_metrics::{StepMetrics, read_all};
-use crate::config::Experiment;
+use super::step_metrics::{Figures, StepMetrics, answers};
+use crate::config::{Experiment, Monitor};
 use crate::data::loader::EpochLoader;
 use crate::models::Weights;
 use crate::optimizers::PlannedRate;
 use crate::run::checkpoints::{CheckpointStore, Records};
 use crate::run::progress::{Moment, ProgressFile};
-use crate::run::state::TrainingState;
+use crate::run::state::{Confusion, TrainingState, Validated};
 use crate::run::{EpochMetrics, MetricSums, RunDir, file};
 use crate::{Error, Result};
 
@@ -43,12 +44,16 @@ pub(super) struct TrainingContext {
     pub(super) experiment: Experiment,
     /// Iterations in an epoch.
     pub(super) iterations_per_epoch: usize,
+    /// Where it is computed.
+    pub(super) device: Device,
     /// The learning rate over the run.
     pub(super) rate: PlannedRate,
     /// The training images, in the order of each epoch.
     pub(super) train: Arc<EpochLoader>,
     /// Whether there are validation images.
     pub(super) has_validation: bool,
+    /// How many classes there are.
+    pub(super) classes: usize,
     /// The run's directory.
     pub(super) run: RunDir,
     /// Where to save.
@@ -101,6 +106,7 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
         let mut events = event_processor;
         let mut average = None;
         if let Some(mut context) = context {
+            let pending = StepMetrics::new(&context.device);
             let mut steps = Steps {
                 progress: progress_file(&context),
                 images_per_second: 0.0,
@@ -113,7 +119,7 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
                 checkpointer,
                 store: &event_store,
                 average: None,
-                pending: Vec::new(),
+                pending,
                 last_save: Instant::now(),
             };
             let ended = steps.run(&train, &validation);
@@ -125,9 +131,6 @@ impl SupervisedLearningStrategy<Classifier> for EpochLoop {
     }
 }
 
-/// Metrics are read back after so many steps: a GPU is kept busy, and a NaN is found soon.
-const READ_EVERY: usize = 10;
-
 struct Steps<'a> {
     context: &'a mut TrainingContext,
     learner: &'a mut Learner<Classifier>,
@@ -137,7 +140,7 @@ struct Steps<'a> {
     store: &'a burn::train::metric::store::EventStoreClient,
     /// The average of the weights, where the config asks for one.
     average: Option<Average>,
-    pending: Vec<StepMetrics>,
+    pending: StepMetrics,
     progress: ProgressFile,
     /// Training images per second of the epoch under way.
     images_per_second: f64,
@@ -170,7 +173,12 @@ impl Steps<'_> {
     fn restore(&mut self) -> Result<()> {
         let records = std::mem::take(&mut self.context.records);
         let average = records::average(&records)?;
+        let optimizer = records::optimizer(&records)?;
         records::restore(self.learner, records)?;
+        let model = self.learner.model();
+        if let Some(together) = model.together().cloned() {
+            together.load(optimizer, model);
+        }
         if let Some(decay) = self.context.experiment.train.ema {
             let mut classifier = self.learner.model().valid();
             if let Some(record) = average {
@@ -222,7 +230,7 @@ impl Steps<'_> {
                     self.update(accumulator.grads());
                 }
             }
-            self.note(&step.item, images);
+            self.pending.add(&step.item, images, self.context.state.iteration);
             if self.context.feed_metrics {
                 let item = TrainingItem::new(
                     step.item,
@@ -233,7 +241,7 @@ impl Steps<'_> {
                 self.event(LearnerEvent::ProcessedItem(item))?;
             }
             let wants_stop = self.wants_stop();
-            if self.pending.len() >= READ_EVERY || wants_stop {
+            if self.pending.is_due() || wants_stop {
                 self.read_back()?;
                 self.clock(started, seconds_before, images_before);
                 self.report();
@@ -272,26 +280,21 @@ impl Steps<'_> {
             || self.context.stop_after.is_some_and(|last| self.context.state.iteration >= last)
     }
 
-    fn note(&mut self, output: &ClassificationOutput, images: usize) {
-        self.pending.push(StepMetrics::new(output, images, self.context.state.iteration));
-    }
-
     /// Reads the pending metrics and refuses a loss that is NaN or infinite.
     fn read_back(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let (losses, correct) = read_all(&self.pending)?;
-        for ((step, loss), correct) in self.pending.drain(..).zip(losses).zip(correct) {
+        for figures in self.pending.read()? {
+            let Figures { images, loss, correct, iterations: (first, last) } = figures;
             if !loss.is_finite() {
                 let epoch = self.context.state.epoch;
-                return Err(diverged(&format!(
-                    "the loss became {loss} in epoch {epoch} at iteration {} of the run",
-                    step.iteration
-                )));
+                let place = if first == last {
+                    format!("at iteration {first}")
+                } else {
+                    format!("between iterations {first} and {last}")
+                };
+                return Err(diverged(&format!("the loss became {loss} in epoch {epoch} {place} of the run")));
             }
-            self.context.state.epoch_sums.add(step.images, f64::from(loss), correct);
-            self.progress.add(step.images, f64::from(loss), correct);
+            self.context.state.epoch_sums.add(images, loss, correct);
+            self.progress.add(images, loss, correct);
         }
         Ok(())
     }
@@ -331,21 +334,28 @@ impl Steps<'_> {
         self.refuse_nan(&weights)?;
         model.network = model.network.folded();
         let validation = if self.context.has_validation { Some(self.validate(&model, loader)?) } else { None };
-        if let Some(loss) = validation.map(|sums| sums.loss()).filter(|loss| !loss.is_finite()) {
+        let sums = validation.map(|validated| validated.sums);
+        if let Some(loss) = sums.map(|sums| sums.loss()).filter(|loss| !loss.is_finite()) {
             let epoch = self.context.state.epoch;
             return Err(diverged(&format!("the validation loss became {loss} in epoch {epoch}")));
         }
         let rate = self.context.rate.at(self.context.state.update.saturating_sub(1));
         let state = &mut self.context.state;
-        let better = state.judge(validation, self.context.experiment.early_stopping.min_delta);
+        let (checkpoint, stopping) = (&self.context.experiment.checkpoint, &self.context.experiment.early_stopping);
+        let better = state.judge(validation, checkpoint.best_by, stopping);
+        let classes = validation.and_then(|validated| validated.classes);
+        let score = validation.filter(|_| checkpoint.best_by != Monitor::Accuracy);
         let metrics = EpochMetrics {
             epoch: state.epoch,
             iteration: state.iteration,
             learning_rate: rate,
             train_loss: state.epoch_sums.loss(),
             train_accuracy: state.epoch_sums.accuracy(),
-            validation_loss: validation.map(|sums| sums.loss()),
-            validation_accuracy: validation.map(|sums| sums.accuracy()),
+            validation_loss: sums.map(|sums| sums.loss()),
+            validation_accuracy: sums.map(|sums| sums.accuracy()),
+            validation_balanced_accuracy: classes.map(|classes| classes.balanced_accuracy),
+            validation_macro_f1: classes.map(|classes| classes.macro_f1),
+            score: score.map(|validated| validated.score(checkpoint.best_by)),
             weights_sha256: weights.sha256(),
             images_per_second: self.images_per_second,
             seconds: started.elapsed().as_secs_f64(),
@@ -373,12 +383,20 @@ impl Steps<'_> {
             return Some(format!("validation accuracy {reached:.4} reached stop_at.validation_accuracy = {goal}"));
         }
         let patience = experiment.early_stopping.patience?;
-        (state.epochs_without_improvement >= patience)
-            .then(|| format!("the validation loss has not improved for {patience} epochs (early_stopping.patience)"))
+        (state.epochs_without_improvement >= patience).then(|| {
+            let monitor = experiment.early_stopping.monitor.name();
+            format!("the validation {monitor} has not improved for {patience} epochs (early_stopping.patience)")
+        })
     }
 
-    fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<MetricSums> {
+    fn validate(&mut self, model: &Classifier, loader: &ValidLoader<Classifier>) -> Result<Validated> {
         let mut sums = MetricSums::default();
+        let watched = [self.context.experiment.checkpoint.best_by, self.context.experiment.early_stopping.monitor];
+        let mut confusion = watched
+            .iter()
+            .any(|monitor| matches!(monitor, Monitor::BalancedAccuracy | Monitor::MacroF1))
+            .then(|| Confusion::new(self.context.classes));
+        let mut pending = StepMetrics::new(&self.context.device);
         if self.context.feed_metrics {
             let epoch_number = self.context.state.epoch;
             self.valid_event(LearnerEvent::StartSplit { epoch_number, total_items: loader.num_items() })?;
@@ -391,17 +409,23 @@ impl Steps<'_> {
             let images = batch.size;
             let output = InferenceStep::step(model, batch);
             iteration += 1;
-            let (losses, correct) = read_all(&[StepMetrics::new(&output, images, iteration)])?;
-            sums.add(images, f64::from(losses[0]), correct[0]);
+            if let Some(confusion) = &mut confusion {
+                answers(&output).for_each(|(label, answer)| confusion.add(label, answer));
+            }
+            pending.add(&output, images, iteration);
+            if pending.is_due() {
+                add_all(&mut sums, &mut pending)?;
+            }
             if self.context.feed_metrics {
                 let item = TrainingItem::new(output, iterator.progress(), Some(iteration), None);
                 self.valid_event(LearnerEvent::ProcessedItem(item))?;
             }
         }
+        add_all(&mut sums, &mut pending)?;
         if self.context.feed_metrics {
             self.valid_event(LearnerEvent::EndSplit(self.context.state.epoch))?;
         }
-        Ok(sums)
+        Ok(Validated { sums, classes: confusion.map(|confusion| confusion.figures()) })
     }
 
     fn save_is_due(&self) -> bool {
@@ -428,6 +452,10 @@ impl Steps<'_> {
     /// A checkpoint of weights that are known to be finite.
     fn commit(&mut self) -> Result<()> {
         let checkpointer = self.checkpointer.as_mut().ok_or_else(|| Error::failed("training has no checkpointer"))?;
+        let model = self.learner.model();
+        if let Some(record) = model.together().cloned().and_then(|together| together.to_record(model)) {
+            self.learner.load_optim(record);
+        }
         checkpointer.checkpoint(self.learner, self.context.state.iteration, self.store);
         let mut records = self.context.sink.take()?;
         if let Some(average) = self.average.as_ref().and_then(Average::classifier) {
@@ -469,6 +497,12 @@ impl Steps<'_> {
             .process_valid(event)
             .map_err(|error| Error::failed("the dashboard failed").caused_by(error.to_string()))
     }
+}
+
+/// Reads the pending metrics and adds them up.
+fn add_all(sums: &mut MetricSums, pending: &mut StepMetrics) -> Result<()> {
+    pending.read()?.iter().for_each(|figures| sums.add(figures.images, figures.loss, figures.correct));
+    Ok(())
 }
 
 /// The progress of the run's finished epochs and of the one under way, to go on with.

@@ -15,3 +15,4 @@ mod renderer;
 pub(crate) mod session;
 mod short_run;
 mod step_metrics;
+pub(crate) mod steps;

@@ -65,6 +65,16 @@ pub(super) fn restore(learner: &mut Learner<Classifier>, mut records: Records) -
     Ok(())
 }
 
+/// The optimizer's record among those of a checkpoint.
+///
+/// # Errors
+/// When it cannot be decoded.
+pub(super) fn optimizer(records: &Records) -> Result<OptimizerRecord> {
+    let bytes = records.get(RECORDS[1]).cloned().unwrap_or_default();
+    OptimizerRecord::from_bytes(Bytes::from_bytes_vec(bytes))
+        .map_err(|error| Error::failed(format!("cannot decode {}", RECORDS[1])).caused_by(error.to_string()))
+}
+
 /// The network's record among those of a checkpoint.
 ///
 /// # Errors

@@ -18,10 +18,11 @@ use super::records::{self, RecordSink, SaveAlways};
 use super::renderer::{NoMetricFiles, Silent};
 use crate::config::Experiment;
 use crate::data::batch::{ImageBatcher, SampleRef};
-use crate::data::loader::{EpochLoader, EpochShape};
+use crate::data::loader::{EpochLoader, EpochShape, Making};
 use crate::data::{Dataset, Sampling};
 use crate::error::panic_text;
 use crate::models::{Network, Weights};
+use crate::ops::counts_requests;
 use crate::optimizers::PlannedRate;
 use crate::plan::Plan;
 use crate::run::RunDir;
@@ -91,9 +92,11 @@ impl Session<'_> {
         let context = TrainingContext {
             experiment: self.experiment.clone(),
             iterations_per_epoch: self.plan.iterations_per_epoch,
+            device: self.device.clone(),
             rate: self.rate(),
             train: Arc::new(self.train_loader()?),
             has_validation: !self.dataset.validation.is_empty(),
+            classes: self.dataset.train.classes.len(),
             run: run.clone(),
             store: store.clone(),
             records: checkpoint.records,
@@ -152,7 +155,8 @@ impl Session<'_> {
     }
 
     fn classifier(&self, network: Network) -> Classifier {
-        Classifier::new(network, StepSettings::new(self.experiment)).taught_by(self.teacher.clone())
+        let settings = StepSettings::new(self.experiment, &self.dataset.train.class_counts());
+        Classifier::new(network, settings).taught_by(self.teacher.clone())
     }
 
     /// The weights that a new run begins with.
@@ -234,8 +238,10 @@ impl Session<'_> {
     }
 
     fn learner_with(&self, classifier: Classifier, rate: &PlannedRate) -> ClassifierLearner {
+        let together =
+            counts_requests(&self.device).then(|| self.experiment.optimizer.together(&self.plan.layers)).flatten();
         Learner::new(
-            classifier.train().fork(&self.device.clone().autodiff()),
+            classifier.updated(together).train().fork(&self.device.clone().autodiff()),
             self.experiment.optimizer.build(&self.plan.layers),
             self.experiment.optimizer.schedule(&self.plan.layers, rate),
         )
@@ -267,20 +273,35 @@ impl Session<'_> {
             drop_last: self.experiment.train.drop_last,
             accumulation: self.experiment.train.accumulation,
         };
-        let batcher = ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
-            .augmented(self.experiment.augment(), self.experiment.seed)
-            .mixed(self.experiment.train.mixing(), self.experiment.seed);
+        let batcher = self.train_batcher();
         let (seed, device) = (self.experiment.seed, self.device.clone().autodiff());
-        match (self.experiment.train.overfit_batches, self.experiment.train.sampling) {
+        let loader = match (self.experiment.train.overfit_batches, self.experiment.train.sampling) {
             (Some(_), _) => EpochLoader::unshuffled(batcher, shape, &device),
             (None, Sampling::Uniform) => EpochLoader::shuffled(batcher, shape, seed, &device),
             (None, Sampling::Balanced) => EpochLoader::balanced(batcher, shape, seed, &device),
-        }
+        }?;
+        self.placed(loader)
+    }
+
+    fn train_batcher(&self) -> ImageBatcher {
+        ImageBatcher::new(self.dataset.train.clone(), &self.dataset.preprocess)
+            .augmented(self.experiment.augment(), self.experiment.seed)
+            .mixed(self.experiment.train.mixing(), self.experiment.seed)
+    }
+
+    /// Where the training batches are made.
+    pub(crate) fn making(&self) -> Making {
+        if counts_requests(&self.device) { Making::of(&self.train_batcher()) } else { Making::Host }
+    }
+
+    /// The loader with its batches made where they are needed: for a CPU, there is nothing to be sent.
+    fn placed(&self, loader: EpochLoader) -> Result<EpochLoader> {
+        if counts_requests(&self.device) { loader.on_device() } else { Ok(loader) }
     }
 
     fn launch(&self, context: TrainingContext) -> Result<(Classifier, TrainingContext, Result<Termination>)> {
         let batcher = ImageBatcher::new(self.dataset.validation.clone(), &self.dataset.preprocess);
-        let validation = EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?;
+        let validation = self.placed(EpochLoader::sequential(batcher, VALIDATION_BATCH, &self.device)?)?;
         // The loop puts the checkpoint's weights in before the first step.
         let learner = self.learner_of(self.classifier(self.network()?));
         let train = context.train.clone();

@@ -3,12 +3,14 @@
 //   node page.mjs [--kiln ../../target/debug/kiln] [--model model.bpk] [--digits] [--screenshot page.png]
 //
 // With --digits the model is one of MNIST and must recognise what is drawn; without, any model with 28 x 28 pixels does.
+// With --photos it is one that was not trained on drawings, of any size.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { DIGITS, answer, draw } from "./digits.mjs";
 
 const { values: given } = parseArgs({
   options: {
@@ -16,28 +18,10 @@ const { values: given } = parseArgs({
     model: { type: "string", default: "model.bpk" },
     browser: { type: "string", default: "/usr/bin/chromium" },
     digits: { type: "boolean", default: false },
+    photos: { type: "boolean", default: false },
     screenshot: { type: "string" },
   },
 });
-
-// Digits as strokes, in units of the board.
-const circle = (x, y, rx, ry, from = 0, to = 1) =>
-  Array.from({ length: 33 }, (_, i) => {
-    const angle = 2 * Math.PI * (from + (to - from) * i / 32) - Math.PI / 2;
-    return [x + rx * Math.cos(angle), y + ry * Math.sin(angle)];
-  });
-const DIGITS = {
-  0: [circle(0.5, 0.5, 0.2, 0.3)],
-  1: [[[0.52, 0.2], [0.5, 0.8]]],
-  2: [[...circle(0.5, 0.35, 0.18, 0.15, -0.2, 0.35), [0.3, 0.78], [0.72, 0.78]]],
-  3: [[...circle(0.48, 0.34, 0.17, 0.14, -0.15, 0.5), ...circle(0.48, 0.64, 0.19, 0.16, 0, 0.65)]],
-  4: [[[0.36, 0.2], [0.32, 0.52], [0.7, 0.52]], [[0.62, 0.2], [0.6, 0.82]]],
-  5: [[[0.68, 0.22], [0.38, 0.22], [0.36, 0.46], ...circle(0.48, 0.62, 0.19, 0.17, 0, 0.62)]],
-  6: [[[0.6, 0.18], [0.44, 0.36], [0.36, 0.6], ...circle(0.5, 0.66, 0.15, 0.14, -0.25, 0.75)]],
-  7: [[[0.3, 0.22], [0.7, 0.22], [0.46, 0.82]]],
-  8: [[...circle(0.5, 0.35, 0.13, 0.14, 0.5, -0.5), ...circle(0.5, 0.65, 0.16, 0.16, 0, 1)]],
-  9: [[...circle(0.48, 0.36, 0.15, 0.15, 0.25, -0.75), [0.63, 0.5], [0.58, 0.82]]],
-};
 
 async function startServer() {
   const server = spawn(given.kiln, ["serve", given.model, "--addr", "127.0.0.1:0", "--json"], {
@@ -48,25 +32,6 @@ async function startServer() {
   const { url } = JSON.parse(line);
   assert(url, "the server did not start");
   return { server, url };
-}
-
-async function draw(page, strokes) {
-  const box = await page.locator("#pad").boundingBox();
-  for (const points of strokes) {
-    const [first, ...rest] = points.map(([x, y]) => [box.x + x * box.width, box.y + y * box.height]);
-    await page.mouse.move(...first);
-    await page.mouse.down();
-    for (const point of rest) await page.mouse.move(...point, { steps: 3 });
-    // An answer to an earlier stroke is not the one to wait for.
-    await page.evaluate(() => (document.getElementById("spoken").textContent = ""));
-    await page.mouse.up();
-  }
-}
-
-/** What the page says once it has said something new. */
-async function answer(page) {
-  await page.waitForFunction(() => /%/.test(document.getElementById("spoken").textContent));
-  return page.locator("#label").textContent();
 }
 
 const tests = {
@@ -104,6 +69,13 @@ const tests = {
     await page.getByRole("button", { name: "Clear" }).click();
     assert.equal(await page.locator("#label").textContent(), "–");
     assert(await page.getByRole("button", { name: "Clear" }).isDisabled());
+  },
+
+  async "a first dot is no error"({ page }) {
+    const box = await page.locator("#pad").boundingBox();
+    await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
+    await page.waitForFunction(() => document.getElementById("sure").textContent !== "");
+    assert.equal(await page.locator("#trouble").textContent(), "");
   },
 
   async "the keyboard alone can draw"({ page }) {
@@ -144,6 +116,55 @@ const tests = {
     }
   },
 };
+
+const photoTests = {
+  async "a model of photographs leads with an area for pictures, and can be drawn on when asked"({ page, complaints }) {
+    assert(await page.locator("#hint").isVisible());
+    assert.match(await page.locator("#hint").textContent(), /Drop, paste or choose/);
+    const chosen = page.waitForEvent("filechooser");
+    await page.locator("#pad").click();
+    const bytes = await page.screenshot({ clip: { x: 0, y: 0, width: 64, height: 64 } });
+    await (await chosen).setFiles({ name: "photo.png", mimeType: "image/png", buffer: bytes });
+    await answer(page);
+    await page.getByRole("button", { name: "Clear" }).click();
+    await page.keyboard.press("Shift+Tab");
+    const byKey = page.waitForEvent("filechooser");
+    await page.locator("#pad").focus();
+    await page.keyboard.press("Enter");
+    await byKey;
+    await page.getByRole("button", { name: "Draw instead" }).click();
+    await draw(page, DIGITS[3]);
+    await answer(page);
+    assert.deepEqual(complaints, []);
+  },
+};
+
+/** On a telephone, upright and on its side: board, buttons and answer are seen without scrolling. */
+async function telephone(browser, url) {
+  for (const [width, height] of [[360, 640], [390, 844], [320, 568], [640, 360], [844, 390], [568, 320]]) {
+    const context = await browser.newContext({ hasTouch: true, isMobile: true, viewport: { width, height } });
+    const page = await context.newPage();
+    await page.goto(url);
+    await page.waitForFunction(() => /classes/.test(document.getElementById("about").textContent));
+    if (!given.photos) {
+      await draw(page, DIGITS[3]);
+      await answer(page);
+    }
+    for (const id of ["#pad", "#clear", "#open", "#label", "#sure", "#seen"]) {
+      const box = await page.locator(id).boundingBox();
+      const right = box.x + box.width, bottom = box.y + box.height;
+      assert(box.x >= 0 && box.y >= 0 && right <= width && bottom <= height, `${width}x${height}: ${id} ends at ${right}, ${bottom}`);
+    }
+    const board = await page.locator("#pad").boundingBox();
+    assert(Math.min(board.width, board.height) >= 150, `${width}x${height}: the board is ${board.width} wide`);
+    if (width > height && !given.photos) {
+      const last = await page.locator("#bars li").last().boundingBox();
+      assert(last.y + last.height <= height, `${width}x${height}: the bars end at ${last.y + last.height}`);
+    }
+    assert((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `${width}x${height}: too wide`);
+    await context.close();
+  }
+}
 
 /** Runs in the page: the text with the least contrast to what is behind it, as WCAG 2 computes it. */
 function contrasts() {
@@ -230,8 +251,9 @@ const fresh = async (test) => {
   await page.close();
   return note;
 };
-for (const [name, test] of Object.entries(tests)) await attempt(name, () => fresh(test));
-await attempt("a finger can draw", () => touch(browser, url));
+for (const [name, test] of Object.entries(given.photos ? photoTests : tests)) await attempt(name, () => fresh(test));
+if (!given.photos) await attempt("a finger can draw", () => touch(browser, url));
+await attempt("everything is seen at once on a telephone", () => telephone(browser, url));
 if (given.digits) await attempt("digits drawn with the mouse are recognised", () => fresh(({ page }) => recognises(page)));
 if (given.screenshot) await attempt("screenshot", () => fresh(({ page }) => screenshot(page)));
 await browser.close();

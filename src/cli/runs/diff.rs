@@ -6,6 +6,7 @@ use serde_json::json;
 use similar::{ChangeTag, TextDiff};
 
 use crate::Result;
+use crate::cli::quoted;
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::Run;
 
@@ -13,11 +14,11 @@ use crate::lifecycle::Run;
 #[derive(Debug, clap::Args)]
 pub struct DiffArguments {
     /// The directory of one run
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN", value_parser = crate::cli::run_parser(), add = crate::cli::completions::runs())]
     first: PathBuf,
 
     /// The directory of another
-    #[arg(value_name = "OTHER")]
+    #[arg(value_name = "OTHER", value_parser = crate::cli::run_parser(), add = crate::cli::completions::runs())]
     second: PathBuf,
 }
 
@@ -48,7 +49,7 @@ pub fn run(arguments: DiffArguments, ui: &mut Ui) -> Result<()> {
         ui.out(&format!("{sign} {name}: test {}, validation {}", percent("test"), percent("validation")));
     }
     if reached.iter().all(|(_, value)| !value["test"].is_null()) {
-        let [first, second] = [&arguments.first, &arguments.second].map(|path| path.display());
+        let [first, second] = [&arguments.first, &arguments.second].map(quoted);
         ui.aside(&format!("next           kiln compare {first} {second}"));
     }
     Ok(())

@@ -4,8 +4,11 @@ use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use crate::board::{self, RunSummary};
+use crate::cli::quoted;
 use crate::cli::ui::{Mode, Ui};
+use crate::plan::bytes;
 use crate::report::duration;
+use crate::sweep::SweepFolder;
 use crate::{Error, Result};
 
 /// The arguments of `kiln runs ls`.
@@ -68,7 +71,10 @@ pub fn run(arguments: LsArguments, ui: &mut Ui) -> Result<()> {
             ui.json(&value);
         }
         _ if arguments.csv => ui.out(csv(&runs).trim_end()),
-        _ => table(&runs, ui),
+        _ => {
+            table(&runs, ui);
+            collections(&arguments.runs, ui);
+        }
     }
     Ok(())
 }
@@ -122,7 +128,7 @@ fn compared(a: &RunSummary, b: &RunSummary, column: Column) -> Ordering {
 /// A column of the table: its heading, what it says of a run, and whether it is text, which stands on the left.
 type Cells = (&'static str, fn(&RunSummary) -> String, bool);
 
-const CELLS: [Cells; 9] = [
+const CELLS: [Cells; 10] = [
     ("run", |run| run.name.clone(), true),
     ("status", standing, true),
     ("config", |run| run.experiment.clone().unwrap_or_default(), true),
@@ -132,6 +138,7 @@ const CELLS: [Cells; 9] = [
     ("valid.", |run| percent(run.validation_accuracy), false),
     ("test", |run| percent(run.test_accuracy), false),
     ("time", |run| duration(run.seconds), false),
+    ("size", |run| run.model_bytes.map_or_else(|| "-".into(), bytes), false),
 ];
 
 /// How it stands; of one that is no result, that as well.
@@ -170,6 +177,25 @@ fn table(runs: &[RunSummary], ui: &Ui) {
     ui.aside(&line(&CELLS.map(|(heading, ..)| heading.to_owned())));
     for row in &rows {
         ui.out(&line(row));
+    }
+}
+
+/// Says which folders beside the runs hold more of them: sets of seeds, and sweeps.
+fn collections(folder: &Path, ui: &Ui) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let shown = path.display();
+        if SweepFolder::open(&path).is_ok() {
+            ui.aside(&format!("{shown} is a sweep: kiln sweep show {}", quoted(&shown.to_string())));
+            continue;
+        }
+        match board::runs(&path).len() {
+            0 => {}
+            1 => ui.aside(&format!("{shown} holds 1 run: kiln runs ls {}", quoted(&shown.to_string()))),
+            count => ui.aside(&format!("{shown} holds {count} runs: kiln runs ls {}", quoted(&shown.to_string()))),
+        }
     }
 }
 

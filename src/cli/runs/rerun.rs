@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use crate::cli::train::{DisplayArguments, require_accuracy, watch};
 use crate::cli::ui::{Mode, Ui};
-use crate::cli::{encode, summary};
+use crate::cli::{encode, quoted, summary};
 use crate::lifecycle::{Repetition, Run};
 use crate::{Error, Result};
 
 /// The arguments of `kiln runs rerun`.
 #[derive(Debug, clap::Args)]
 pub struct RerunArguments {
-    /// The directory of a run
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest
+    #[arg(value_name = "RUN", value_parser = crate::cli::run_parser(), add = crate::cli::completions::runs())]
     run: PathBuf,
 
     /// Put the new run directory in this folder; without it: beside the run
@@ -49,8 +49,8 @@ pub fn run(arguments: RerunArguments, ui: &mut Ui) -> Result<()> {
         ))
         .tip(format!(
             "see how much it matters: kiln compare {} {}",
-            repetition.run.display(),
-            repetition.rerun.display()
+            quoted(&repetition.run),
+            quoted(&repetition.rerun)
         )));
     }
     require_accuracy(&summary, &arguments.display)

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[derive(Debug, clap::Args)]
 pub struct RmArguments {
     /// The directories of the runs
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(required = true, value_name = "RUN", value_parser = crate::cli::run_parser(), add = crate::cli::completions::runs())]
     runs: Vec<PathBuf>,
 
     /// Do not ask

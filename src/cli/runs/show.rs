@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::cli::quoted;
 use crate::cli::ui::{Mode, Ui};
 use crate::lifecycle::{Run, Summary};
 use crate::run::{EpochMetrics, MeasuredOn, Standing, Status};
@@ -15,8 +16,8 @@ const WIDTHS: std::ops::RangeInclusive<usize> = 40..=200;
 /// The arguments of `kiln runs show`.
 #[derive(Debug, clap::Args)]
 pub struct ShowArguments {
-    /// The directory of a run, finished or not
-    #[arg(value_name = "RUN")]
+    /// A run: its directory, its number, or latest, finished or not
+    #[arg(value_name = "RUN", value_parser = crate::cli::run_parser(), add = crate::cli::completions::runs())]
     run: PathBuf,
 
     /// Draw for so many columns, 40 to 200; without it: as wide as the terminal, or 80
@@ -128,15 +129,16 @@ impl Shown {
         lines.push(("started", self.started.clone()));
         lines.extend(self.ended.clone().map(|ended| ("ended", ended)));
         if matches!(self.status, Standing::Stopped | Standing::Failed) {
-            lines.push(("next", format!("kiln resume {}", self.run.display())));
+            lines.push(("next", format!("kiln resume {}", quoted(&self.run))));
         }
         lines
     }
 }
 
-/// The epoch with the highest validation accuracy, and the lower loss among equals; without validation, the last.
+/// The epoch with the highest validation accuracy, or what `checkpoint.best_by` names, and the lower loss among equals;
+/// without validation, the last.
 fn best(metrics: &[EpochMetrics]) -> Option<&EpochMetrics> {
-    let rank = |epoch: &EpochMetrics| Some((epoch.validation_accuracy?, -epoch.validation_loss?));
+    let rank = |epoch: &EpochMetrics| Some((epoch.score.or(epoch.validation_accuracy)?, -epoch.validation_loss?));
     let better = |one: &&EpochMetrics, other: &&EpochMetrics| {
         rank(one).partial_cmp(&rank(other)).unwrap_or(std::cmp::Ordering::Equal)
     };
@@ -196,6 +198,9 @@ mod tests {
             train_accuracy: 0.9,
             validation_loss: Some(0.25),
             validation_accuracy: Some(accuracy),
+            validation_balanced_accuracy: None,
+            validation_macro_f1: None,
+            score: None,
             weights_sha256: String::new(),
             images_per_second: 1000.0,
             seconds: 40.0,

@@ -10,9 +10,9 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::ExperimentArguments;
 use super::train::{self, DisplayArguments, Interface};
 use super::ui::{Mode, Ui};
+use super::{ExperimentArguments, quoted};
 use crate::compare::over_seeds;
 use crate::config::Experiment;
 use crate::config::document::Origin;
@@ -88,7 +88,7 @@ pub fn resume(folder: &Path, display: &DisplayArguments, ui: &Ui) -> Result<()> 
 
 /// Does what is left of `set`, whose experiment `trainer` has, and says what came of all of it.
 fn begin(set: &SeedSet, trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<()> {
-    ui.say(&trainer.plan().render());
+    ui.lines(&trainer.plan().render());
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
@@ -162,7 +162,7 @@ fn conclude(
             figures.sd * 100.0,
             done.len()
         ));
-        ui.aside(&format!("next           kiln compare {} OTHER", folder.display()));
+        ui.aside(&format!("next           kiln compare {} OTHER", quoted(folder)));
     }
     match ui.mode() {
         Mode::Json => ui.json(&json!({
@@ -178,7 +178,7 @@ fn conclude(
         Mode::Text => {}
     }
     let missing = set.seeds.len() - done.len();
-    let go_on = format!("go on with all of them: kiln resume {}", folder.display());
+    let go_on = format!("go on with all of them: kiln resume {}", quoted(folder));
     if interrupted {
         return Err(
             Error::interrupted(format!("stopped: {} of {} runs are finished", done.len(), set.seeds.len())).tip(go_on)

@@ -118,16 +118,20 @@ fn finished(output: &Output) -> Result<Value> {
         return serde_json::from_slice(&output.stdout)
             .map_err(|error| Error::failed("a run's summary cannot be read").caused_by(error));
     }
-    let said = text.lines().rev().find_map(|line| line.strip_prefix("error: ")).unwrap_or("it ended without a word");
+    // The run says as JSON what went wrong; one that was killed says nothing, or said it on stderr.
+    let told = serde_json::from_slice::<Value>(&output.stdout).ok().and_then(|value| value.get("error").cloned());
+    let of_json = told.as_ref().and_then(|error| error["message"].as_str());
+    let said = of_json.or_else(|| text.lines().rev().find_map(|line| line.strip_prefix("error: ")));
+    let said = said.unwrap_or("it ended without a word");
     let error = if output.status.code() == Some(130) { Error::interrupted(said) } else { Error::failed(said) };
-    let tips = text.lines().filter_map(|line| line.strip_prefix("tip: "));
-    Err(tips.fold(error, |error, tip| error.tip(tip)))
+    let told_tips = told.as_ref().and_then(|error| error["tips"].as_array()).into_iter().flatten();
+    let tips: Vec<&str> = told_tips.filter_map(Value::as_str).collect();
+    Err(tips.into_iter().fold(error, |error, tip| error.tip(tip)))
 }
 
 /// The process of one task, with its share of the threads.
 fn command(task: &Task, threads: usize) -> Result<Command> {
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
+    let program = crate::cli::program()?;
     let mut command = Command::new(program);
     command.args(&task.words).arg("--json");
     command.env("RAYON_NUM_THREADS", threads.max(1).to_string());

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::Seeds;
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, encode, open_device};
+use super::{ExperimentArguments, encode, open_device, quoted};
 use crate::config::{SweepAsked, SweepDocument};
 use crate::lifecycle::Trainer;
 use crate::report::{sweep_cost, sweep_table, sweep_verdict, thousands};
@@ -136,7 +136,7 @@ pub fn run(arguments: SweepArguments, ui: &mut Ui) -> Result<()> {
 /// Makes the folder of a new sweep. Whatever is wrong with it is said before.
 fn prepare(new: &NewSweepArguments, ui: &Ui) -> Result<SweepFolder> {
     let NewSweepArguments { experiment, over, seeds, runs } = new;
-    if experiment.config.is_none() && over.is_empty() {
+    if experiment.named().is_none() && over.is_empty() {
         return Err(Error::usage("there is nothing to try")
             .tip("name a file with a [sweep] table, or say what to try: kiln sweep mnist-fast --over optimizer.learning_rate=0.005,0.01"));
     }
@@ -161,7 +161,7 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
     let folder = prepare(&new, ui)?;
     if is_for_later {
         announce(&State::open(folder.clone())?, ui);
-        ui.aside(&format!("next           kiln sweep work {}", folder.path().display()));
+        ui.aside(&format!("next           kiln sweep work {}", quoted(folder.path())));
         return match ui.mode() {
             Mode::Json => {
                 ui.json(&serde_json::json!({ "folder": folder.path() }));
@@ -211,7 +211,7 @@ fn announce(state: &State, ui: &Ui) {
     let halving = sweep.halving.map(|halving| {
         let rungs: Vec<String> = state.rungs().iter().map(ToString::to_string).collect();
         format!(
-            ", one of {} goes on after {} of {epochs} epochs",
+            ", one of {} continues after {} of {epochs} epochs",
             halving.factor,
             rungs[..rungs.len() - 1].join(" and ")
         )
@@ -243,7 +243,7 @@ fn show(arguments: &ShowArguments, ui: &Ui) -> Result<()> {
     }
     ui.out(&sweep_table(&result));
     ui.say(&format!("\nnot finished: {} so far", sweep_cost(&result)));
-    ui.aside(&format!("next           kiln sweep resume {}", folder.path().display()));
+    ui.aside(&format!("next           kiln sweep resume {}", quoted(folder.path())));
     Ok(())
 }
 
@@ -263,11 +263,8 @@ fn tell(folder: &SweepFolder, result: &SweepResult, ui: &Ui) -> Result<()> {
             ui.say(&format!("\ntrained        {}", sweep_cost(result)));
             if let Some(run) = result.winning().and_then(|row| row.runs.first()) {
                 let run = Path::new(&run.run);
-                ui.aside(&format!(
-                    "next           kiln runs show {path}/{}\n               kiln predict {path}/{} PICTURE",
-                    run.display(),
-                    run.display()
-                ));
+                let run = quoted(folder.path().join(run));
+                ui.aside(&format!("next           kiln runs show {run}\n               kiln predict {run} PICTURE"));
             }
         }
     }

@@ -43,8 +43,7 @@ pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
     if let Some(result) = folder.result()? {
         return tell(folder, &result, ui);
     }
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
+    let program = crate::cli::program()?;
     let mut state = State::open(folder.clone())?;
     let mut told: BTreeSet<(usize, u64, usize)> = state.reached().map(|(key, _)| key).collect();
     if !told.is_empty() {
@@ -77,7 +76,7 @@ pub fn work(folder: &SweepFolder, team: Team, ui: &Ui) -> Result<()> {
         }
         return Ok(());
     }
-    let path = folder.path().display();
+    let path = crate::cli::quoted(folder.path());
     let go_on = format!("go on where it stopped: kiln sweep resume {path}");
     if let Some(error) = ended.into_iter().find_map(Result::err) {
         return Err(error.tip(go_on));
@@ -111,7 +110,7 @@ fn stop_on_interrupt() -> Stop {
     // A handler that cannot be installed leaves the system's own: the process ends, the checkpoints remain.
     let _ = ctrlc::set_handler(move || {
         if of_handler.is_stopped() {
-            super::super::train::leave();
+            crate::cli::ui::leave();
         }
         of_handler.stop();
         let says = Ui::new(super::super::ui::Mode::Json);

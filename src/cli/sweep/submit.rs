@@ -88,17 +88,19 @@ fn named_folder(new: &NewSweepArguments) -> Result<Option<SweepFolder>> {
         return Ok(None);
     };
     let asked = &new.experiment;
-    let is_changed = !asked.sets.is_empty() || asked.device.is_some() || asked.seed.is_some();
+    let is_changed = !asked.changes()?.is_empty() || asked.device.is_some() || asked.seed.is_some();
     if is_changed || !new.over.is_empty() || new.seeds.is_some() {
-        return Err(Error::usage(format!("`{}` is a sweep that was begun, and goes on as it is", path.display()))
-            .tip("leave out --set, --over, --seeds, --seed and --device, or name a config for a new sweep"));
+        return Err(Error::usage(format!(
+            "`{}` is a sweep that has begun, and cannot be changed any more",
+            path.display()
+        ))
+        .tip("leave out --set, --over, --seeds, --seed and --device, or name a config for a new sweep"));
     }
     SweepFolder::open(path).map(Some)
 }
 
 fn call(arguments: &SubmitArguments, folder: &SweepFolder, workers: usize) -> Result<Call> {
-    let program = std::env::current_exe()
-        .map_err(|error| Error::failed("the program does not know where it is").caused_by(error))?;
+    let program = crate::cli::program()?;
     let absolute = |path: &Path| -> Result<PathBuf> {
         std::path::absolute(path)
             .map_err(|error| Error::failed(format!("cannot find `{}`", path.display())).caused_by(error))

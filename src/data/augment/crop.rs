@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fill::{Background, Fill, Pictures};
-use super::{Augmentation, Distort, Scratch, Step};
+use super::warp::AffineMap;
+use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -69,15 +70,29 @@ struct Crop {
 
 impl Distort for Crop {
     fn distort(&self, rng: &mut ChaCha8Rng, scratch: &mut Scratch, image: &mut [u8]) {
-        let mut offset = || random::below(rng, 2 * self.padding + 1) as isize - self.padding as isize;
-        let (right, down) = (offset(), offset());
+        let (right, down) = self.offsets(rng);
         if (right, down) != (0, 0) {
             self.shift(right, down, &mut scratch.copy, image);
         }
     }
+
+    fn form(&self) -> Option<Form> {
+        Some(Form::Move(self.background.clone()))
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Drawn {
+        // A map says where the image goes, a crop where its pixels come from.
+        let (right, down) = self.offsets(rng);
+        AffineMap { right: -right as f32, down: -down as f32, ..AffineMap::IDENTITY }.into()
+    }
 }
 
 impl Crop {
+    fn offsets(&self, rng: &mut ChaCha8Rng) -> (isize, isize) {
+        let mut offset = || random::below(rng, 2 * self.padding + 1) as isize - self.padding as isize;
+        (offset(), offset())
+    }
+
     /// Shows at every pixel the one that lies `right` and `down` of it.
     fn shift(&self, right: isize, down: isize, copy: &mut Vec<u8>, image: &mut [u8]) {
         let ImageShape { height, width, .. } = self.shape;

@@ -1,12 +1,14 @@
 //! A square of the image covered.
 
+use std::ops::Range;
+
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fill::{Paint, PaintRule, Pictures};
-use super::{Augmentation, Distort, Scratch, Step};
+use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -76,16 +78,31 @@ struct Cutout {
 
 impl Distort for Cutout {
     fn distort(&self, rng: &mut ChaCha8Rng, _scratch: &mut Scratch, image: &mut [u8]) {
+        if let Some((rows, columns)) = self.rectangle(rng) {
+            self.cover.paint(rows, columns, rng, image);
+        }
+    }
+
+    fn form(&self) -> Option<Form> {
+        self.cover.form()
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Drawn {
+        Drawn::rectangle(self.rectangle(rng))
+    }
+}
+
+impl Cutout {
+    /// The rows and columns to cover, if any.
+    fn rectangle(&self, rng: &mut ChaCha8Rng) -> Option<(Range<usize>, Range<usize>)> {
         let ImageShape { height, width, .. } = self.cover.shape;
         let drawn = random::uniform(rng);
         let (row, column) = (random::below(rng, height), random::below(rng, width));
-        if drawn < self.probability {
-            let span = |centre: usize, length: usize| {
-                let end = centre + self.size.div_ceil(2);
-                end.saturating_sub(self.size)..end.min(length)
-            };
-            self.cover.paint(span(row, height), span(column, width), rng, image);
-        }
+        let span = |centre: usize, length: usize| {
+            let end = centre + self.size.div_ceil(2);
+            end.saturating_sub(self.size)..end.min(length)
+        };
+        (drawn < self.probability).then(|| (span(row, height), span(column, width)))
     }
 }
 
@@ -98,14 +115,13 @@ pub(super) struct Cover {
 }
 
 impl Cover {
+    /// The same for a device; none for noise, whose draws are as many as the pixels.
+    pub(super) fn form(&self) -> Option<Form> {
+        self.colour.clone().map(Form::Cover)
+    }
+
     /// Covers `rows` and `columns` of every channel.
-    pub(super) fn paint(
-        &self,
-        rows: std::ops::Range<usize>,
-        columns: std::ops::Range<usize>,
-        rng: &mut impl Rng,
-        image: &mut [u8],
-    ) {
+    pub(super) fn paint(&self, rows: Range<usize>, columns: Range<usize>, rng: &mut impl Rng, image: &mut [u8]) {
         let ImageShape { height, width, .. } = self.shape;
         for (channel, pixels) in image.chunks_exact_mut(height * width).enumerate() {
             for row in rows.clone() {

@@ -1,12 +1,14 @@
 //! A rectangle of the image covered.
 
+use std::ops::Range;
+
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cutout::Cover;
 use super::fill::{Paint, PaintRule, Pictures};
-use super::{Augmentation, Distort, Scratch, Step};
+use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -77,17 +79,34 @@ struct Erase {
 
 impl Distort for Erase {
     fn distort(&self, rng: &mut ChaCha8Rng, _scratch: &mut Scratch, image: &mut [u8]) {
+        if let Some((rows, columns)) = self.rectangle(rng) {
+            self.cover.paint(rows, columns, rng, image);
+        }
+    }
+
+    fn form(&self) -> Option<Form> {
+        self.cover.form()
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Drawn {
+        Drawn::rectangle(self.rectangle(rng))
+    }
+}
+
+impl Erase {
+    /// The rows and columns to cover, if any.
+    fn rectangle(&self, rng: &mut ChaCha8Rng) -> Option<(Range<usize>, Range<usize>)> {
         let ImageShape { height, width, .. } = self.cover.shape;
         let EraseConfig { probability, least_area, most_area, .. } = self.config;
         if random::uniform(rng) >= probability {
-            return;
+            return None;
         }
         let area = (least_area + (most_area - least_area) * random::uniform(rng)) * (height * width) as f64;
         let ratio = random::uniform_symmetric(rng, NARROWEST.ln()).exp();
         let side = |length: f64, most: usize| (length.round() as usize).clamp(1, most);
         let (rows, columns) = (side((area * ratio).sqrt(), height), side((area / ratio).sqrt(), width));
         let (top, left) = (random::below(rng, height - rows + 1), random::below(rng, width - columns + 1));
-        self.cover.paint(top..top + rows, left..left + columns, rng, image);
+        Some((top..top + rows, left..left + columns))
     }
 }
 

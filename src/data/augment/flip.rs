@@ -4,8 +4,9 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fill::Pictures;
-use super::{Augmentation, Distort, Scratch, Step};
+use super::fill::{Background, Pictures};
+use super::warp::AffineMap;
+use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::random;
 use crate::seed::Stream;
@@ -57,9 +58,25 @@ struct Flip {
 
 impl Distort for Flip {
     fn distort(&self, rng: &mut ChaCha8Rng, _scratch: &mut Scratch, image: &mut [u8]) {
-        if random::uniform(rng) < self.probability {
+        if self.is_drawn(rng) {
             image.chunks_exact_mut(self.width).for_each(<[u8]>::reverse);
         }
+    }
+
+    fn form(&self) -> Option<Form> {
+        // Nothing beside the image is ever seen.
+        Some(Form::Move(Background::Edge))
+    }
+
+    fn draw(&self, rng: &mut ChaCha8Rng) -> Drawn {
+        let xx = if self.is_drawn(rng) { -1.0 } else { 1.0 };
+        AffineMap { xx, ..AffineMap::IDENTITY }.into()
+    }
+}
+
+impl Flip {
+    fn is_drawn(&self, rng: &mut ChaCha8Rng) -> bool {
+        random::uniform(rng) < self.probability
     }
 }
 

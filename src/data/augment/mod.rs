@@ -3,6 +3,7 @@
 //! (seed, kind, epoch, position) alone, so a kind that is added, moved or left out changes no other's draws.
 
 mod fill;
+mod form;
 mod tone;
 mod warp;
 
@@ -16,8 +17,10 @@ use crate::check::{Check, Problems};
 use crate::kinds::kinds;
 use crate::seed::{Purpose, Stream};
 
+pub(super) use fill::Background;
 use fill::Pictures;
 pub use fill::{Fill, FillRule, Paint, PaintRule};
+pub(super) use form::{Drawn, Form};
 use warp::Warp;
 
 kinds! {
@@ -79,6 +82,16 @@ impl Step {
 #[doc(hidden)]
 pub trait Distort: Debug + Send + Sync {
     fn distort(&self, rng: &mut ChaCha8Rng, scratch: &mut Scratch, image: &mut [u8]);
+
+    /// The same as numbers for a device; none where only the host can do it.
+    fn form(&self) -> Option<Form> {
+        None
+    }
+
+    /// What `distort` would do with these draws, as the numbers of its [`form`](Self::form).
+    fn draw(&self, _rng: &mut ChaCha8Rng) -> Drawn {
+        Drawn::default()
+    }
 }
 
 impl AugmentConfig {
@@ -146,6 +159,23 @@ impl Augment {
             }
         }
         Self { steps }
+    }
+
+    /// The distortions as a device can do them, in their order; none where one of them needs the host.
+    pub(super) fn forms(&self) -> Option<Vec<Form>> {
+        let form = |step: &Step| match step {
+            Step::Warp(warp) => warp.form(),
+            Step::Other(other, _) => other.form(),
+        };
+        self.steps.iter().map(form).collect()
+    }
+
+    /// What [`apply`](Self::apply) would do with an image at this place, a set of numbers for each of the forms.
+    pub(super) fn draw(&self, (epoch, position): (usize, usize)) -> impl Iterator<Item = Drawn> {
+        self.steps.iter().map(move |step| match step {
+            Step::Warp(warp) => warp.draw((epoch, position)),
+            Step::Other(other, stream) => other.draw(&mut stream.at(epoch, position)),
+        })
     }
 
     /// Writes the distorted image to `out`, both `[c, h, w]`. The draw depends on the seed, `epoch` and `position` (the

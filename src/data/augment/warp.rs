@@ -4,7 +4,7 @@
 use rand::Rng;
 
 use super::fill::{Background, Pictures};
-use super::{AffineConfig, ElasticConfig, Scratch, Step};
+use super::{AffineConfig, Drawn, ElasticConfig, Form, Scratch, Step};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
 
@@ -52,12 +52,27 @@ impl Warp {
         true
     }
 
-    /// Moves the pixels of an image as drawn for `epoch` and `position`.
-    pub(super) fn apply(&self, (epoch, position): (usize, usize), scratch: &mut Scratch, image: &mut [u8]) {
-        let map = match &self.affine {
+    /// The map for `epoch` and `position`.
+    fn map(&self, (epoch, position): (usize, usize)) -> AffineMap {
+        match &self.affine {
             Some((config, stream)) => AffineMap::draw(config, &mut stream.at(epoch, position)),
             _ => AffineMap::IDENTITY,
-        };
+        }
+    }
+
+    /// The movement for a device; none with a field, which is as large as the image.
+    pub(super) fn form(&self) -> Option<Form> {
+        self.elastic.is_none().then(|| Form::Move(self.background.clone()))
+    }
+
+    /// The numbers of the form for `epoch` and `position`.
+    pub(super) fn draw(&self, place: (usize, usize)) -> Drawn {
+        self.map(place).into()
+    }
+
+    /// Moves the pixels of an image as drawn for `epoch` and `position`.
+    pub(super) fn apply(&self, (epoch, position): (usize, usize), scratch: &mut Scratch, image: &mut [u8]) {
+        let map = self.map((epoch, position));
         if let Some((field, stream)) = &self.elastic {
             let mut rng = stream.at(epoch, position);
             rng.set_word_pos(AFFINE_WORDS);
@@ -212,6 +227,9 @@ fn fold(place: f32, last: f32) -> f32 {
     last - (place.rem_euclid(2.0 * last) - last).abs()
 }
 
+/// Columns that are blurred side by side: their sums fit into registers, and none waits for another.
+const SUMS: usize = 16;
+
 /// Smooth random displacements (Simard, Steinkraus and Platt, 2003): uniform noise blurred by a Gaussian. The field
 /// wraps round at the border, so that it is equally strong everywhere.
 #[derive(Clone, Debug)]
@@ -261,15 +279,24 @@ impl ElasticField {
         to.clear();
         to.resize(from.len(), 0.0);
         // Each row is unrolled far enough that the kernel needs no wrapping.
-        let mut unrolled = vec![0.0; length + 2 * radius];
+        let mut unrolled = vec![0.0; length.next_multiple_of(SUMS) + 2 * radius];
         let start = (length - radius % length) % length;
         for (row, values) in from.chunks_exact(length).enumerate() {
-            for (place, value) in unrolled.iter_mut().enumerate() {
-                *value = values[(start + place) % length];
+            for turn in unrolled.chunks_mut(length) {
+                let (end, beginning) = turn.split_at_mut(turn.len().min(length - start));
+                end.copy_from_slice(&values[start..][..end.len()]);
+                beginning.copy_from_slice(&values[..beginning.len()]);
             }
-            for column in 0..length {
-                let window = &unrolled[column..column + self.kernel.len()];
-                to[column * rows + row] = window.iter().zip(&self.kernel).map(|(value, weight)| value * weight).sum();
+            for first in (0..length).step_by(SUMS) {
+                let mut sums = [0.0; SUMS];
+                for (weight, window) in self.kernel.iter().zip(unrolled[first..].windows(SUMS)) {
+                    for (sum, value) in sums.iter_mut().zip(window) {
+                        *sum += value * weight;
+                    }
+                }
+                for (column, sum) in (first..length).zip(sums) {
+                    to[column * rows + row] = sum;
+                }
             }
         }
     }

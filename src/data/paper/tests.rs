@@ -1,6 +1,6 @@
 //! The fit to the paper, compared with one that looks at every sample.
 
-use image::Rgb;
+use image::{DynamicImage, Rgb, RgbImage};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -22,9 +22,9 @@ fn samples(
 }
 
 /// The paper, with every sample looked at one by one.
-fn fit_plainly(picture: &RgbImage, base: [u8; 3]) -> Paper {
-    let (grid, ys) = (Grid::of(picture), coordinates(picture.height() as usize));
-    let mut paper = Paper { base, blank_rows: Vec::new(), coefficients: [[0.0; TERMS.len()]; 3], noise: 0.0 };
+fn fit_plainly(picture: &RgbImage, base: [u8; 3]) -> Paper<3> {
+    let (grid, ys) = (Grid::of(&Planes::of_colour(picture)), coordinates(picture.height() as usize));
+    let mut paper = Paper { base, coloured: Vec::new(), coefficients: [[0.0; TERMS.len()]; 3], noise: 0.0 };
     for (region, terms) in
         [(Region::Border, PLANE), (Region::Border, PLANE), (Region::Everywhere, 6), (Region::Everywhere, 6)]
     {
@@ -40,7 +40,7 @@ fn fit_plainly(picture: &RgbImage, base: [u8; 3]) -> Paper {
         }
         squares.sort_by(f64::total_cmp);
         let close = (SPREAD * SPREAD * squares[squares.len() / 2]).max(CLOSE * CLOSE);
-        let mut sums = Sums::default();
+        let mut sums = Sums { powers: [[0.0; 5]; 5], colours: [[[0.0; 3]; 3]; 3], squares: 0.0 };
         for (y, place) in ys.iter().enumerate() {
             let mut lanes = [[0.0; LANES]; ROW_SUMS];
             samples((picture, &grid, region), base, y, |lane, x, colour| {
@@ -51,8 +51,8 @@ fn fit_plainly(picture: &RgbImage, base: [u8; 3]) -> Paper {
                 (0..POWERS).for_each(|power| lanes[power][lane] += powers[power]);
                 for (channel, colour) in colour.into_iter().enumerate() {
                     let of_powers = [colour, colour * x, colour * x * x];
-                    (0..3).for_each(|power| lanes[POWERS + 3 * channel + power][lane] += of_powers[power]);
-                    lanes[ROW_SUMS - 1][lane] += colour * colour;
+                    (0..3).for_each(|power| lanes[COLOURS + 3 * channel + power][lane] += of_powers[power]);
+                    lanes[SQUARES][lane] += colour * colour;
                 }
             });
             sums.add_row(*place, &lanes.map(total));
@@ -85,9 +85,15 @@ fn what_is_blank_is_passed_over_without_a_difference() {
             let light = 1.0 - shade * f64::from(x) / f64::from(width);
             Rgb(colour.map(|value: u8| (f64::from(value) * light) as u8))
         });
-        let found = Paper::fit(&picture);
+        let found = Paper::fit(&Planes::of_colour(&picture));
         let expected = fit_plainly(&picture, found.base);
         assert_eq!(found.coefficients, expected.coefficients, "case {case}, {width} x {height}");
         assert_eq!(found.noise, expected.noise, "case {case}, {width} x {height}");
+        // One plane stands for all three where they are the same.
+        let grey = DynamicImage::from(picture).into_luma8();
+        let colourless = DynamicImage::from(grey.clone()).into_rgb8();
+        let (one, three) = (Paper::fit(&Planes::of_grey(&grey)), Paper::fit(&Planes::of_colour(&colourless)));
+        assert_eq!([one.coefficients[0]; 3], three.coefficients, "case {case}, in grey");
+        assert_eq!(one.noise, three.noise, "case {case}, in grey");
     }
 }

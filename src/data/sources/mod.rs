@@ -4,6 +4,7 @@
 //! A source reads and checks; it knows nothing of validation or batches.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,13 @@ pub(crate) struct Files {
     pub test: Vec<PictureFile>,
     /// What cannot be read as a picture; no image stands for it.
     pub unreadable: Unreadable,
+}
+
+impl Files {
+    /// SHA-256 of the file of each training image.
+    pub fn digests(&self) -> Vec<[u8; 32]> {
+        self.train.iter().map(|file| file.digest).collect()
+    }
 }
 
 /// Files that cannot be read as pictures.
@@ -205,11 +213,26 @@ macro_rules! sources {
 
 sources! {
     mnist: Mnist(MnistConfig),
+    fashion_mnist: FashionMnist(FashionMnistConfig),
+    kmnist: Kmnist(KmnistConfig),
+    emnist: Emnist(EmnistConfig),
+    cifar10: Cifar10(Cifar10Config),
+    cifar100: Cifar100(Cifar100Config),
     idx: Idx(IdxConfig),
+    npz: Npz(NpzConfig),
     folder: Folder(FolderConfig),
+    csv: Csv(CsvConfig),
     synthetic: Synthetic(SyntheticConfig),
 }
 
+mod cifar;
+mod npy;
+mod pictures;
+mod published;
+mod store;
+
+pub use cifar100::Cifar100Labels;
+pub use emnist::EmnistSplit;
 pub use idx::FitConfig;
 
 impl SourceConfig {
@@ -255,6 +278,52 @@ fn check_shape(shape: ImageShape, problems: &mut Problems) {
             format!("must be {SMALLEST_SIDE} to {LARGEST_SIDE}, got {side}")
         });
     }
+}
+
+/// Adds what is wrong with the key `test`, a share.
+fn check_test_share(share: f64, problems: &mut Problems) {
+    problems
+        .require(share > 0.0 && share < 1.0, "test", || format!("must be a share above 0 and below 1, got {share}"));
+}
+
+/// Adds what is wrong with the key `classes`.
+fn check_names(names: Option<&[String]>, problems: &mut Problems) {
+    if let Some(names) = names {
+        super::check_class_names(names, "classes", problems);
+    }
+}
+
+/// The names of `count` classes: `names`, where they are given, else their numbers.
+///
+/// # Errors
+/// A usage error when there are more or fewer names than classes.
+fn named(count: usize, names: Option<&[String]>) -> Result<Arc<[String]>> {
+    match names {
+        None => Ok((0..count).map(|class| class.to_string()).collect()),
+        Some(names) if names.len() == count => Ok(names.into()),
+        Some(names) => Err(Error::usage(format!(
+            "there are {count} classes, the training labels being 0 to {}, and {} names for them",
+            count.saturating_sub(1),
+            names.len()
+        ))
+        .tip("name every class, in the order of the labels")),
+    }
+}
+
+fn one() -> usize {
+    1
+}
+
+fn twenty_eight() -> usize {
+    28
+}
+
+fn a_fifth() -> f64 {
+    0.2
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Zeroed memory for the pixels of `images` images of `shape`.

@@ -36,10 +36,33 @@ pub(super) fn stride(length: usize) -> usize {
     length.next_multiple_of(16)
 }
 
-/// `results[row, n] = sum over r of weights[row, r] * image[offsets[r] + n]` for at most [`PANEL`] rows, as many as there are
-/// weights for, and `n` in `0..length`; rows of results are [`stride`] apart. `image` is readable for what fills up the last vector.
+/// Values that [`pack`] makes of `rows` rows of `depth` weights.
+pub(super) fn packed(rows: usize, depth: usize) -> usize {
+    rows.next_multiple_of(PANEL) * depth
+}
+
+/// Puts `rows` of weights, each of `depth` values, into the order in which [`Convolve`] reads them: `[panels, depth, PANEL]`,
+/// zeros where a panel has fewer rows.
+#[inline(always)]
+pub(super) fn pack(weights: &[f32], depth: usize, packed: &mut [f32]) {
+    for (rows, panel) in weights.chunks(PANEL * depth).zip(packed.chunks_exact_mut(PANEL * depth)) {
+        let count = rows.len() / depth;
+        for (r, column) in panel.chunks_exact_mut(PANEL).enumerate() {
+            for (m, value) in column.iter_mut().enumerate() {
+                *value = if m < count { rows[m * depth + r] } else { 0.0 };
+            }
+        }
+    }
+}
+
+/// `results[row, n] = sum over r of weights[r, row] * image[offsets[r] + n]` for `rows` rows, at most [`PANEL`], and `n` in
+/// `0..length`; `weights` is one panel of [`pack`]. Rows of results are [`stride`] apart. `image` is readable for what fills up
+/// the last vector.
 pub(super) struct Convolve<'a> {
     pub(super) weights: &'a [f32],
+    /// Weights from one `r` to the next: [`PANEL`], or for a single row 1.
+    pub(super) step: usize,
+    pub(super) rows: usize,
     pub(super) offsets: &'a [usize],
     pub(super) image: &'a [f32],
     pub(super) length: usize,
@@ -51,27 +74,43 @@ impl WithSimd for Convolve<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let mut first = 0;
-        // A tile and what it reads fit into the registers: 8 x 3 of 32, or 4 x 3 of 16.
-        let most = if S::REGISTER_COUNT >= 32 { 8 } else { 4 };
-        let count = self.rows();
-        while first < count {
-            let rows = most.min(count - first);
-            match rows {
-                1 | 2 => self.rows_of::<S, 2>(simd, first),
-                3 | 4 => self.rows_of::<S, 4>(simd, first),
-                5 | 6 => self.rows_of::<S, 6>(simd, first),
-                _ => self.rows_of::<S, 8>(simd, first),
+        if self.rows == 1 {
+            return self.row::<S>(simd);
+        }
+        // A tile and what it reads fit into the registers: 8 x 3 of 32, or 4 x 2 of 16.
+        if S::REGISTER_COUNT >= 32 {
+            match self.rows {
+                0..=2 => self.rows_of::<S, 2>(simd, 0),
+                3 | 4 => self.rows_of::<S, 4>(simd, 0),
+                5 | 6 => self.rows_of::<S, 6>(simd, 0),
+                _ => self.rows_of::<S, 8>(simd, 0),
             }
-            first += rows;
+            return;
+        }
+        for first in (0..self.rows).step_by(4) {
+            match self.rows - first {
+                1 | 2 => self.rows_of::<S, 2>(simd, first),
+                _ => self.rows_of::<S, 4>(simd, first),
+            }
         }
     }
 }
 
 impl Convolve<'_> {
+    /// A single row, in more columns at a time, so that one sum need not wait for the last.
     #[inline(always)]
-    fn rows(&self) -> usize {
-        (self.weights.len() / self.offsets.len()).min(PANEL)
+    fn row<S: Simd>(&mut self, simd: S) {
+        let (mut vectors, mut at) = (self.length.div_ceil(S::F32_LANES), 0);
+        while vectors > 0 {
+            let taken = match vectors {
+                8.. => self.tile::<S, 1, 8>(simd, 0, at),
+                4.. => self.tile::<S, 1, 4>(simd, 0, at),
+                2 | 3 => self.tile::<S, 1, 2>(simd, 0, at),
+                _ => self.tile::<S, 1, 1>(simd, 0, at),
+            };
+            at += taken * S::F32_LANES;
+            vectors -= taken;
+        }
     }
 
     #[inline(always)]
@@ -81,32 +120,26 @@ impl Convolve<'_> {
         while vectors > 0 {
             // Four vectors left: two and two are faster than three and one.
             let taken = match vectors {
-                4 => 2,
-                left => left.min(3),
-            };
-            match taken {
                 1 => self.tile::<S, M, 1>(simd, first, at),
-                2 => self.tile::<S, M, 2>(simd, first, at),
-                _ => self.tile::<S, M, 3>(simd, first, at),
-            }
+                3 | 5.. if S::REGISTER_COUNT >= 32 => self.tile::<S, M, 3>(simd, first, at),
+                _ => self.tile::<S, M, 2>(simd, first, at),
+            };
             at += taken * S::F32_LANES;
             vectors -= taken;
         }
     }
 
+    /// Returns how many vectors wide it is.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, first: usize, at: usize) {
+    fn tile<S: Simd, const M: usize, const V: usize>(&mut self, simd: S, first: usize, at: usize) -> usize {
         let mut sums = [[simd.splat_f32s(0.0); V]; M];
         let image = &self.image[at..];
-        let (depth, last) = (self.offsets.len(), self.rows() - 1);
-        // A tile that is taller than what is left computes the last row more than once.
-        let rows: [&[f32]; M] = std::array::from_fn(|m| &self.weights[(first + m).min(last) * depth..][..depth]);
-        for (r, offset) in self.offsets.iter().enumerate() {
-            let values = vectors::<S, V>(&image[*offset..]);
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let weight = simd.splat_f32s(row[r]);
+        for (weights, offset) in self.weights.chunks_exact(self.step).zip(self.offsets) {
+            let values = *vectors::<S, V>(&image[*offset..]);
+            for (weight, sums) in weights[first..first + M].iter().zip(&mut sums) {
+                let weight = simd.splat_f32s(*weight);
                 for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = simd.mul_add_e_f32s(weight, *value, *sum);
+                    *sum = simd.mul_add_e_f32s(weight, value, *sum);
                 }
             }
         }
@@ -115,6 +148,7 @@ impl Convolve<'_> {
             let (row, _) = S::as_mut_simd_f32s(&mut self.results[(first + m) * stride + at..][..V * S::F32_LANES]);
             row.copy_from_slice(sums);
         }
+        V
     }
 }
 

@@ -7,9 +7,10 @@
 //! No argument is trusted: a geometry is checked when it is made, and every kernel compares its slices' lengths with it
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
-//! Files import one way: `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
-//! `direct` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
+//! Files import one way: `compiled` -> `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
+//! `direct`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
 
+pub mod compiled;
 pub mod conv;
 mod direct;
 pub mod dropout;
@@ -31,3 +32,4 @@ pub mod sum;
 #[cfg(test)]
 pub(super) mod tests;
 pub mod update;
+mod winograd;

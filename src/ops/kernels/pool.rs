@@ -33,7 +33,7 @@ pub type PoolIndex = u8;
 pub(super) const INACTIVE: PoolIndex = 4;
 
 /// `output[y, x] = max(window of plane at 2y, 2x) + bias`, with ReLU if asked, and where the maximum was: the first of
-/// equals. Without a pool the sign of the output says all that the backward pass needs, and there are no indices.
+/// equals; no indices if nobody asks. Without a pool the sign of the output says all that the backward pass needs, and there are no indices.
 /// Planes have at least 2x2 values; their rows have `width` values and are `row` apart.
 #[inline(always)]
 pub(super) fn max_pool(
@@ -45,21 +45,35 @@ pub(super) fn max_pool(
     indices: &mut [PoolIndex],
 ) {
     let half = width / 2;
-    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
-    let windows = plane.chunks(2 * row).zip(output.chunks_exact_mut(half)).zip(indices.chunks_exact_mut(half));
-    for ((rows, output), indices) in windows {
+    let windows = plane.chunks(2 * row).zip(output.chunks_exact_mut(half));
+    let window = |rows: &[f32], x: usize| [[rows[2 * x], rows[2 * x + 1]], [rows[row + 2 * x], rows[row + 2 * x + 1]]];
+    if indices.is_empty() {
+        for (rows, output) in windows {
+            for (x, output) in output.iter_mut().enumerate() {
+                *output = maximum(window(rows, x), bias, relu).0;
+            }
+        }
+        return;
+    }
+    for ((rows, output), indices) in windows.zip(indices.chunks_exact_mut(half)) {
         let (top, bottom) = (&rows[..width], &rows[row..row + width]);
         let pairs = top.chunks_exact(2).zip(bottom.chunks_exact(2));
         for ((output, index), (top, bottom)) in output.iter_mut().zip(indices).zip(pairs) {
-            let (upper, upper_place) = if top[1] > top[0] { (top[1], 1) } else { (top[0], 0) };
-            let (lower, lower_place) = if bottom[1] > bottom[0] { (bottom[1], 3) } else { (bottom[0], 2) };
-            let (value, place) = if lower > upper { (lower, lower_place) } else { (upper, upper_place) };
-            let value = value + bias;
-            // A NaN passes, so that a broken run shows.
-            *output = if value <= floor { floor } else { value };
-            *index = if relu && value <= 0.0 { INACTIVE } else { place };
+            (*output, *index) = maximum([[top[0], top[1]], [bottom[0], bottom[1]]], bias, relu);
         }
     }
+}
+
+/// The maximum of a window and its place, the first of equals, as [`max_pool`] gives them.
+#[inline(always)]
+pub(super) fn maximum([top, bottom]: [[f32; 2]; 2], bias: f32, relu: bool) -> (f32, PoolIndex) {
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let (upper, upper_place) = if top[1] > top[0] { (top[1], 1) } else { (top[0], 0) };
+    let (lower, lower_place) = if bottom[1] > bottom[0] { (bottom[1], 3) } else { (bottom[0], 2) };
+    let (value, place) = if lower > upper { (lower, lower_place) } else { (upper, upper_place) };
+    let value = value + bias;
+    // A NaN passes, so that a broken run shows.
+    (if value <= floor { floor } else { value }, if relu && value <= 0.0 { INACTIVE } else { place })
 }
 
 /// The gradient of [`max_pool`]'s input: each window's gradient goes to where its maximum was, 0 everywhere else.

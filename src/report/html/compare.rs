@@ -7,7 +7,7 @@ use super::{document, percent, picture, scrolling, sheet_style};
 use crate::Result;
 use crate::compare::{Arm, Comparison};
 use crate::data::ImageSet;
-use crate::report::compare::verdicts;
+use crate::report::compare::{points, verdicts};
 use crate::report::sheet::{LARGEST_SIDE, Sheet};
 use crate::report::thousands;
 
@@ -57,7 +57,7 @@ fn accuracy(comparison: &Comparison) -> Markup {
 
 fn differences(comparison: &Comparison) -> Markup {
     let name = |arm: usize| &*comparison.arms[arm].name;
-    let points = |share: f64| format!("{:+.2}", share * 100.0);
+    let points = |share: f64| format!("{:+.2}", points(share));
     let chance = |p: f64| format!("{p:.4}");
     let table = html! {
         table {

@@ -23,8 +23,8 @@ pub(super) fn section(report: &Report) -> Markup {
         }
         @if let Some(test) = &report.test {
             p.soft {
-                "Mean loss " (format!("{:.4}", test.evaluation.loss)) " nats, calibration error "
-                (percent(test.evaluation.calibration_error))
+                "Mean loss " (format!("{:.4}", test.evaluation.loss)) " nats (\u{2212}ln of the label's probability: 0 is certain and right), \
+                 calibration error " (percent(test.evaluation.calibration_error)) " (how far probabilities are from the share that is right)"
                 @if test.evaluation.is_unequal() { ", " (balanced(&test.evaluation)) }
                 @if let Some(best) = report.best_epoch { ", weights of epoch " (best) }
                 (trained(report)) "."

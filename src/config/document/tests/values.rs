@@ -157,7 +157,7 @@ blocks = [{ kernel_size = 3 }, { channels = 8, pol = true }]
 "#;
     insta::assert_snapshot!(refused(text, &[]), @"
     error: the config has 3 problems
-      my.toml:1:2: `data.path`: is missing; it has no default. The folder that holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte`, each plain or with `.gz`.
+      my.toml:1:2: `data.path`: is missing; it has no default. The folder, or .zip, .tar or .tar.gz archive, that holds the four files, each plain or with `.gz`.
       my.toml:6:11: `model.blocks[0].channels`: is missing; it has no default. Output channels of the convolution.
       my.toml:6:48: `model.blocks[1].pol`: unknown key; did you mean `model.blocks[1].pool`?
     tip: `kiln config keys` lists every key with its type and default
@@ -415,7 +415,7 @@ fn columns_count_letters_not_bytes() {
 "#;
     insta::assert_snapshot!(refused(text, &[]), @"
     error: the config has 2 problems
-      my.toml:1:10: `loss.é`: unknown key; `loss` has label_smoothing
+      my.toml:1:10: `loss.é`: unknown key; `loss` has label_smoothing, class_weights
       my.toml:1:37: `loss.label_smoothing`: must be at least 0 and below 1, got 3
     tip: `kiln config keys` lists every key with its type and default
     ");

@@ -5,38 +5,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::data::DataPath;
+use crate::data::picture::is_picture;
+use crate::data::sources::pictures::Found as Pictures;
 use crate::{Error, Result};
 
 /// How deep pictures may lie within the folder of a class; a link that leads back to itself ends here.
 const DEEPEST: usize = 16;
 
 /// What each part's folder may be called.
-const TRAIN: &[&str] = &["train", "training"];
-const VALIDATION: &[&str] = &["val", "validation", "valid"];
-const TEST: &[&str] = &["test", "testing"];
-
-/// The endings of pictures.
-const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "webp", "gif"];
+pub(in crate::data::sources) const TRAIN: &[&str] = &["train", "training"];
+pub(in crate::data::sources) const VALIDATION: &[&str] = &["val", "validation", "valid"];
+pub(in crate::data::sources) const TEST: &[&str] = &["test", "testing"];
 
 /// Names that file managers leave behind.
 const LEFT_BEHIND: [&str; 3] = ["Thumbs.db", "desktop.ini", "__MACOSX"];
 
 /// Names that are given one by one before the rest is only counted.
 const NAMED: usize = 5;
-
-/// The pictures of each class of a part, sorted by their paths, in the order of [`Layout::names`].
-pub(super) type Classes = Vec<Vec<PathBuf>>;
-
-/// The parts of a folder.
-pub(super) struct Layout {
-    /// The names of the classes, sorted.
-    pub(super) names: Vec<String>,
-    pub(super) train: Classes,
-    pub(super) validation: Option<Classes>,
-    pub(super) test: Option<Classes>,
-    /// What is left out, in words.
-    pub(super) notices: Vec<String>,
-}
 
 /// What is found on the way.
 #[derive(Default)]
@@ -45,54 +30,52 @@ struct Found {
     notices: Vec<String>,
 }
 
-impl Layout {
-    /// Looks through the folder at `path`, which holds a folder for each part with one for each class in it, or the
-    /// folders of the classes itself.
-    ///
-    /// # Errors
-    /// A usage error with everything that is wrong.
-    pub(super) fn find(path: &DataPath) -> Result<Self> {
-        let root = path.absolute();
-        let mut found = Found::default();
-        let inside = entries(&root).map_err(|error| path.unreadable(&root, error, LAYOUT))?;
-        let part = |names: &[&str]| {
-            let called = |entry: &&PathBuf| names.iter().any(|name| file_name(entry).eq_ignore_ascii_case(name));
-            inside.iter().filter(|entry| entry.is_dir()).find(called)
-        };
-        // Classes may be called like parts; a part has folders in it.
-        let is_divided = part(TRAIN).is_some_and(|train| {
-            entries(train).is_ok_and(|inside| inside.is_empty() || inside.iter().any(|entry| entry.is_dir()))
-        });
-        let (train, validation, test) = if is_divided {
-            let parts = [TRAIN, VALIDATION, TEST].map(part);
-            let unused: Vec<_> = inside.iter().filter(|entry| !parts.contains(&Some(entry))).collect();
-            found.unused(&root, &unused);
-            let [train, validation, test] = parts.map(|folder| folder.map(|folder| found.classes(folder)));
-            (train.unwrap_or_default(), validation, test)
-        } else {
-            (found.classes(&root), None, None)
-        };
-        let names: Vec<String> = train.keys().cloned().collect();
-        if names.len() < 2 {
-            let place = part(TRAIN).filter(|_| is_divided).unwrap_or(&root);
-            found.problems.push(format!(
-                "`{}`: must hold a folder with pictures for each of at least 2 classes, got {}",
-                place.display(),
-                names.len()
-            ));
-        } else if names.len() > usize::from(u16::MAX) {
-            found.problems.push(format!("may hold at most {} classes, got {}", u16::MAX, names.len()));
-        }
-        for (part, classes) in [("validation", &validation), ("test", &test)] {
-            found.compare(part, &names, classes.as_ref());
-        }
-        found.refuse()?;
-        let in_order = |mut classes: BTreeMap<String, Vec<PathBuf>>| {
-            names.iter().map(|name| classes.remove(name).unwrap_or_default()).collect()
-        };
-        let [train, validation, test] = [Some(train), validation, test].map(|part| part.map(in_order));
-        Ok(Self { train: train.unwrap_or_default(), validation, test, names, notices: found.notices })
+/// Looks through the folder at `path`, which holds a folder for each part with one for each class in it, or the
+/// folders of the classes itself.
+///
+/// # Errors
+/// A usage error with everything that is wrong.
+pub(super) fn find(path: &DataPath) -> Result<Pictures> {
+    let root = path.absolute();
+    let mut found = Found::default();
+    let inside = entries(&root).map_err(|error| path.unreadable(&root, error, LAYOUT))?;
+    let part = |names: &[&str]| {
+        let called = |entry: &&PathBuf| names.iter().any(|name| file_name(entry).eq_ignore_ascii_case(name));
+        inside.iter().filter(|entry| entry.is_dir()).find(called)
+    };
+    // Classes may be called like parts; a part has folders in it.
+    let is_divided = part(TRAIN).is_some_and(|train| {
+        entries(train).is_ok_and(|inside| inside.is_empty() || inside.iter().any(|entry| entry.is_dir()))
+    });
+    let (train, validation, test) = if is_divided {
+        let parts = [TRAIN, VALIDATION, TEST].map(part);
+        let unused: Vec<_> = inside.iter().filter(|entry| !parts.contains(&Some(entry))).collect();
+        found.unused(&root, &unused);
+        let [train, validation, test] = parts.map(|folder| folder.map(|folder| found.classes(folder)));
+        (train.unwrap_or_default(), validation, test)
+    } else {
+        (found.classes(&root), None, None)
+    };
+    let names: Vec<String> = train.keys().cloned().collect();
+    if names.len() < 2 {
+        let place = part(TRAIN).filter(|_| is_divided).unwrap_or(&root);
+        found.problems.push(format!(
+            "`{}`: must hold a folder with pictures for each of at least 2 classes, got {}",
+            place.display(),
+            names.len()
+        ));
+    } else if names.len() > usize::from(u16::MAX) {
+        found.problems.push(format!("may hold at most {} classes, got {}", u16::MAX, names.len()));
     }
+    for (part, classes) in [("validation", &validation), ("test", &test)] {
+        found.compare(part, &names, classes.as_ref());
+    }
+    found.refuse()?;
+    let in_order = |mut classes: BTreeMap<String, Vec<PathBuf>>| {
+        names.iter().map(|name| classes.remove(name).unwrap_or_default()).collect()
+    };
+    let [train, validation, test] = [Some(train), validation, test].map(|part| part.map(in_order));
+    Ok(Pictures { train: train.unwrap_or_default(), validation, test, names, notices: found.notices })
 }
 
 /// What a folder must hold.
@@ -197,11 +180,6 @@ impl Found {
         }
         Err(Error::usage(std::mem::take(&mut self.problems).join("\n")).tip(LAYOUT))
     }
-}
-
-fn is_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known))
 }
 
 fn file_name(path: &Path) -> &str {

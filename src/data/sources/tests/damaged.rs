@@ -156,16 +156,19 @@ fn every_broken_idx_folder_is_refused_with_file_found_and_allowed() {
     # no folder
     error: `data.path`: cannot read the folder `DATA`
     caused by: No such file or directory (os error 2)
-    tip: `data.path` must be a folder with four IDX files under MNIST's names
+    tip: `data.path` must be a folder with four IDX files, or an archive of them
     tip: a relative `data.path` starts at the folder of the config file that it is written in; with --set, at the working folder
 
     # empty folder
     error: `DATA/train-images-idx3-ubyte`: no such file, nor with `.gz`
-    tip: the folder must hold train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each plain or with `.gz`; it holds nothing
+    `DATA/train-labels-idx1-ubyte`: no such file, nor with `.gz`
+    `DATA/t10k-images-idx3-ubyte`: no such file, nor with `.gz`
+    `DATA/t10k-labels-idx1-ubyte`: no such file, nor with `.gz`
+    tip: the folder must hold train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each plain or with `.gz`; it holds nothing. Files of other names are named by `data.train_images`, `data.train_labels`, `data.test_images` and `data.test_labels`
 
     # one file missing
     error: `DATA/t10k-labels-idx1-ubyte`: no such file, nor with `.gz`
-    tip: the folder must hold train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each plain or with `.gz`; it holds t10k-images-idx3-ubyte, train-images-idx3-ubyte, train-labels-idx1-ubyte
+    tip: the folder must hold train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, each plain or with `.gz`; it holds t10k-images-idx3-ubyte, train-images-idx3-ubyte, train-labels-idx1-ubyte. Files of other names are named by `data.train_images`, `data.train_labels`, `data.test_images` and `data.test_labels`
 
     # a folder for a file
     error: `DATA/train-labels-idx1-ubyte`: must be a file, got a folder or a device

@@ -8,6 +8,8 @@ use crate::data::{self, DataConfig, Dataset, Preprocess};
 pub(in crate::data::sources) mod damaged;
 mod folders;
 mod fuzz;
+pub(in crate::data::sources) mod published;
+mod tables;
 
 fn open(source: &SourceConfig, seed: u64) -> Dataset {
     let config = DataConfig { source: source.clone(), validation: 2.into(), seed: None, augment: Vec::new() };
@@ -93,20 +95,20 @@ fn a_fingerprint_that_was_recorded_without_class_names_is_still_accepted() {
 #[test]
 fn a_missing_folder_is_named_in_full() {
     let refused = |path: &Path| {
-        let config = IdxConfig { path: path.into(), fit: Default::default() };
+        let config = IdxConfig::new(path);
         config.open(1).err().unwrap().render()
     };
     let here = std::env::current_dir().unwrap();
     insta::assert_snapshot!(refused(Path::new("no/such/set")).replace(here.to_str().unwrap(), "HERE"), @"
     error: `data.path`: cannot read the folder `HERE/no/such/set`
     caused by: No such file or directory (os error 2)
-    tip: `data.path` must be a folder with four IDX files under MNIST's names
+    tip: `data.path` must be a folder with four IDX files, or an archive of them
     tip: `no/such/set` starts at the working folder: run the command where the run was started
     ");
     insta::assert_snapshot!(refused(Path::new("/no/such/set")), @"
     error: `data.path`: cannot read the folder `/no/such/set`
     caused by: No such file or directory (os error 2)
-    tip: `data.path` must be a folder with four IDX files under MNIST's names
+    tip: `data.path` must be a folder with four IDX files, or an archive of them
     tip: a relative `data.path` starts at the folder of the config file that it is written in; with --set, at the working folder
     ");
 }

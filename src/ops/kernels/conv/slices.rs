@@ -12,10 +12,15 @@ use super::super::simd::vectorised;
 use super::super::size::product;
 use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
 
+/// Whether the rows of the patch matrix are slices of a padded image.
+pub(in super::super) fn is_possible(geometry: &ConvGeometry) -> bool {
+    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
+    kernel > 1 && stride <= kernel && padding < kernel
+}
+
 /// Whether slices of padded images are faster than a matrix of all patches.
 pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
-    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
-    if kernel == 1 || stride > kernel || padding >= kernel {
+    if !is_possible(geometry) {
         return false;
     }
     let (layout, size) = (Layout::input(geometry, 1), geometry.conv_output());
@@ -47,6 +52,8 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
             || layout.put(0, &input[image * geometry.image()..][..geometry.image()], padded),
         );
     };
+    let mut packed = vec![0.0; direct::packed(geometry.channels_out, depth)];
+    direct::pack(weight, depth, &mut packed);
     let mut padded_images = vec![0.0; if is_cut { product(&[geometry.batch, layout.size()]) } else { 0 }];
     padded_images.chunks_exact_mut(layout.size()).enumerate().for_each(|(image, padded)| put(image, padded));
     let channels = if is_cut { PANEL } else { geometry.channels_out };
@@ -63,8 +70,16 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
             };
             for (panel, output) in output.chunks_mut(PANEL * size).enumerate() {
                 let first = first + panel * PANEL;
-                let weights = &weight[first * depth..][..output.len() / size * depth];
-                direct::convolve(Convolve { weights, offsets: &offsets, image: padded, length, results });
+                let (weights, rows) = (&packed[first * depth..][..PANEL * depth], output.len() / size);
+                direct::convolve(Convolve {
+                    weights,
+                    step: PANEL,
+                    rows,
+                    offsets: &offsets,
+                    image: padded,
+                    length,
+                    results,
+                });
                 let planes = results.chunks_exact(direct::stride(length)).zip(output.chunks_exact_mut(size));
                 vectorised(
                     #[inline(always)]
@@ -112,7 +127,7 @@ struct Phase {
     size: [usize; 2],
     /// Where each row of the patch matrix begins in the padded gradient.
     offsets: Vec<usize>,
-    /// `[channels in, channels out, taps]`.
+    /// `[channels in, channels out, taps]`, packed.
     weights: Vec<f32>,
 }
 
@@ -248,7 +263,10 @@ impl Phase {
             let kernel_of = &weight[(out * channels_in + channel) * kernel * kernel..][..kernel * kernel];
             weights.extend(rows.iter().flat_map(|ky| columns.iter().map(move |kx| kernel_of[ky * kernel + kx])));
         }
-        Some(Self { first, size, offsets, weights })
+        let depth = offsets.len();
+        let mut packed = vec![0.0; direct::packed(channels_in, depth)];
+        direct::pack(&weights, depth, &mut packed);
+        Some(Self { first, size, offsets, weights: packed })
     }
 
     /// Writes this phase of the gradient of one input from the padded gradient of the output.
@@ -259,8 +277,8 @@ impl Phase {
         with_scratch([direct::results(length)], |[results]| {
             let depth = self.offsets.len();
             for (weights, input) in self.weights.chunks(PANEL * depth).zip(input.chunks_mut(PANEL * plane)) {
-                let offsets = &self.offsets;
-                direct::convolve(Convolve { weights, offsets, image: gradient, length, results });
+                let (offsets, rows) = (&self.offsets, input.len() / plane);
+                direct::convolve(Convolve { weights, step: PANEL, rows, offsets, image: gradient, length, results });
                 vectorised(
                     #[inline(always)]
                     || {

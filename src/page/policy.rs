@@ -1,14 +1,18 @@
 //! The policy of a page that is one file: the browser runs and paints with nothing but what is in it, and talks to nobody
-//! but the server that it came from.
+//! or to nobody but the server that it came from.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use sha2::{Digest as _, Sha256};
 
-/// The `Content-Security-Policy` of `page`: its own script and style, by digest.
+/// The `Content-Security-Policy` of `page`: its own script and style, by digest, and its server.
 pub(crate) fn of(page: &str) -> String {
+    format!("{}; connect-src 'self'; frame-ancestors 'none'", offline(page))
+}
+
+/// The same for a page that talks to nobody; it may stand in the page.
+pub(crate) fn offline(page: &str) -> String {
     format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; connect-src 'self'; img-src data: blob:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data: blob:; base-uri 'none'; form-action 'none'",
         digest(between(page, "<script>", "</script>")),
         digest(between(page, "<style>", "</style>")),
     )

@@ -1,0 +1,158 @@
+//! Compiled networks against the kernels of the same layers one by one, alone and together.
+
+use super::super::conv;
+use super::super::linear;
+use super::super::tests::{assert_close, random};
+use super::*;
+
+/// A convolution with weights that depend on `seed`, `[out, in, k]`.
+fn layer([out, channels, kernel]: [usize; 3], stride: usize, padding: usize, relu: bool, pool: bool) -> ConvLayer {
+    let weight = random(out * channels * kernel * kernel, (out + kernel) as u64);
+    let weight = weight.into_iter().map(|value| value / (channels * kernel) as f32).collect();
+    ConvLayer { weight, shape: [out, channels, kernel, kernel], bias: random(out, 5), stride, padding, relu, pool }
+}
+
+/// The logits of each image, which must be the same to the last bit alone, among others, on this thread and on several.
+fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
+    let size = network.program.input;
+    let fill = |images: &[f32], first: usize, values: &mut [f32]| {
+        values.copy_from_slice(&images[first * size..][..values.len()]);
+    };
+    let run =
+        |images: &[f32], batch| network.run(images.len() / size, batch, |first, values| fill(images, first, values));
+    let all = run(images, 32);
+    for batch in [1, 2, 7] {
+        assert!(run(images, batch) == all, "in batches of {batch}");
+    }
+    let one_by_one = images.chunks_exact(size).flat_map(|image| run(image, 32)).collect::<Vec<_>>();
+    assert!(one_by_one == all, "one by one, {} threads", rayon::current_num_threads());
+    for helpers in [1, 3] {
+        let mut together = vec![0.0; all.len()];
+        network.run_together(helpers, &mut together, |first, values| fill(images, first, values));
+        assert!(together == all, "with {helpers} helpers");
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+    assert!(pool.install(|| run(images, 32)) == all, "on three threads");
+    all
+}
+
+fn convolved(input: &[f32], shape: [usize; 4], layer: &ConvLayer) -> (Vec<f32>, [usize; 4]) {
+    let epilogue = Epilogue { relu: layer.relu, pool: layer.pool };
+    let geometry = ConvGeometry::new(shape, layer.shape, layer.stride, layer.padding, epilogue);
+    (conv::forward(&geometry, input, &layer.weight, &layer.bias).output, geometry.output())
+}
+
+#[test]
+fn plain_networks_give_what_their_layers_give() {
+    // Tiles, in one band and in several, slices with and without stride, the patch matrix, one pixel, all with odd sizes.
+    let cases: [(usize, [usize; 3], Vec<ConvLayer>); 6] = [
+        (9, [1, 13, 11], vec![layer([25, 1, 5], 1, 2, true, true), layer([30, 25, 3], 1, 0, true, true)]),
+        (3, [24, 61, 47], vec![layer([27, 24, 3], 1, 1, true, false), layer([24, 27, 3], 1, 2, true, true)]),
+        (5, [3, 15, 14], vec![layer([7, 3, 3], 2, 1, true, false), layer([9, 7, 1], 2, 0, false, false)]),
+        (5, [9, 6, 7], vec![layer([12, 9, 1], 1, 0, true, true), layer([5, 12, 2], 3, 0, true, false)]),
+        (2, [1, 1, 1], vec![layer([33, 1, 1], 1, 0, true, false), layer([26, 33, 3], 1, 1, true, false)]),
+        (4, [40, 4, 4], vec![layer([41, 40, 3], 1, 1, true, true), layer([8, 41, 5], 2, 3, true, false)]),
+    ];
+    for (batch, [channels, height, width], layers) in cases {
+        let images = random(batch * channels * height * width, 7);
+        let (mut values, mut shape) = (images.clone(), [batch, channels, height, width]);
+        let (mut compiler, mut value) = Compiler::new([channels, height, width]);
+        for layer in layers {
+            (values, shape) = convolved(&values, shape, &layer);
+            value = compiler.conv(value, layer, None);
+        }
+        let inputs = values.len() / batch;
+        for (outputs, relu) in [(130, true), (3, false)] {
+            let inputs = if outputs == 3 { 130 } else { inputs };
+            let weight = random(inputs * outputs, 8).into_iter().map(|value| value / inputs as f32).collect::<Vec<_>>();
+            let (bias, geometry) =
+                (random(outputs, 9), linear::Geometry::new([batch, inputs], [inputs, outputs], relu));
+            values = linear::forward(&geometry, &values, &weight, &bias);
+            value = compiler.linear(value, &weight, bias, relu);
+        }
+        assert_close(&logits(&compiler.finish(value), &images), &values, &format!("{shape:?}"));
+    }
+}
+
+#[test]
+fn residual_networks_give_what_their_layers_give() {
+    // A projected and a plain shortcut, with and without ReLU after the sum; between few and between many channels.
+    for [channels, wide] in [[4, 6], [24, 32]] {
+        let (batch, size) = (5, 9);
+        let images = random(batch * channels * size * size, 11);
+        let shape = [batch, channels, size, size];
+        let (mut compiler, input) = Compiler::new([channels, size, size]);
+        let add = |left: &[f32], right: &[f32], relu: bool| -> Vec<f32> {
+            left.iter().zip(right).map(|(a, b)| if relu { (a + b).max(0.0) } else { a + b }).collect()
+        };
+        let lines: Vec<[f32; 2]> = (0..channels).map(|c| [0.5 + c as f32 * 0.1, 0.1 - c as f32 * 0.02]).collect();
+        let mut normed = images.clone();
+        for (i, plane) in normed.chunks_exact_mut(size * size).enumerate() {
+            let [slope, offset] = lines[i % channels];
+            plane.iter_mut().for_each(|value| *value = (*value * slope + offset).max(0.0));
+        }
+        let active = compiler.norm_relu(input, lines);
+        let bare = || layer([channels, channels, 3], 1, 1, false, false);
+        let (first, _) = convolved(&normed, shape, &bare());
+        let first = add(&first, &images, false);
+        let mid = compiler.conv(active, bare(), Some(input));
+        let projection = || layer([wide, channels, 1], 2, 0, false, false);
+        let strided = || layer([wide, channels, 3], 2, 1, true, false);
+        let closing = |relu| layer([wide, wide, 3], 1, 1, relu, false);
+        let (shortcut, _) = convolved(&first, shape, &projection());
+        let (second, shape) = convolved(&first, shape, &strided());
+        let (second, shape) = convolved(&second, shape, &closing(false));
+        let values = add(&second, &shortcut, true);
+        let by_shortcut = compiler.conv(mid, projection(), None);
+        let value = compiler.conv(mid, strided(), None);
+        let value = compiler.conv(value, closing(true), Some(by_shortcut));
+        let value = compiler.mean(value);
+        let plane = shape[2] * shape[3];
+        let means = values.chunks_exact(plane).map(|plane| plane.iter().sum::<f32>() / plane.len() as f32);
+        let means = means.collect::<Vec<_>>();
+        assert_close(&logits(&compiler.finish(value), &images), &means, "means");
+    }
+}
+
+#[test]
+fn a_sum_is_that_of_its_values() {
+    let (batch, shape) = (3, [5, 3, 7]);
+    let images = random(batch * 105, 3);
+    for relu in [false, true] {
+        let (mut compiler, input) = Compiler::new(shape);
+        let active = compiler.norm_relu(input, vec![[0.5, -0.1]; 5]);
+        let value = compiler.sum(active, input, relu);
+        let sum = |x: &f32| (x * 0.5 - 0.1).max(0.0) + x;
+        let expected = images.iter().map(|x| if relu { sum(x).max(0.0) } else { sum(x) }).collect::<Vec<_>>();
+        assert_close(&logits(&compiler.finish(value), &images), &expected, "sum");
+    }
+}
+
+#[test]
+fn a_panic_of_any_part_reaches_whoever_asked() {
+    for part_that_panics in 0..8 {
+        let answer = std::panic::catch_unwind(|| {
+            let program = move |member: &Member| {
+                member.step(Access { reads: [0], writes: 1, range: 0..64, chunk: 8 }, |part, [input], output| {
+                    assert!(part != part_that_panics, "as it should");
+                    output.copy_from_slice(&input[part * 8..][..8]);
+                });
+            };
+            team::together(Memory::new(&[64, 64]), 1, 2, program, |_| (), 1)
+        });
+        assert!(answer.is_err(), "part {part_that_panics}");
+    }
+}
+
+#[test]
+fn a_step_that_reads_what_it_writes_is_refused() {
+    let mut memory = Memory::new(&[8, 8]);
+    for access in [
+        Access { reads: [1], writes: 1, range: 0..8, chunk: 8 },
+        Access { reads: [0], writes: 1, range: 0..9, chunk: 8 },
+        Access { reads: [0], writes: 1, range: 5..4, chunk: 8 },
+    ] {
+        let run = std::panic::AssertUnwindSafe(|| team::alone(&mut memory, |member| member.step(access, |_, _, _| ())));
+        assert!(std::panic::catch_unwind(run).is_err());
+    }
+}
