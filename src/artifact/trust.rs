@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::Manifest;
 use crate::check::Problems;
 use crate::logits::{argmax, log_sum_exp};
-use crate::models::Composition;
 
 /// The temperatures that can be fitted, and read.
 pub(crate) const TEMPERATURES: std::ops::RangeInclusive<f32> = 0.05..=20.0;
@@ -34,17 +33,6 @@ impl Manifest {
     }
 }
 
-impl Manifest {
-    /// What pictures unlike those of training are told by. The logits of an ensemble are normalised.
-    pub(crate) fn score(&self) -> Score {
-        match (&self.out_of_distribution, &self.model) {
-            (Some(limit), _) => limit.score,
-            (None, Composition::Single(_)) => Score::Energy,
-            (None, Composition::Ensemble(_)) => Score::MaxProbability,
-        }
-    }
-}
-
 impl Calibration {
     pub(super) fn check(&self, problems: &mut Problems) {
         let Self { temperature, images: _, loss, calibration_error } = self;
@@ -61,10 +49,8 @@ impl Calibration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Score {
-    /// `ln(sum(exp(logits)))`, the negative free energy (Liu et al., "Energy-based out-of-distribution detection", 2020).
-    Energy,
-    /// The logarithm of the largest probability (Hendrycks and Gimpel, "A baseline for detecting misclassified and
-    /// out-of-distribution examples", 2017): for an ensemble, whose logits are normalised, so that their energy is always 0.
+    /// The logarithm of the largest probability, at a temperature of 1 (Hendrycks and Gimpel, "A baseline for detecting
+    /// misclassified and out-of-distribution examples", 2017).
     MaxProbability,
 }
 
@@ -86,7 +72,6 @@ impl Score {
     /// The score of a picture with these logits.
     pub fn of(self, logits: &[f32]) -> f64 {
         match self {
-            Self::Energy => log_sum_exp(logits),
             Self::MaxProbability => f64::from(logits[argmax(logits)]) - log_sum_exp(logits),
         }
     }

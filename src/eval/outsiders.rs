@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Predictions;
+use crate::artifact::Score;
 use crate::data::ImageSet;
 use crate::predict::Predictor;
 use crate::{Error, Result};
@@ -36,10 +37,10 @@ impl Outsiders {
             return Err(Error::usage("there is no image among the outsiders"));
         }
         let classes = predictor.manifest().classes.len();
-        let score = predictor.manifest().score();
+        let limit = predictor.manifest().out_of_distribution;
+        let score = limit.map_or(Score::MaxProbability, |limit| limit.score);
         let logits = predictor.logits(&set.pixels, set.len())?;
         let scores = |logits: &[f32]| logits.chunks_exact(classes).map(|row| score.of(row)).collect::<Vec<_>>();
-        let limit = predictor.manifest().out_of_distribution;
         let warned = limit.map(|limit| logits.chunks_exact(classes).filter(|row| limit.warns(row)).count());
         Ok(Self { images: set.len(), auroc: auroc(&scores(inside.logits()), &scores(&logits)), warned })
     }

@@ -35,7 +35,7 @@ pub(crate) fn measure_trust(
         return Ok(Some(format!("{found}; pictures unlike those of training are not told either")));
     }
     let predictions = Predictions::of(predictor, validation, |_| ())?;
-    manifest.out_of_distribution = Some(limit(manifest.score(), &predictions));
+    manifest.out_of_distribution = Some(limit(Score::MaxProbability, &predictions));
     Ok(match fit_temperature(&predictions) {
         Ok(calibration) => {
             manifest.calibration = Some(calibration);
@@ -194,7 +194,7 @@ mod tests {
     fn the_limit_lets_all_but_one_in_a_hundred_pass() {
         let logits = (0..1000).flat_map(|image| [image as f32 / 10.0, 0.0]).collect::<Vec<_>>();
         let predictions = Predictions::from_logits(&logits, &[0].repeat(1000), &["a".to_owned(), "b".to_owned()]);
-        let limit = limit(Score::Energy, &predictions);
+        let limit = limit(Score::MaxProbability, &predictions);
         assert_eq!((limit.images, limit.passed), (1000, 0.99));
         assert!(limit.warns(&logits[18..20]) && !limit.warns(&logits[20..22]));
     }

@@ -97,8 +97,8 @@ pub fn calibration(calibration: &Calibration) -> String {
 pub fn trust(manifest: &Manifest, evaluation: &Evaluation, outsiders: Option<&Outsiders>) -> String {
     let mut text = match &manifest.calibration {
         Some(known) => format!("\ncalibrated: {}", calibration(known)),
-        None => "\nnot calibrated: the model file has no temperature (it was trained without enough validation images, or by an \
-                 earlier kiln)"
+        None => "\nnot calibrated: the model file has no temperature (its validation images were too few, or all answered rightly, \
+                 or an earlier kiln made it)"
             .to_owned(),
     };
     let share = |part: usize, whole: usize| 100.0 * part as f64 / whole.max(1) as f64;
