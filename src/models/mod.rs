@@ -21,7 +21,6 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 pub use convnet::BlockConfig;
-pub(crate) use ensemble::qualified;
 pub use ensemble::{Composition, Ensemble, Member};
 pub(crate) use ensemble::{Conversion, MOST_MEMBERS, join_weights, qualified};
 pub(crate) use forward::{Activation, ForwardContext};
