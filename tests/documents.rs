@@ -43,7 +43,7 @@ fn every_command_and_flag_in_the_pages_exists() {
     let mut seen = 0;
     for page in all_pages() {
         for line in commands_of(&page) {
-            let is_end = |word: &&str| !["|", ">", "&&", "2>", "#"].contains(word);
+            let is_end = |word: &&str| !["|", ">", "&&", "2>", "#", "--"].contains(word);
             let words: Vec<&str> = line.split_whitespace().take_while(is_end).collect();
             let group = GROUPS.contains(&words[0])
                 && words.get(1).is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()));

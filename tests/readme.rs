@@ -23,7 +23,7 @@ fn commands(page: &str) -> Vec<String> {
 /// The same command on made-up images; a run's name stays what it is.
 fn brief(line: &str) -> String {
     if let Some(rest) = line.strip_prefix("timeout --signal=INT 5 kiln train") {
-        return format!("timeout --signal=INT 1 kiln train smoke --set train.epochs=150{rest}");
+        return format!("timeout --signal=INT 2 kiln train smoke --set train.epochs=400{rest}");
     }
     let words: Vec<&str> = line.split(' ').collect();
     let (command, rest) = match words[1] {

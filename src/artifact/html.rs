@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, Manifest, Payload, sha256};
 use crate::data::preprocess::Preprocess;
-use crate::models::{Step, WeightTensor, Weights};
+use crate::models::{Composition, Member, Step, WeightTensor, Weights, qualified};
 use crate::{Error, Result, page};
 
 /// What the file begins with.
@@ -140,8 +140,20 @@ impl super::format::Container for Container {
 /// The networks that answer.
 fn networks(manifest: &Manifest) -> Result<Vec<Network<'_>>> {
     let Preprocess { shape, mean, std, .. } = &manifest.preprocess;
-    let steps = manifest.model.steps(*shape, manifest.classes.len())?;
-    Ok(vec![Network { mean, std, steps }])
+    let classes = manifest.classes.len();
+    let members = match &manifest.model {
+        Composition::Single(model) => return Ok(vec![Network { mean, std, steps: model.steps(*shape, classes)? }]),
+        Composition::Ensemble(members) => members,
+    };
+    let network = |(index, member): (usize, &'_ Member)| -> Result<Vec<Step>> {
+        let mut steps = member.model.steps(*shape, classes)?;
+        let named = steps.iter_mut().filter(|step| !step.name.is_empty());
+        named.for_each(|step| step.name = qualified(index, &step.name));
+        Ok(steps)
+    };
+    let steps = members.iter().enumerate().map(network).collect::<Result<Vec<_>>>()?;
+    let networks = members.iter().zip(steps);
+    Ok(networks.map(|(Member { mean, std, .. }, steps)| Network { mean, std, steps }).collect())
 }
 
 fn last_line(manifest: &str, page: &str) -> String {

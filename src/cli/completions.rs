@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn configs_keys_and_values_are_completed() {
-        assert_eq!(completed(&configs(), "mnist-"), ["mnist-fast", "mnist-mlp"]);
+        let found = completed(&configs(), "mnist-");
+        assert!(found.contains(&"mnist-fast".to_owned()) && found.contains(&"mnist-mlp".to_owned()), "{found:?}");
         assert_eq!(completed(&keys(), "train.ep"), ["train.epochs="]);
         assert_eq!(completed(&keys(), "train.sampling="), ["train.sampling=uniform", "train.sampling=balanced"]);
         assert_eq!(completed(&keys(), "train.drop_last=t"), ["train.drop_last=true"]);

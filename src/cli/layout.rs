@@ -387,12 +387,12 @@ mod tests {
             let ProgressLine { before, done, left, behind } = ProgressLine::fitting(width, &progress(), Some(42.0));
             let line = format!("{before} {done}{left} {behind}");
             assert!(line.chars().count() < width, "{width}: {line}");
-            format!("{width:>3} {line}")
+            format!("{width:<3} {line}")
         });
         insta::assert_snapshot!(shown.join("\n"), @r"
-         40 epoch  3/16 ███░░░  310/550  42 s left
-         60 epoch  3/16 ████░░░░  310/550  loss 0.0835  42 s left
-         80 epoch  3/16 ██████░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  42 s left
+        40  epoch  3/16 ███░░░  310/550  42 s left
+        60  epoch  3/16 ████░░░░  310/550  loss 0.0835  42 s left
+        80  epoch  3/16 ██████░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  42 s left
         120 epoch  3/16 █████████████░░░░░░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  15,884 images/s  42 s left
         200 epoch  3/16 █████████████░░░░░░░░░░░  310/550  loss 0.0835  accuracy 97.38 %  15,884 images/s  42 s left
         ");

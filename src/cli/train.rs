@@ -154,7 +154,7 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
         ui.lines(&format!("batches        are made {}", trainer.session().making().words()));
         if let Some(folder) = kernel_cache() {
             ui.lines(&format!(
-                "kernels        compiled and tuned at their first use, then kept in {}",
+                "kernels        are tuned when a shape is first met; what was found is kept in {}",
                 folder.display()
             ));
         }

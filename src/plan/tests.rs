@@ -250,7 +250,29 @@ fn how_often_each_class_is_seen_and_what_it_counts_is_in_the_plan() {
         of(&["loss.class_weights=[1, 2, 4]"]),
         of(&["loss.class_weights=balanced", "train.sampling=balanced"]),
     ];
-    insta::assert_snapshot!(plans.join("\n\n"), @"");
+    insta::assert_snapshot!(plans.join("\n\n"), @r#"
+    each class     0: 700 images, each seen 1.0 times per epoch
+                   1: 250 images, each seen 1.0 times per epoch
+                   2: 50 images, each seen 1.0 times per epoch
+    the largest class has 700 images to learn from, the smallest 50 images: with train.sampling = "balanced" an epoch shows as many of each, with loss.class_weights = "balanced" each class counts the same
+
+    each class     0: 700 images, each seen 0.5 times per epoch
+                   1: 250 images, each seen 1.3 times per epoch
+                   2: 50 images, each seen 6.7 times per epoch
+
+    each class     0: 700 images, each seen 1.0 times per epoch, counts 0.476
+                   1: 250 images, each seen 1.0 times per epoch, counts 1.33
+                   2: 50 images, each seen 1.0 times per epoch, counts 6.67
+
+    each class     0: 700 images, each seen 1.0 times per epoch, counts 0.714
+                   1: 250 images, each seen 1.0 times per epoch, counts 1.43
+                   2: 50 images, each seen 1.0 times per epoch, counts 2.86
+
+    each class     0: 700 images, each seen 0.5 times per epoch, counts 0.476
+                   1: 250 images, each seen 1.3 times per epoch, counts 1.33
+                   2: 50 images, each seen 6.7 times per epoch, counts 6.67
+    train.sampling = "balanced" shows as many images of every class, and loss.class_weights weighs them as well: rare classes are favoured twice; one of the two is enough
+    "#);
     let refused = Plan::new(&experiment(&["loss.class_weights=[1, 2]"]), images(1000)).unwrap_err();
     assert_eq!(refused.to_string(), "`loss.class_weights`: must have one weight for each of the 10 classes, got 2");
 }

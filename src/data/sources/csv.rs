@@ -47,8 +47,8 @@ pub struct CsvConfig {
     /// and counts them.
     #[serde(default)]
     pub on_unreadable: OnUnreadable,
-    /// Keep decoded pictures in the user's cache folder, where there are many: the set then opens in a second or two the next
-    /// time. A file that changed is decoded again.
+    /// Keep decoded pictures in the user's cache folder, where there are many, so that they need not be decoded the next time.
+    /// When a file changes, all are decoded again.
     #[serde(default = "yes")]
     pub cache: bool,
 }
