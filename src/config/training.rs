@@ -33,7 +33,10 @@ impl Default for LossConfig {
         Self {
             label_smoothing: 0.0,
             class_weights: ClassWeights::default(),
-            teacher: None, teacher_weight: 0.9, temperature: 4.0 }
+            teacher: None,
+            teacher_weight: 0.9,
+            temperature: 4.0,
+        }
     }
 }
 

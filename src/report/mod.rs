@@ -228,6 +228,12 @@ mod tests {
                cat dog
         cat      1   ·
         dog      1   1
+
+        answered    images   accuracy  least confidence
+           100 %         3     66.67%     73.11%
+            99 %         3     66.67%     73.11%
+            95 %         3     66.67%     73.11%
+            90 %         3     66.67%     73.11%
         ");
     }
 

@@ -118,14 +118,14 @@ fn every_field_of_the_manifest_has_its_bounds() {
     let text = texts.join("\n\n");
     let text = text.lines().map(|line| line.split_once(" at line ").map_or(line, |(line, _)| line));
     insta::assert_snapshot!(text.collect::<Vec<_>>().join("\n"), @r#"
-    the manifest's schema version must be 1, got 2
+    the manifest's schema version must be 1 to 2, got 3
     tip: it was written by kiln 0.1.0, this is 0.1.0: update kiln
 
     the manifest is not readable
-    caused by: unknown field `surprise`, expected one of `schema_version`, `model`, `preprocess`, `classes`, `metrics`, `provenance`, `dtype`, `weights_sha256`, `golden`
+    caused by: unknown field `surprise`, expected one of `schema_version`, `model`, `preprocess`, `classes`, `metrics`, `calibration`, `out_of_distribution`, `provenance`, `dtype`, `weights_sha256`, `golden`
 
     the manifest is not readable
-    caused by: unknown field `�[31m`, expected one of `schema_version`, `model`, `preprocess`, `classes`, `metrics`, `provenance`, `dtype`, `weights_sha256`, `golden`
+    caused by: unknown field `�[31m`, expected one of `schema_version`, `model`, `preprocess`, `classes`, `metrics`, `calibration`, `out_of_distribution`, `provenance`, `dtype`, `weights_sha256`, `golden`
 
     the manifest's `model` holds a key that this kiln does not know: `surprise`
 
@@ -177,7 +177,7 @@ fn every_field_of_the_manifest_has_its_bounds() {
     the manifest's `metrics.count`: must be at most 64, got 65
 
     the manifest is not readable
-    caused by: unknown field `surprise`, expected one of `kiln_version`, `burn_version`, `git_commit`, `created`, `experiment`, `data_fingerprint`, `run`, `seed`, `device`, `parent`, `kernels`
+    caused by: unknown field `surprise`, expected one of `kiln_version`, `burn_version`, `git_commit`, `created`, `experiment`, `data_fingerprint`, `run`, `seed`, `device`, `parent`, `kernels`, `teacher_sha256`, `members`
 
     the manifest's `provenance.kiln_version`: must have at most 64 bytes, got 20000
 
