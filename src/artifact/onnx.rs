@@ -247,11 +247,11 @@ fn rename(graph: &mut GraphProto, old: &str, new: &str) {
 /// Gives every weight its own name: the tracer puts the place of its network before it.
 fn name_weights(graph: &mut GraphProto, manifest: &Manifest, weights: &Weights) -> Result<()> {
     let is_ensemble = matches!(manifest.model, Composition::Ensemble(_));
+    // As traced: a name that was given already may end like one that is looked for.
+    let traced = graph.initializer.iter().map(|tensor| tensor.name.clone()).collect::<Vec<_>>();
     for (name, _) in weights.iter() {
-        let own = |stored: &str| traced_name(stored, is_ensemble).as_deref() == Some(name);
-        let stored = graph.initializer.iter().map(|tensor| &tensor.name).find(|stored| own(stored)).cloned();
-        match stored {
-            Some(stored) => rename(graph, &stored, name),
+        match traced.iter().find(|stored| traced_name(stored, is_ensemble).as_deref() == Some(name)) {
+            Some(stored) => rename(graph, stored, name),
             None => {
                 let kind = manifest.model.kind();
                 return Err(Error::failed(format!("the traced {kind} lacks the tensor `{name}`")));

@@ -24,7 +24,7 @@ pub fn run(arguments: PlanArguments, ui: &mut Ui) -> Result<()> {
     } else {
         ui.out(&ui.folded(&plan.render()));
     }
-    for warning in &plan.warnings {
+    for warning in plan.warnings.iter().chain(&dataset.notices) {
         ui.warn(warning);
     }
     Ok(())

@@ -66,8 +66,12 @@ impl<'a> Plain<'a> {
         let (first, last) = (chunks.iter().position(is_data)?, chunks.iter().rposition(is_data)?);
         let known = |chunk: &Chunk| is_data(chunk) || HARMLESS.contains(&chunk.kind);
         let middle = &chunks[1..chunks.len() - 1];
-        (chunks[first..=last].iter().all(is_data) && middle.iter().all(known))
-            .then_some(Self { width, height, colour, chunks })
+        (chunks[first..=last].iter().all(is_data) && middle.iter().all(known)).then_some(Self {
+            width,
+            height,
+            colour,
+            chunks,
+        })
     }
 
     /// How the picture's pixels are kept.
@@ -256,9 +260,8 @@ fn up(line: &[u8], above: &[u8], row: &mut [u8]) {
 fn average<const N: usize>(line: &[[u8; N]], above: &[[u8; N]], row: &mut [[u8; N]]) {
     let mut left = [0; N];
     for ((pixel, byte), above) in row.iter_mut().zip(line).zip(above) {
-        left = std::array::from_fn(|at| {
-            byte[at].wrapping_add(((u16::from(left[at]) + u16::from(above[at])) / 2) as u8)
-        });
+        left =
+            std::array::from_fn(|at| byte[at].wrapping_add(((u16::from(left[at]) + u16::from(above[at])) / 2) as u8));
         *pixel = left;
     }
 }

@@ -161,7 +161,15 @@ fn distances(ink: &[bool], width: usize, to: bool, limit: f32) -> Vec<f32> {
     }
     let mut distances = vec![0.0; width * height + LANES];
     let border = if to { far as usize } else { 0 };
-    pulp::Arch::new().dispatch(Columns { in_rows: &in_rows, stride, blocks: &blocks, border, limit, width, distances: &mut distances });
+    pulp::Arch::new().dispatch(Columns {
+        in_rows: &in_rows,
+        stride,
+        blocks: &blocks,
+        border,
+        limit,
+        width,
+        distances: &mut distances,
+    });
     distances.truncate(width * height);
     distances
 }

@@ -106,14 +106,11 @@ fn named_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 
 /// The error of the system without the path that `tempfile` adds: a name that the user never gave.
 fn plain(error: io::Error) -> io::Error {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
-    while let Some(inner) = cause {
-        if let Some(code) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-            return io::Error::from_raw_os_error(code);
-        }
-        cause = inner.source();
+    let said = error.get_ref().map(ToString::to_string);
+    match said.as_deref().and_then(|said| said.rsplit_once(" at path ")) {
+        Some((said, _)) => io::Error::new(error.kind(), said),
+        None => error,
     }
-    error
 }
 
 /// Deletes what killed processes left half-written in `folder`, whose lock the caller holds.

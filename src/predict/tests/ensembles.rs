@@ -77,10 +77,10 @@ fn what_does_not_belong_together_is_named() {
     let (_folder, path) = folder();
     let mut parts = parts(&path);
     let said = |parts: &[Part]| ensemble(parts).unwrap_err().render().replace(&path("").display().to_string(), "");
-    assert_eq!(said(&parts[..1]), "an ensemble takes 2 to 64 models, got 1");
+    assert_eq!(said(&parts[..1]), "error: an ensemble takes 2 to 64 models, got 1");
     parts[1].manifest.classes[2] = "too".into();
     insta::assert_snapshot!(said(&parts), @r#"
-    the models do not belong together: they know the classes zero, one, two, "three" (`member-0.bpk`) and the classes zero, one, too, "three" (`member-1.bpk`)
+    error: the models do not belong together: they know the classes zero, one, two, "three" (`member-0.bpk`) and the classes zero, one, too, "three" (`member-1.bpk`)
     tip: an ensemble's models have the same classes, image size and way to fit pictures
     "#);
     parts[1].manifest.classes[2] = "two".into();

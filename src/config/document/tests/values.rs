@@ -415,7 +415,7 @@ fn columns_count_letters_not_bytes() {
 "#;
     insta::assert_snapshot!(refused(text, &[]), @"
     error: the config has 2 problems
-      my.toml:1:10: `loss.é`: unknown key; `loss` has label_smoothing, class_weights
+      my.toml:1:10: `loss.é`: unknown key; `loss` has label_smoothing, class_weights, teacher, teacher_weight, temperature
       my.toml:1:37: `loss.label_smoothing`: must be at least 0 and below 1, got 3
     tip: `kiln config keys` lists every key with its type and default
     ");
