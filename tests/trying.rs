@@ -23,7 +23,7 @@ fn a_range_test_suggests_a_rate_and_leaves_nothing_but_its_page() {
 
     let text = folder.kiln(&[&test[..], &["--out", "rates.html"]].concat());
     assert_eq!(text.code, 0, "{}", text.stderr);
-    let next = format!("--set train.batch_size=24 --device flex --set optimizer.learning_rate={suggestion}");
+    let next = format!("--set train.batch_size=24 --device flex --learning-rate {suggestion}");
     assert!(text.stdout.contains("kiln train smoke --set ") && text.stdout.contains(&next), "{}", text.stdout);
     assert!(text.stdout.contains("smoothed") && text.stdout.contains("▲"), "{}", text.stdout);
     let page = folder.read("rates.html");
@@ -126,7 +126,7 @@ fn a_fast_dev_run_goes_through_everything_and_leaves_nothing() {
     let found = folder.json(&[&small(&["train"], &sets)[..], &["--fast-dev-run"]].concat());
     let expected = serde_json::json!({
         "train_images": 48, "validation_images": 24, "test_images": 24, "updates": 1,
-        "formats": ["burnpack", "safetensors", "onnx"],
+        "formats": ["burnpack", "safetensors", "onnx", "html"],
     });
     assert_eq!(found, expected);
     // The whole config is checked, not only what is left of it.
