@@ -73,6 +73,6 @@ pub fn run(arguments: EnsembleArguments, ui: &mut Ui) -> Result<()> {
         ui.out(&report::headline(evaluation));
     }
     ui.out(&format!("wrote    {} ({} models, verified)", out.display(), combined.members.len()));
-    ui.say(&format!("next     kiln eval {0}   kiln serve {0}", quoted(&out.display().to_string())));
+    ui.say(&format!("next     kiln eval {0}   kiln serve {0}", quoted(out)));
     Ok(())
 }

@@ -75,6 +75,7 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one of them is made in a process")]
 enum Command {
     /// Show what a config means, without training: iterations, learning rate, parameters, memory
     Plan(plan::PlanArguments),

@@ -6,8 +6,11 @@ use std::sync::OnceLock;
 /// Files that are read between one word and the next.
 const EVERY: usize = 500;
 
+/// What is called now and then while something is read.
+type Listener = Box<dyn Fn(&Reading) + Send + Sync>;
+
 /// Who is told.
-static LISTENER: OnceLock<Box<dyn Fn(&Reading) + Send + Sync>> = OnceLock::new();
+static LISTENER: OnceLock<Listener> = OnceLock::new();
 
 /// How far a reading is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -176,7 +176,7 @@ impl Arrays {
     fn parts<'a>(&'a self, array: &'a Tensor<1>) -> impl Iterator<Item = (ParamId, Tensor<1>)> + 'a {
         let mut start = 0;
         self.layout.iter().map(move |(id, length)| {
-            let part = array.clone().slice([start..start + length]);
+            let part = array.clone().narrow(0, start, *length);
             start += length.next_multiple_of(ALIGNMENT);
             (*id, part)
         })

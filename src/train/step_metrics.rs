@@ -18,6 +18,7 @@ pub(super) struct StepMetrics {
     steps: Vec<(usize, usize)>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one in a run")]
 enum Kept {
     /// In the memory of the host: loss and number of correct predictions of each step, `[1]` each.
     Each(Vec<[Tensor<1>; 2]>),

@@ -188,13 +188,13 @@ fn collections(folder: &Path, ui: &Ui) {
     for path in paths {
         let shown = path.display();
         if SweepFolder::open(&path).is_ok() {
-            ui.aside(&format!("{shown} is a sweep: kiln sweep show {}", quoted(&shown.to_string())));
+            ui.aside(&format!("{shown} is a sweep: kiln sweep show {}", quoted(&path)));
             continue;
         }
         match board::runs(&path).len() {
             0 => {}
-            1 => ui.aside(&format!("{shown} holds 1 run: kiln runs ls {}", quoted(&shown.to_string()))),
-            count => ui.aside(&format!("{shown} holds {count} runs: kiln runs ls {}", quoted(&shown.to_string()))),
+            1 => ui.aside(&format!("{shown} holds 1 run: kiln runs ls {}", quoted(&path))),
+            count => ui.aside(&format!("{shown} holds {count} runs: kiln runs ls {}", quoted(&path))),
         }
     }
 }

@@ -96,7 +96,7 @@ impl Submission {
 
     /// The batch script of one worker. The shell gets the signal, so it passes it on; `wait` returns when that happens.
     fn script(&self) -> String {
-        let worker: Vec<String> = self.worker().iter().map(|word| quoted(word)).collect();
+        let worker: Vec<String> = self.worker().iter().map(quoted).collect();
         format!(
             r#"#!/bin/sh
 # A stop may come before there is a worker to pass it on to.
@@ -161,7 +161,7 @@ impl Call {
 
     /// The call as a shell takes it.
     pub fn shown(&self) -> String {
-        let words: Vec<String> = self.words.iter().map(|word| quoted(word)).collect();
+        let words: Vec<String> = self.words.iter().map(quoted).collect();
         match self.input.is_empty() {
             true => words.join(" "),
             false => format!("{} <<'EOF'\n{}EOF", words.join(" "), self.input),

@@ -29,6 +29,7 @@ pub struct SweepArguments {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "one of them is made in a process")]
 enum SweepCommand {
     /// Go on with a sweep that was stopped or killed
     Resume(ResumeArguments),

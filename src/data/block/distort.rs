@@ -18,6 +18,7 @@ pub(super) struct Distorter {
 
 /// A distortion with what it needs on the device.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and they live as long as a run")]
 enum Step {
     /// What is beside the image.
     Move(Outside),
@@ -26,6 +27,7 @@ enum Step {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and they live as long as a run")]
 enum Outside {
     /// A constant in each channel, `[1, channels, 1, 1]`.
     Constant(Tensor<4>),

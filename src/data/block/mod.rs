@@ -45,6 +45,7 @@ pub(super) struct BlockMaker {
 
 /// Where the pixels of a block come from.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them, and they live as long as a run")]
 enum Source {
     /// The set lies on the device, which also distorts.
     Device(Resident, Distorter),

@@ -19,11 +19,11 @@ fn loader(batcher: &ImageBatcher, shape: EpochShape) -> EpochLoader {
     EpochLoader::shuffled(batcher.clone(), shape, 9, &Device::flex().autodiff()).unwrap()
 }
 
+/// Everything in a batch: the bits of its images, targets, size, weight, epoch and iteration.
+type Content = (Vec<u32>, Vec<i64>, usize, f32, usize, usize);
+
 /// Everything in the batches of the rest of an epoch.
-fn batches(
-    loader: &EpochLoader,
-    (epoch, iteration): (usize, usize),
-) -> Vec<(Vec<u32>, Vec<i64>, usize, f32, usize, usize)> {
+fn batches(loader: &EpochLoader, (epoch, iteration): (usize, usize)) -> Vec<Content> {
     loader.set_position(epoch, iteration);
     let values = |batch: Batch| {
         assert!(batch.images.is_autodiff() && batch.mixed.is_none());
@@ -118,7 +118,7 @@ fn a_device_that_makes_other_pictures_is_refused() {
     let error = maker.check(&batcher, &samples).unwrap_err().render();
     assert!(error.contains("of 6048 values") && error.contains("KILN_FEW_REQUESTS=1"), "{error}");
     // A device that fails.
-    maker.table = right.slice([0..3]);
+    maker.table = right.narrow(0, 0, 3);
     let error = maker.check(&batcher, &samples).unwrap_err().render();
     assert!(error.contains("other pictures"), "{error}");
 }

@@ -28,7 +28,7 @@ fn drawing(rng: &mut ChaCha8Rng, channels: usize, grey: bool) -> (u32, u32, Vec<
         };
         let colour = [shade, if grey { shade } else { shade / 2 }, shade];
         pixels.extend_from_slice(&colour[..if channels < 3 { 1 } else { 3 }]);
-        if channels % 2 == 0 {
+        if channels.is_multiple_of(2) {
             pixels.push(if opaque { 255 } else { shade | 1 });
         }
     }

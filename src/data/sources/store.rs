@@ -31,6 +31,9 @@ const MOST_NAMES: usize = 100_000;
 /// Names that a message lists.
 const LISTED: usize = 8;
 
+/// What is done with a file of a tar archive, whose path within comes first.
+type Visit<'v> = dyn FnMut(&str, &mut tar::Entry<'_, Box<dyn Read>>) -> Result<()> + 'v;
+
 /// Where files are.
 #[derive(Debug)]
 pub(super) struct Store {
@@ -252,7 +255,7 @@ impl Store {
     }
 
     /// Calls `visit` for every file of a tar archive, by its path within.
-    fn each(&self, visit: &mut dyn FnMut(&str, &mut tar::Entry<'_, Box<dyn Read>>) -> Result<()>) -> Result<()> {
+    fn each(&self, visit: &mut Visit<'_>) -> Result<()> {
         let damaged = |error| self.damaged(error);
         let file = BufReader::with_capacity(1 << 16, File::open(&self.root).map_err(damaged)?);
         let most = self.most()?;

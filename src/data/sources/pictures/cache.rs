@@ -184,7 +184,7 @@ fn write_outcome(outcome: &Outcome, out: &mut Vec<u8>) {
 
 /// The first `count` bytes of `records`, which then begin after them.
 fn take<'a>(records: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-    let all: &'a [u8] = *records;
+    let all: &'a [u8] = records;
     let (taken, rest) = all.split_at_checked(count)?;
     *records = rest;
     Some(taken)

@@ -24,6 +24,7 @@ pub(super) struct Conv {
     relu_of_sum: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each convolution of a network")]
 enum Method {
     /// Winograd's tiles, cut for one image and for several.
     Tiles { one: Box<Tiles>, many: Box<Tiles> },

@@ -150,7 +150,7 @@ fn a_step_that_reads_what_it_writes_is_refused() {
     for access in [
         Access { reads: [1], writes: 1, range: 0..8, chunk: 8 },
         Access { reads: [0], writes: 1, range: 0..9, chunk: 8 },
-        Access { reads: [0], writes: 1, range: 5..4, chunk: 8 },
+        Access { reads: [0], writes: 1, range: std::ops::Range { start: 5, end: 4 }, chunk: 8 },
     ] {
         let run = std::panic::AssertUnwindSafe(|| team::alone(&mut memory, |member| member.step(access, |_, _, _| ())));
         assert!(std::panic::catch_unwind(run).is_err());
