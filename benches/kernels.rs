@@ -6,14 +6,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kernels::conv::{NeedsGradient, Saved, backward, forward};
-use kernels::geometry::ConvGeometry;
-use kernels::pool::Epilogue;
-
-/// The kernels know nothing of the rest of kiln, and are no part of its API: they are compiled into the benchmark.
-#[path = "../src/ops/kernels/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "not every kernel is measured, and no test of theirs is run")]
-mod kernels;
+use kiln_kernels::conv::{NeedsGradient, Saved, backward, forward};
+use kiln_kernels::geometry::ConvGeometry;
+use kiln_kernels::pool::Epilogue;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

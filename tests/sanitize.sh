@@ -3,7 +3,7 @@
 # installed. An access outside of an array, in our code or in that of the gemm, pulp and rayon crates, fails. Valgrind also
 # sees values that were never written, and has no AVX-512, so that the kernels take their other paths.
 #
-# The kernels know nothing of Burn: they and these three crates are compiled as a crate of their own.
+# The kernels and these three crates are compiled in a folder of their own, where only what computes is optimised.
 # (Miri, which sees more, comes with nightly toolchains only and does not run vector instructions.)
 #
 # usage: tests/sanitize.sh [FILTER]   runs the tests whose names contain FILTER
@@ -11,18 +11,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 crate=${CARGO_TARGET_DIR:-target}/sanitize
-mkdir -p "$crate/src"
+mkdir -p "$crate"
 
-# The same requirements and, by the lock file, the same versions as kiln's.
+# The same requirements and, by the lock file, the same versions as theirs.
 {
-  printf '[package]\nname = "kernels"\nversion = "0.0.0"\nedition = "2024"\n\n[workspace]\n\n[dependencies]\n'
-  grep -E '^(gemm|pulp|rayon|rand|rand_chacha|proptest) = ' Cargo.toml
+  printf '[package]\nname = "kernels"\nversion = "0.0.0"\nedition = "2024"\n\n[lib]\npath = "%s"\n\n[workspace]\n\n' "$root/kernels/src/lib.rs"
+  sed -n '/^\[dependencies\]/,/^\[lints/{/^\[lints/d;p}' kernels/Cargo.toml
   # Optimised where the tests compute, so that vector instructions are those of kiln; the rest only has to be compiled.
   printf '\n[profile.dev]\nopt-level = 3\ndebug = "line-tables-only"\n[profile.dev.package."*"]\nopt-level = 0\ndebug = false\n'
   printf '[profile.dev.package.%s]\nopt-level = 3\ndebug-assertions = false\n' gemm-common gemm-f32 pulp
 } >"$crate/Cargo.toml"
 cp Cargo.lock "$crate/Cargo.lock"
-printf '#![cfg(test)]\n#[path = "%s/src/ops/kernels/mod.rs"]\n#[allow(dead_code)]\nmod kernels;\n' "$root" >"$crate/src/lib.rs"
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 run=(cargo test --quiet --manifest-path "$crate/Cargo.toml" --lib --target "$host")

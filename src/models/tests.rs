@@ -227,7 +227,7 @@ fn a_compiled_network_computes_what_its_layers_do() {
             let images = images(5, shape, &device);
             let expected = logits(&network, images.clone());
             let pixels = images.try_into_vec_as::<f32>().unwrap();
-            let found = config.compile(shape, CLASSES, &weights).unwrap().run(5, 32, |first, values| {
+            let found = config.compile(shape, CLASSES, &weights).unwrap().run(5, 32, &|first, values| {
                 values.copy_from_slice(&pixels[first * shape.len()..][..values.len()]);
             });
             for (found, expected) in found.iter().zip(&expected) {

@@ -12,7 +12,6 @@ mod autodiff;
 mod extension;
 mod few;
 mod host;
-mod kernels;
 pub(crate) mod launches;
 mod options;
 pub(crate) mod profile;
@@ -30,6 +29,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use extension::{Kernels as _, Updates as _};
 pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer};
+use kiln_kernels as kernels;
 pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
 
 static STOCK_ONLY: LazyLock<bool> =

@@ -3,9 +3,23 @@
 use burn::nn::BatchNormConfig;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 
-use super::kernels::tests::{assert_close, random};
 use super::*;
+
+/// Values in -1..1 that depend on `seed` only.
+fn random(length: usize, seed: u64) -> Vec<f32> {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    (0..length).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+#[track_caller]
+fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}");
+    for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        assert!((actual - expected).abs() <= 2e-4 * (1.0 + expected.abs()), "{what}[{i}]: {actual} is not {expected}");
+    }
+}
 
 /// Multiples of 1/64 in -1..1: sums of their products are exact in `f32` in any order, so that a kernel and its reference meet
 /// the same ties in a max-pool and the same side of a ReLU.

@@ -180,7 +180,7 @@ impl Predictor {
             )));
         }
         let logits = match &self.compiled {
-            Some(compiled) => compiled.run(count, self.batch, |first, values| {
+            Some(compiled) => compiled.run(count, self.batch, &|first, values| {
                 self.fill(&pixels[first * size..][..values.len()], values);
             }),
             None => self.by_layers(pixels)?,

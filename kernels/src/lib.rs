@@ -30,6 +30,6 @@ mod size;
 mod sparse;
 pub mod sum;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 pub mod update;
 mod winograd;

@@ -218,7 +218,7 @@ const FEW_IMAGES: usize = 4;
 impl Compiled {
     /// The logits, `[count, classes]`, of `count` images, of which at most `batch` go through the layers together;
     /// `fill(first image, values)` writes some of them, each `[channels, height, width]`.
-    pub fn run(&self, count: usize, batch: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    pub fn run(&self, count: usize, batch: usize, fill: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
         let (program, threads) = (&self.program, rayon::current_num_threads());
         let mut logits = vec![0.0; product(&[count, program.outputs])];
         let is_much = program.work.saturating_mul(count as u64) >= MUCH_WORK;
@@ -230,16 +230,16 @@ impl Compiled {
         let batch = batch.max(1);
         let share = if is_much { count.div_ceil(threads).clamp(1, batch) } else { batch };
         if count <= share {
-            self.run_alone(0, &mut logits, &fill);
+            self.run_alone(0, &mut logits, fill);
             return logits;
         }
         let parts = logits.par_chunks_mut(share * program.outputs).enumerate();
-        parts.for_each(|(part, logits)| self.run_alone(part * share, logits, &fill));
+        parts.for_each(|(part, logits)| self.run_alone(part * share, logits, fill));
         logits
     }
 
     /// On this thread.
-    fn run_alone(&self, first: usize, logits: &mut [f32], fill: impl Fn(usize, &mut [f32])) {
+    fn run_alone(&self, first: usize, logits: &mut [f32], fill: &dyn Fn(usize, &mut [f32])) {
         let count = logits.len() / self.program.outputs;
         let mut memory = self.filled(first, count, fill);
         team::alone(&mut memory, |member| self.program.run(member, count));
@@ -248,7 +248,7 @@ impl Compiled {
     }
 
     /// On this thread and on others that are free.
-    fn run_together(&self, helpers: usize, logits: &mut [f32], fill: impl Fn(usize, &mut [f32])) {
+    fn run_together(&self, helpers: usize, logits: &mut [f32], fill: &dyn Fn(usize, &mut [f32])) {
         let (program, count) = (self.program.clone(), logits.len() / self.program.outputs);
         let memory = self.filled(0, count, fill);
         let (steps, result) = (self.steps * count, program.result);
@@ -260,7 +260,7 @@ impl Compiled {
     }
 
     /// Memory with `count` images.
-    fn filled(&self, first: usize, count: usize, fill: impl Fn(usize, &mut [f32])) -> Memory {
+    fn filled(&self, first: usize, count: usize, fill: &dyn Fn(usize, &mut [f32])) -> Memory {
         let mut memory = self.memory(count);
         fill(first, &mut memory.array(self.program.places[0])[..count * self.program.input]);
         memory

@@ -19,7 +19,7 @@ fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
         values.copy_from_slice(&images[first * size..][..values.len()]);
     };
     let run =
-        |images: &[f32], batch| network.run(images.len() / size, batch, |first, values| fill(images, first, values));
+        |images: &[f32], batch| network.run(images.len() / size, batch, &|first, values| fill(images, first, values));
     let all = run(images, 32);
     for batch in [1, 2, 7] {
         assert!(run(images, batch) == all, "in batches of {batch}");
@@ -28,7 +28,7 @@ fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
     assert!(one_by_one == all, "one by one, {} threads", rayon::current_num_threads());
     for helpers in [1, 3] {
         let mut together = vec![0.0; all.len()];
-        network.run_together(helpers, &mut together, |first, values| fill(images, first, values));
+        network.run_together(helpers, &mut together, &|first, values| fill(images, first, values));
         assert!(together == all, "with {helpers} helpers");
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");

@@ -10,13 +10,13 @@ use super::pool::Epilogue;
 use super::{conv, dropout, linear, norm};
 
 /// Values in -1..1 that depend on `seed` only.
-pub(crate) fn random(length: usize, seed: u64) -> Vec<f32> {
+pub(super) fn random(length: usize, seed: u64) -> Vec<f32> {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..length).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
 #[track_caller]
-pub(crate) fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
+pub(super) fn assert_close(actual: &[f32], expected: &[f32], what: &str) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
         assert!((actual - expected).abs() <= 2e-4 * (1.0 + expected.abs()), "{what}[{i}]: {actual} is not {expected}");
