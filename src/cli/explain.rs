@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::layout::{fold, table};
+use super::layout::{UNLIMITED, fold, table};
 use super::ui::{Mode, Ui};
 use super::{ExperimentArguments, check_page};
 use crate::data::{Preprocess, picture};
@@ -75,9 +75,10 @@ fn write_page(trainer: &Trainer, path: &Path, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
-/// A paragraph, in lines that can be read.
+/// A paragraph, on a terminal in lines that can be read.
 fn prose(ui: &Ui, text: &str) {
-    ui.out(&fold(text, ui.width().min(LINE)));
+    let columns = ui.columns();
+    ui.out(&fold(text, if columns == UNLIMITED { columns } else { columns.min(LINE) }));
 }
 
 fn print_data(data: &impl Serialize, ui: &Ui) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Some images of each class, as they are and as training distorts them.
 
 use super::augment::{self, Augment, Scratch};
-use super::loader::shuffled;
+use super::order::shuffled;
 use super::{AugmentConfig, ImageSet};
 use crate::seed::{Purpose, Stream};
 
@@ -68,7 +68,8 @@ mod tests {
     use super::*;
     use crate::data::augment::{AffineConfig, CutoutConfig};
     use crate::data::batch::ImageBatcher;
-    use crate::data::loader::{EpochLoader, EpochShape};
+    use crate::data::epoch_shape::EpochShape;
+    use crate::data::loader::EpochLoader;
     use crate::data::preprocess::{Fit, Preprocess};
     use crate::data::{DataConfig, SourceConfig, open};
 

@@ -7,112 +7,13 @@ use burn::data::dataloader::batcher::Batcher;
 use burn::data::dataloader::{DataLoader, DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::Device;
-use rand::Rng;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::batch::{Batch, ImageBatcher, SampleRef};
 use super::block::{self, BlockMaker, Blocks, Place, Rest};
-use super::random;
-use crate::seed::{Purpose, Stream};
-use crate::{Error, Result};
-
-/// How an epoch is cut into batches.
-///
-/// The images are gone through in **passes**. A pass is a fresh order of all `n` images, cut into batches of
-/// `batch_size`; its last batch is smaller when `n` does not divide, or is left out with `drop_last`. So a pass has
-/// `ceil(n / batch_size)` batches (`drop_last`: `floor`), and a batch never spans two passes. An epoch is the first
-/// `iterations` batches of its passes: exactly one pass when they are equal; with fewer, the rest of the pass is not
-/// seen in this epoch; with more, a second pass in a new order follows, then a third.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochShape {
-    /// Images in a batch.
-    pub batch_size: usize,
-    /// Batches in an epoch.
-    pub iterations: usize,
-    /// Leave out the batch at the end of a pass that is smaller than `batch_size`.
-    pub drop_last: bool,
-    /// Batches whose gradients make one update.
-    pub accumulation: usize,
-}
-
-impl EpochShape {
-    /// One pass over `images`: an epoch as the word is usually meant.
-    pub fn one_pass(images: usize, batch_size: usize) -> Self {
-        let iterations = images.div_ceil(batch_size.max(1));
-        Self { batch_size, iterations, drop_last: false, accumulation: 1 }
-    }
-
-    /// The batches in one pass over `images`.
-    pub fn batches_per_pass(&self, images: usize) -> usize {
-        if self.drop_last { images / self.batch_size } else { images.div_ceil(self.batch_size) }
-    }
-
-    /// The number of images in batch `iteration` (from 0) of an epoch.
-    pub fn size_of(&self, images: usize, iteration: usize) -> usize {
-        let start = iteration % self.batches_per_pass(images) * self.batch_size;
-        self.batch_size.min(images - start)
-    }
-
-    /// The number of images in the first `iterations` batches of an epoch, counting repeats.
-    pub fn items_in(&self, images: usize, iterations: usize) -> usize {
-        if iterations == 0 {
-            return 0;
-        }
-        let per_pass = self.batches_per_pass(images);
-        let whole_pass = images.min(per_pass * self.batch_size);
-        iterations / per_pass * whole_pass + images.min(iterations % per_pass * self.batch_size)
-    }
-
-    /// Which fraction of the images of its accumulation window batch `iteration` has. The last window of an epoch ends with
-    /// the epoch.
-    pub fn weight_of(&self, images: usize, iteration: usize) -> f32 {
-        let start = iteration - iteration % self.accumulation;
-        let end = (start + self.accumulation).min(self.iterations);
-        let window = self.items_in(images, end) - self.items_in(images, start);
-        self.size_of(images, iteration) as f32 / window as f32
-    }
-
-    fn check(&self, images: usize) -> Result<()> {
-        if self.batch_size == 0 || self.accumulation == 0 {
-            return Err(Error::usage(format!(
-                "batch size and accumulation must be at least 1, got {} and {}",
-                self.batch_size, self.accumulation
-            )));
-        }
-        if self.iterations > 0 && self.batches_per_pass(images) == 0 {
-            return Err(Error::usage(format!(
-                "{} iterations need at least one batch of {} images, got {images} images",
-                self.iterations, self.batch_size
-            ))
-            .tip("use a smaller `train.batch_size`, or `train.drop_last = false`"));
-        }
-        Ok(())
-    }
-}
-
-/// `train.sampling`: which images an epoch shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Sampling {
-    /// Every image once in a pass.
-    #[default]
-    Uniform,
-    /// As many images of every class, in as many batches: those of a small class more than once in a pass, of a large one
-    /// some, others in each pass.
-    Balanced,
-}
-
-/// How images are ordered.
-#[derive(Clone, Debug)]
-enum Order {
-    /// As they are in the set, always.
-    Sequential,
-    /// Anew for every epoch and pass.
-    Shuffled(Stream),
-    /// Anew for every epoch and pass, with as many of each of these classes.
-    Balanced(Stream, Arc<Vec<Vec<u32>>>),
-}
+use super::epoch_shape::EpochShape;
+use super::order::Order;
+use crate::Result;
 
 /// Where the next epoch starts. Shared between the clones of a loader.
 #[derive(Debug)]
@@ -174,7 +75,7 @@ impl EpochLoader {
     /// # Errors
     /// A usage error when `shape` does not yield a single batch.
     pub fn shuffled(batcher: ImageBatcher, shape: EpochShape, seed: u64, device: &Device) -> Result<Self> {
-        Self::new(batcher, shape, Order::Shuffled(Stream::new(seed, Purpose::Shuffle)), device)
+        Self::new(batcher, shape, Order::shuffled(seed), device)
     }
 
     /// The same with as many images of every class that has any.
@@ -182,11 +83,7 @@ impl EpochLoader {
     /// # Errors
     /// A usage error when `shape` does not yield a single batch.
     pub fn balanced(batcher: ImageBatcher, shape: EpochShape, seed: u64, device: &Device) -> Result<Self> {
-        let set = batcher.set();
-        let mut members = vec![Vec::new(); set.classes.len()];
-        (0..set.len()).for_each(|index| members[set.label(index)].push(index as u32));
-        members.retain(|members| !members.is_empty());
-        let order = Order::Balanced(Stream::new(seed, Purpose::Shuffle), Arc::new(members));
+        let order = Order::balanced(batcher.set(), seed);
         Self::new(batcher, shape, order, device)
     }
 
@@ -256,48 +153,6 @@ impl EpochLoader {
     fn images(&self) -> usize {
         self.batcher.set().len()
     }
-
-    /// The order of the images in one pass of an epoch.
-    fn pass_order(&self, epoch: usize, pass: usize) -> Vec<u32> {
-        match &self.order {
-            Order::Shuffled(stream) => shuffled(self.images(), stream, (epoch, pass)),
-            Order::Balanced(stream, members) => balanced(members, self.images(), &mut stream.at(epoch, pass)),
-            Order::Sequential => (0..self.images() as u32).collect(),
-        }
-    }
-}
-
-/// `images` images in random order, as many of each class, or one more of the first ones drawn. Of each class, no image is
-/// there twice before every one is there once.
-fn balanced(members: &[Vec<u32>], images: usize, rng: &mut impl Rng) -> Vec<u32> {
-    let mut classes: Vec<usize> = (0..members.len()).collect();
-    random::shuffle(rng, &mut classes);
-    let (each, more) = (images / members.len().max(1), images % members.len().max(1));
-    let mut order = Vec::with_capacity(images);
-    for (place, class) in classes.into_iter().enumerate() {
-        let end = order.len() + each + usize::from(place < more);
-        while order.len() < end {
-            let mut pass = members[class].clone();
-            random::shuffle(rng, &mut pass);
-            pass.truncate(end - order.len());
-            order.append(&mut pass);
-        }
-    }
-    random::shuffle(rng, &mut order);
-    order
-}
-
-/// The order of `images` images in a pass of an epoch, under the stream of the experiment's seed for shuffling.
-pub(super) fn shuffled(images: usize, stream: &Stream, (epoch, pass): (usize, usize)) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..images as u32).collect();
-    random::shuffle(&mut stream.at(epoch, pass), &mut order);
-    order
-}
-
-/// The images of the first batches, `count` in all, of a run with this `seed`, in their order; all where there are fewer.
-pub(crate) fn first_images(images: usize, count: usize, seed: u64) -> Vec<usize> {
-    let order = shuffled(images, &Stream::new(seed, Purpose::Shuffle), (1, 0));
-    order.into_iter().take(count).map(|index| index as usize).collect()
 }
 
 impl DataLoader<Batch> for EpochLoader {
@@ -334,15 +189,10 @@ impl DataLoader<Batch> for EpochLoader {
         let mut shape = self.shape;
         shape.iterations = if indices.is_empty() { 0 } else { shape.batches_per_pass(indices.len()) };
         let (epoch, iteration) = (AtomicUsize::new(self.position().0), AtomicUsize::new(0));
-        let order = match &self.order {
-            // The classes of the slice are not those of the whole.
-            Order::Balanced(stream, _) => Order::Shuffled(*stream),
-            order => order.clone(),
-        };
         Arc::new(Self {
             batcher: self.batcher.select(&indices),
             shape,
-            order,
+            order: self.order.within_a_part(),
             position: Arc::new(Position { epoch, iteration }),
             device: self.device.clone(),
             maker: None,
@@ -383,7 +233,7 @@ impl EpochPlace {
         let per_pass = shape.batches_per_pass(images);
         let pass = self.iteration / per_pass;
         if self.order.is_empty() || pass != self.pass {
-            self.order = loader.pass_order(self.epoch, pass);
+            self.order = loader.order.of_pass(images, (self.epoch, pass));
             self.pass = pass;
         }
         let start = self.iteration % per_pass * shape.batch_size;
@@ -496,14 +346,6 @@ mod tests {
     }
 
     #[test]
-    fn the_weights_of_a_window_add_up_to_1_in_proportion_to_size() {
-        let shape = EpochShape { accumulation: 2, ..shape(4, 7) };
-        let weights: Vec<f32> = (0..7).map(|iteration| shape.weight_of(10, iteration)).collect();
-        let expected = [0.5, 0.5, 1.0 / 3.0, 2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0, 1.0];
-        assert!(weights.iter().zip(expected).all(|(weight, expected)| (weight - expected).abs() < 1e-6), "{weights:?}");
-    }
-
-    #[test]
     fn each_iter_is_the_next_epoch_and_progress_reaches_the_end() {
         let loader = loader(10, shape(4, 3));
         for epoch in 1..=2 {
@@ -541,25 +383,6 @@ mod tests {
         let empty = EpochLoader::sequential(batcher(10).select(&[]), 4, &Device::flex()).unwrap();
         assert!(empty.iter().progress().is_completed());
         assert!(empty.iter().next().is_none());
-    }
-
-    #[test]
-    fn a_balanced_pass_has_as_many_images_of_every_class() {
-        let members = [(0..2).collect(), (2..100).collect(), (100..109).collect::<Vec<u32>>()];
-        let stream = Stream::new(9, Purpose::Shuffle);
-        let mut seen = [0; 109];
-        for epoch in 1..=300 {
-            let order = balanced(&members, 109, &mut stream.at(epoch, 0));
-            let of = |class: &Vec<u32>| order.iter().filter(|image| class.contains(image)).count();
-            let counts: Vec<usize> = members.iter().map(of).collect();
-            assert!(order.len() == 109 && counts.iter().all(|count| [36, 37].contains(count)), "{counts:?}");
-            order.iter().for_each(|image| seen[*image as usize] += 1);
-            let of_first: Vec<_> = (0..2).map(|image| order.iter().filter(|other| **other == image).count()).collect();
-            assert!(of_first[0].abs_diff(of_first[1]) <= 1, "{of_first:?}");
-        }
-        // 36.33 of a pass are of the 98 images of the largest class: each is seen 111 times, standard deviation 8.4.
-        assert!(seen[2..100].iter().all(|times| (70..152).contains(times)), "{seen:?}");
-        assert_ne!(balanced(&members, 109, &mut stream.at(1, 0)), balanced(&members, 109, &mut stream.at(1, 1)));
     }
 
     #[test]

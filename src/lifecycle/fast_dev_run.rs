@@ -11,7 +11,7 @@ use super::running::Outcome;
 use super::trainer::Trainer;
 use crate::artifact::Format;
 use crate::config::{CheckpointConfig, EarlyStoppingConfig, Experiment, StopAtConfig};
-use crate::data::loader::first_images;
+use crate::data::order::first_images;
 use crate::plan::{Images, Plan};
 use crate::run::Status;
 use crate::run::checkpoints::CheckpointStore;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::Device;
 
 use crate::config::Experiment;
-use crate::data::loader::first_images;
+use crate::data::order::first_images;
 use crate::data::{self, Dataset};
 use crate::device::{self, Opened};
 use crate::plan::{Images, Plan};

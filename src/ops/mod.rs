@@ -31,6 +31,7 @@ use extension::{Kernels as _, Updates as _};
 pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer};
 use kiln_kernels as kernels;
 pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
+pub use stock::weighted_cross_entropy;
 
 static STOCK_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
@@ -207,17 +208,6 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32)
             Tensor::from_dispatch(loss)
         }
     }
-}
-
-/// As [`cross_entropy`], where the loss of each image is multiplied by the one of `weights` that belongs to its target,
-/// before the mean over the batch is taken. Composed of Burn's own operations: they are few, on few numbers.
-pub fn weighted_cross_entropy(
-    logits: Tensor<2>,
-    targets: Tensor<1, Int>,
-    smoothing: f32,
-    weights: &[f32],
-) -> Tensor<1> {
-    stock::weighted_cross_entropy(logits, targets, smoothing, weights)
 }
 
 /// Zeroes each value with this probability, as `seed` and its index pick, and multiplies the others by

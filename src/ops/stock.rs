@@ -66,7 +66,8 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32)
     (hit.mul_scalar(1.0 - smoothing) + all.mul_scalar(smoothing)).neg()
 }
 
-/// See [`super::weighted_cross_entropy`].
+/// As [`super::cross_entropy`], where the loss of each image is multiplied by the one of `weights` that belongs to its target,
+/// before the mean over the batch is taken. Composed of Burn's own operations: they are few, on few numbers.
 pub fn weighted_cross_entropy(
     logits: Tensor<2>,
     targets: Tensor<1, Int>,

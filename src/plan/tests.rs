@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::document::Origin;
 use crate::config::presets::{self, Preset};
-use crate::data::loader::EpochShape;
+use crate::data::epoch_shape::EpochShape;
 
 fn images(train: usize) -> Images {
     let shape = ImageShape { channels: 1, height: 28, width: 28 };

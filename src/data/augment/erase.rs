@@ -1,14 +1,12 @@
 //! A rectangle of the image covered.
 
-use std::ops::Range;
-
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::cutout::Cover;
+use super::cover::{Cover, Covered, Place, Rectangle};
 use super::fill::{Paint, PaintRule, Pictures};
-use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
+use super::{Augmentation, Step};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -67,37 +65,14 @@ impl Augmentation for EraseConfig {
 
     fn step(&self, pictures: &Pictures<'_>, stream: Stream) -> Step {
         let cover = Cover { colour: pictures.paint(self.fill), shape: pictures.shape() };
-        Step::other(Erase { config: self.clone(), cover }, stream)
+        Step::other(Covered { rectangle: self.clone(), cover }, stream)
     }
 }
 
-#[derive(Debug)]
-struct Erase {
-    config: EraseConfig,
-    cover: Cover,
-}
-
-impl Distort for Erase {
-    fn distort(&self, rng: &mut ChaCha8Rng, _scratch: &mut Scratch, image: &mut [u8]) {
-        if let Some((rows, columns)) = self.rectangle(rng) {
-            self.cover.paint(rows, columns, rng, image);
-        }
-    }
-
-    fn form(&self) -> Option<Form> {
-        self.cover.form()
-    }
-
-    fn draw(&self, rng: &mut ChaCha8Rng) -> Drawn {
-        Drawn::rectangle(self.rectangle(rng))
-    }
-}
-
-impl Erase {
-    /// The rows and columns to cover, if any.
-    fn rectangle(&self, rng: &mut ChaCha8Rng) -> Option<(Range<usize>, Range<usize>)> {
-        let ImageShape { height, width, .. } = self.cover.shape;
-        let EraseConfig { probability, least_area, most_area, .. } = self.config;
+impl Rectangle for EraseConfig {
+    fn draw(&self, shape: ImageShape, rng: &mut ChaCha8Rng) -> Option<Place> {
+        let ImageShape { height, width, .. } = shape;
+        let Self { probability, least_area, most_area, .. } = *self;
         if random::uniform(rng) >= probability {
             return None;
         }
@@ -112,6 +87,7 @@ impl Erase {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Distort as _, Scratch};
     use super::*;
     use crate::seed::Purpose;
 
@@ -119,7 +95,7 @@ mod tests {
     fn the_asked_part_of_the_image_is_covered() {
         let shape = ImageShape { channels: 1, height: 40, width: 30 };
         let config = EraseConfig { probability: 0.5, least_area: 0.1, most_area: 0.2, fill: Paint::Value(1) };
-        let erase = Erase { config, cover: Cover { colour: Some(vec![1]), shape } };
+        let erase = Covered { rectangle: config, cover: Cover { colour: Some(vec![1]), shape } };
         let stream = Stream::new(3, Purpose::Augmentation);
         let mut covered = Vec::new();
         for position in 0..400 {

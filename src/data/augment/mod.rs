@@ -2,6 +2,7 @@
 //! depends on
 //! (seed, kind, epoch, position) alone, so a kind that is added, moved or left out changes no other's draws.
 
+mod cover;
 mod fill;
 mod form;
 mod tone;

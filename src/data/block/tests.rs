@@ -4,7 +4,8 @@ use burn::data::dataloader::DataLoader as _;
 
 use super::*;
 use crate::data::augment::AugmentConfig;
-use crate::data::loader::{EpochLoader, EpochShape, Making};
+use crate::data::epoch_shape::EpochShape;
+use crate::data::loader::{EpochLoader, Making};
 use crate::data::mixing::Mixing;
 use crate::data::preprocess::{Fit, Preprocess};
 use crate::data::sources::{Source as _, SyntheticConfig};
