@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::{ForwardContext, LayerSummary, MOST_PARAMETERS, ModelConfig, Network, Weights, total_parameters};
 use crate::data::ImageShape;
 use crate::data::preprocess::Preprocess;
+use crate::logits::log_sum_exp;
+use crate::ops::Compiled;
 use crate::{Error, Result};
 
 /// The most networks that answer as one.
@@ -141,6 +143,33 @@ impl Composition {
         }
         Ok(Ensemble { members })
     }
+
+    /// The networks with these weights, prepared for inference on the CPU and for inputs made by `preprocess`: their answer is that
+    /// of [`load`](Self::load) but for rounding.
+    ///
+    /// # Errors
+    /// When a tensor is missing or of another shape.
+    pub(crate) fn compile(
+        &self,
+        preprocess: &Preprocess,
+        classes: usize,
+        weights: &Weights,
+    ) -> Result<CompiledEnsemble> {
+        let input = preprocess.shape;
+        let members = match self {
+            Self::Single(model) => {
+                vec![CompiledMember { network: model.compile(input, classes, weights)?, conversion: None }]
+            }
+            Self::Ensemble(members) => {
+                let compiled = |(index, member): (usize, &Member)| {
+                    let network = member.model.compile(input, classes, &member_weights(weights, index))?;
+                    Ok(CompiledMember { network, conversion: factors(preprocess, &member.mean, &member.std) })
+                };
+                members.iter().enumerate().map(compiled).collect::<Result<_>>()?
+            }
+        };
+        Ok(CompiledEnsemble { members, classes, plane: input.height * input.width })
+    }
 }
 
 /// The weights of all members as those of one ensemble: `members.0.output.weight`.
@@ -166,7 +195,23 @@ fn own_name(name: &str, index: usize) -> Option<&str> {
     name.strip_prefix(MEMBERS)?.strip_prefix('.')?.strip_prefix(&index.to_string())?.strip_prefix('.')
 }
 
-/// From inputs of one mean and deviation to those of another: `input * scale + shift` per channel.
+/// From inputs of one mean and deviation to those of another, `input * scale + shift`: both for each channel. None where nothing
+/// is to be done.
+///
+/// `input = (pixel - mean) / std`, so that of the other is `(input * std + mean - other mean) / other std`.
+fn factors(from: &Preprocess, mean: &[f32], std: &[f32]) -> Option<Vec<[f32; 2]>> {
+    if from.mean == mean && from.std == std {
+        return None;
+    }
+    let channels = from.mean.iter().zip(&from.std).zip(mean.iter().zip(std));
+    let factors = channels.map(|((&from_mean, &from_std), (&mean, &std))| {
+        let [from_mean, from_std, mean, std] = [from_mean, from_std, mean, std].map(f64::from);
+        [(from_std / std) as f32, ((from_mean - mean) / std) as f32]
+    });
+    Some(factors.collect())
+}
+
+/// The same on tensors.
 #[derive(Clone, Debug)]
 pub(crate) struct Conversion {
     scale: Tensor<4>,
@@ -174,18 +219,10 @@ pub(crate) struct Conversion {
 }
 
 impl Conversion {
-    /// None where nothing is to be done. `input = (pixel - mean) / std`, so that of the other is
-    /// `(input * std + mean - other mean) / other std`.
+    /// None where nothing is to be done.
     pub(crate) fn between(from: &Preprocess, mean: &[f32], std: &[f32], device: &Device) -> Option<Self> {
-        if from.mean == mean && from.std == std {
-            return None;
-        }
-        let channels = from.mean.iter().zip(&from.std).zip(mean.iter().zip(std));
-        let factors = channels.map(|((&from_mean, &from_std), (&mean, &std))| {
-            let [from_mean, from_std, mean, std] = [from_mean, from_std, mean, std].map(f64::from);
-            ((from_std / std) as f32, ((from_mean - mean) / std) as f32)
-        });
-        let (scale, shift): (Vec<f32>, Vec<f32>) = factors.unzip();
+        let (scale, shift): (Vec<f32>, Vec<f32>) =
+            factors(from, mean, std)?.into_iter().map(|[scale, shift]| (scale, shift)).unzip();
         let per_channel = |values: Vec<f32>| {
             let shape = [1, values.len(), 1, 1];
             Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
@@ -254,6 +291,70 @@ impl Ensemble {
     pub(crate) fn folded(self) -> Self {
         let folded = |member: Answering| Answering { network: member.network.folded(), ..member };
         Self { members: self.members.into_iter().map(folded).collect() }
+    }
+}
+
+/// Networks that answer as one, prepared for inference on the CPU.
+#[derive(Debug)]
+pub(crate) struct CompiledEnsemble {
+    members: Vec<CompiledMember>,
+    classes: usize,
+    /// Values of an input's channel.
+    plane: usize,
+}
+
+/// A network, and what its inputs need: scale and shift of each channel.
+#[derive(Debug)]
+struct CompiledMember {
+    network: Compiled,
+    conversion: Option<Vec<[f32; 2]>>,
+}
+
+impl CompiledEnsemble {
+    /// As [`Compiled::run`]; of several networks, the logits are as [`Ensemble::forward`] has them.
+    pub(crate) fn run(&self, count: usize, batch: usize, fill: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
+        if let [CompiledMember { network, conversion: None }] = self.members.as_slice() {
+            return network.run(count, batch, fill);
+        }
+        let mut answers = self.members.iter().map(|member| self.log_probabilities(member, count, batch, fill));
+        let Some(mut highest) = answers.next() else { return Vec::new() };
+        // ln(sum(exp(l))) = m + ln(sum(exp(l - m))) member by member: `sums` are of exp(l - m), with m the highest so far.
+        let mut sums = vec![1.0_f64; highest.len()];
+        for answer in answers {
+            for ((value, highest), sum) in answer.into_iter().zip(&mut highest).zip(&mut sums) {
+                if value > *highest {
+                    *sum = *sum * (*highest - value).exp() + 1.0;
+                    *highest = value;
+                } else {
+                    *sum += (value - *highest).exp();
+                }
+            }
+        }
+        let members = self.members.len() as f64;
+        highest.iter().zip(sums).map(|(highest, sum)| (highest + (sum / members).ln()) as f32).collect()
+    }
+
+    /// The logarithms of the probabilities that one network gives.
+    fn log_probabilities(
+        &self,
+        member: &CompiledMember,
+        count: usize,
+        batch: usize,
+        fill: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) -> Vec<f64> {
+        let logits = member.network.run(count, batch, &|first, values| {
+            fill(first, values);
+            let Some(channels) = &member.conversion else { return };
+            for (plane, [scale, shift]) in values.chunks_exact_mut(self.plane).zip(channels.iter().cycle()) {
+                plane.iter_mut().for_each(|value| *value = *value * scale + shift);
+            }
+        });
+        let rows = logits.chunks_exact(self.classes);
+        rows.flat_map(|row| {
+            let sum = log_sum_exp(row);
+            row.iter().map(move |logit| f64::from(*logit) - sum)
+        })
+        .collect()
     }
 }
 

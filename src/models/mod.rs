@@ -21,8 +21,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 pub use convnet::BlockConfig;
+pub(crate) use ensemble::{CompiledEnsemble, Conversion, MOST_MEMBERS, join_weights, qualified};
 pub use ensemble::{Composition, Ensemble, Member};
-pub(crate) use ensemble::{Conversion, MOST_MEMBERS, join_weights, qualified};
 pub(crate) use forward::{Activation, ForwardContext};
 pub use layers::{Norm, Padding};
 pub(crate) use parameter::ParameterPath;

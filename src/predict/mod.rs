@@ -18,8 +18,8 @@ use crate::artifact::{self, Manifest};
 use crate::data::picture;
 use crate::data::preprocess::Table;
 use crate::logits::probabilities_at;
-use crate::models::{Activation, Composition, Ensemble, ForwardContext, LayerSummary, Weights};
-use crate::ops::{self, Compiled};
+use crate::models::{Activation, CompiledEnsemble, Ensemble, ForwardContext, LayerSummary, Weights};
+use crate::ops;
 use crate::{Error, Result};
 
 pub(crate) use ensemble::{Part, ensemble};
@@ -50,8 +50,8 @@ const BATCH_ACTIVATIONS: usize = 1 << 25;
 pub struct Predictor {
     manifest: Manifest,
     networks: Ensemble,
-    /// The one network prepared to compute answers; none where `networks` does that.
-    compiled: Option<Compiled>,
+    /// The same prepared to compute answers; none where `networks` does that.
+    compiled: Option<CompiledEnsemble>,
     table: Table,
     device: Device,
     /// Images that go through the network together.
@@ -128,10 +128,8 @@ impl Predictor {
         let networks = manifest.model.load(&manifest.preprocess, classes, weights, &device)?.folded();
         let table = manifest.preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
-        let compiled = match &manifest.model {
-            Composition::Single(model) if ops::can_compile(&device) => Some(model.compile(shape, classes, weights)?),
-            Composition::Single(_) | Composition::Ensemble(_) => None,
-        };
+        let compile = || manifest.model.compile(&manifest.preprocess, classes, weights);
+        let compiled = ops::can_compile(&device).then(compile).transpose()?;
         Ok(Self { manifest, networks, compiled, table, device, batch })
     }
 

@@ -57,6 +57,8 @@ fn an_ensemble_answers_with_the_mean_probability_in_every_format_and_engine() {
             let logits = predictor.logits(&pixels, 40).unwrap();
             let found = logits.chunks(CLASSES).flat_map(probabilities).collect::<Vec<_>>();
             assert!(dtype == Dtype::F16 || close(&found, &mean), "{format}");
+            let by_layers = predictor.by_layers(&pixels).unwrap();
+            assert!(by_layers.iter().zip(&logits).all(|(a, b)| (a - b).abs() < 1e-4), "{format} {dtype:?}");
             // The logits are the logarithms of these probabilities.
             let exponentials = logits.iter().map(|logit| f64::from(*logit).exp()).collect::<Vec<_>>();
             assert!(close(&exponentials, &found), "{format} {dtype:?}");
