@@ -9,6 +9,7 @@
 //!
 //! Files import one way: `compiled` -> `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
 //! `direct`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
+#![allow(rustdoc::private_intra_doc_links, reason = "read by those who change it, and they see all of it")]
 
 pub mod compiled;
 pub mod conv;
