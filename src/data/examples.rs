@@ -1,9 +1,8 @@
 //! Some images of each class, as they are and as training distorts them.
 
 use super::augment::{self, Augment, Scratch};
-use super::order::shuffled;
+use super::order::Order;
 use super::{AugmentConfig, ImageSet};
-use crate::seed::{Purpose, Stream};
 
 /// Some images of one class.
 #[derive(Clone, Debug)]
@@ -25,8 +24,8 @@ pub fn examples(
     seed: u64,
     (classes, most, epochs): (usize, usize, usize),
 ) -> Vec<Examples> {
-    let stream = Stream::new(seed, Purpose::Shuffle);
-    let orders: Vec<Vec<u32>> = (1..=epochs.max(1)).map(|epoch| shuffled(train.len(), &stream, (epoch, 0))).collect();
+    let order = Order::shuffled(seed);
+    let orders: Vec<Vec<u32>> = (1..=epochs.max(1)).map(|epoch| order.of_pass(train.len(), (epoch, 0))).collect();
     let mut found: Vec<Examples> = (0..classes.min(train.classes.len()))
         .map(|class| Examples { class, images: Vec::new(), distorted: Vec::new() })
         .collect();

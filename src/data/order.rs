@@ -49,7 +49,11 @@ impl Order {
     /// The images of one pass of an epoch.
     pub(super) fn of_pass(&self, images: usize, (epoch, pass): (usize, usize)) -> Vec<u32> {
         match self {
-            Self::Shuffled(stream) => shuffled(images, stream, (epoch, pass)),
+            Self::Shuffled(stream) => {
+                let mut order: Vec<u32> = (0..images as u32).collect();
+                random::shuffle(&mut stream.at(epoch, pass), &mut order);
+                order
+            }
             Self::Balanced(stream, members) => balanced(members, images, &mut stream.at(epoch, pass)),
             Self::Sequential => (0..images as u32).collect(),
         }
@@ -84,17 +88,9 @@ fn balanced(members: &[Vec<u32>], images: usize, rng: &mut impl Rng) -> Vec<u32>
     order
 }
 
-/// The order of `images` images in a pass of an epoch, under the stream of the experiment's seed for shuffling.
-pub(super) fn shuffled(images: usize, stream: &Stream, (epoch, pass): (usize, usize)) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..images as u32).collect();
-    random::shuffle(&mut stream.at(epoch, pass), &mut order);
-    order
-}
-
 /// The images of the first batches, `count` in all, of a run with this `seed`, in their order; all where there are fewer.
 pub(crate) fn first_images(images: usize, count: usize, seed: u64) -> Vec<usize> {
-    let order = shuffled(images, &Stream::new(seed, Purpose::Shuffle), (1, 0));
-    order.into_iter().take(count).map(|index| index as usize).collect()
+    Order::shuffled(seed).of_pass(images, (1, 0)).into_iter().take(count).map(|index| index as usize).collect()
 }
 
 #[cfg(test)]

@@ -313,25 +313,17 @@ struct CompiledMember {
 impl CompiledEnsemble {
     /// As [`Compiled::run`]; of several networks, the logits are as [`Ensemble::forward`] has them.
     pub(crate) fn run(&self, count: usize, batch: usize, fill: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
-        if let [CompiledMember { network, conversion: None }] = self.members.as_slice() {
+        if let [CompiledMember { network, .. }] = self.members.as_slice() {
             return network.run(count, batch, fill);
         }
-        let mut answers = self.members.iter().map(|member| self.log_probabilities(member, count, batch, fill));
-        let Some(mut highest) = answers.next() else { return Vec::new() };
-        // ln(sum(exp(l))) = m + ln(sum(exp(l - m))) member by member: `sums` are of exp(l - m), with m the highest so far.
-        let mut sums = vec![1.0_f64; highest.len()];
-        for answer in answers {
-            for ((value, highest), sum) in answer.into_iter().zip(&mut highest).zip(&mut sums) {
-                if value > *highest {
-                    *sum = *sum * (*highest - value).exp() + 1.0;
-                    *highest = value;
-                } else {
-                    *sum += (value - *highest).exp();
-                }
-            }
-        }
-        let members = self.members.len() as f64;
-        highest.iter().zip(sums).map(|(highest, sum)| (highest + (sum / members).ln()) as f32).collect()
+        let answers: Vec<Vec<f32>> =
+            self.members.iter().map(|member| self.log_probabilities(member, count, batch, fill)).collect();
+        let mut of_members = vec![0.0; answers.len()];
+        let mean = |place: usize| {
+            of_members.iter_mut().zip(&answers).for_each(|(value, answer)| *value = answer[place]);
+            (log_sum_exp(&of_members) - (answers.len() as f64).ln()) as f32
+        };
+        (0..count * self.classes).map(mean).collect()
     }
 
     /// The logarithms of the probabilities that one network gives.
@@ -341,7 +333,7 @@ impl CompiledEnsemble {
         count: usize,
         batch: usize,
         fill: &(dyn Fn(usize, &mut [f32]) + Sync),
-    ) -> Vec<f64> {
+    ) -> Vec<f32> {
         let logits = member.network.run(count, batch, &|first, values| {
             fill(first, values);
             let Some(channels) = &member.conversion else { return };
@@ -352,7 +344,7 @@ impl CompiledEnsemble {
         let rows = logits.chunks_exact(self.classes);
         rows.flat_map(|row| {
             let sum = log_sum_exp(row);
-            row.iter().map(move |logit| f64::from(*logit) - sum)
+            row.iter().map(move |logit| (f64::from(*logit) - sum) as f32)
         })
         .collect()
     }
