@@ -93,6 +93,16 @@ impl ConvGeometry {
         self.channels_in * self.height * self.width
     }
 
+    /// Height and width of the input with its zeros.
+    pub(super) fn padded(&self) -> [usize; 2] {
+        [self.height, self.width].map(|size| size + 2 * self.padding)
+    }
+
+    /// Values of one channel of the input with its zeros.
+    pub(super) fn padded_plane(&self) -> usize {
+        self.padded().iter().product()
+    }
+
     /// Values of one channel of the convolution's output, before the pool.
     pub(super) fn conv_plane(&self) -> usize {
         self.conv_output().iter().product()

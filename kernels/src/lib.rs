@@ -8,9 +8,10 @@
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
 //! Files import one way: `compiled` -> `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
-//! `direct`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
+//! `channels`, `direct`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
 #![allow(rustdoc::private_intra_doc_links, reason = "read by those who change it, and they see all of it")]
 
+mod channels;
 pub mod compiled;
 pub mod conv;
 mod direct;

@@ -7,7 +7,7 @@
 //! once to compute with them. Blocks depend on the sizes alone, and their sums are added in their order.
 
 use super::fill::{filled, filled_pair, with_scratch};
-use super::pool::{Epilogue, PoolIndex, max_pool, max_pool_backward, relu_backward};
+use super::pool::{Epilogue, PoolIndex, max_pool, maxima, relu_backward};
 use super::reduce::{centred_dot, centred_dot_where, sum, sum_of};
 use super::simd::{BLOCK, vectorised};
 use super::size::{assert_length, product};
@@ -412,10 +412,13 @@ impl<'a> Backward<'a> {
     fn plane_sums(&self, index: usize, mean: f32) -> [f32; 2] {
         let (x, (gradient, indices)) = (self.input(index), self.output_gradient(index));
         if self.geometry.epilogue.pool {
-            return with_scratch([x.len()], |[dy]| {
-                max_pool_backward(gradient, indices, self.geometry.width, dy);
-                [sum(dy), centred_dot(dy, x, mean)]
+            let mut weighted = 0.0;
+            let mut plain = 0.0;
+            maxima(gradient, indices, self.geometry.width, |place, dy| {
+                plain += dy;
+                weighted += dy * (x[place] - mean);
             });
+            return [plain, weighted];
         }
         match self.active(index) {
             Active::All => [sum(gradient), centred_dot(gradient, x, mean)],
@@ -446,10 +449,10 @@ impl<'a> Backward<'a> {
                             *dx = through(*dy, *x);
                         }
                     } else if self.geometry.epilogue.pool {
-                        max_pool_backward(gradient, indices, self.geometry.width, dx);
                         for (dx, x) in dx.iter_mut().zip(x) {
-                            *dx = through(*dx, *x);
+                            *dx = through(0.0, *x);
                         }
+                        maxima(gradient, indices, self.geometry.width, |place, dy| dx[place] = through(dy, x[place]));
                     } else {
                         let line = match self.active(index) {
                             Active::Line(line) => line,

@@ -102,6 +102,14 @@ impl Layout {
         (0..self.channels).flat_map(places).collect()
     }
 
+    /// Where the patch of each of the `height` x `width` results of `images` images begins, for the first row of the matrix.
+    pub(super) fn places(&self, images: usize, [height, width]: [usize; 2]) -> Vec<usize> {
+        let places = |image: usize| {
+            (0..height).flat_map(move |y| (0..width).map(move |x| image * self.image + y * self.row + x))
+        };
+        (0..images).flat_map(places).collect()
+    }
+
     /// Copies image number `index`, `[channels, height, width]`, to its place; what is around it must be 0.
     #[inline(always)]
     pub(super) fn put(&self, index: usize, image: &[f32], padded: &mut [f32]) {

@@ -99,6 +99,21 @@ pub(super) fn max_pool_backward(gradient: &[f32], indices: &[PoolIndex], width: 
     }
 }
 
+/// Calls `each(place in the plane, gradient)` for each window of [`max_pool`]: where its maximum was, or with a gradient of 0
+/// somewhere in it where ReLU stops it.
+#[inline(always)]
+pub(super) fn maxima(gradient: &[f32], indices: &[PoolIndex], width: usize, mut each: impl FnMut(usize, f32)) {
+    let half = width / 2;
+    let rows = gradient.chunks_exact(half).zip(indices.chunks_exact(half));
+    for (row, (gradient, indices)) in rows.enumerate() {
+        for (x, (gradient, index)) in gradient.iter().zip(indices).enumerate() {
+            // No branch: whether ReLU is active is as good as random.
+            let place = (2 * row + usize::from(index >> 1 & 1)) * width + 2 * x + usize::from(index & 1);
+            each(place, if *index < INACTIVE { *gradient } else { 0.0 });
+        }
+    }
+}
+
 /// `output = plane + bias`, with ReLU if asked; a NaN stays one. The plane's rows have `width` values and are `row` apart.
 #[inline(always)]
 pub(super) fn copy_with_bias(plane: &[f32], [row, width]: [usize; 2], bias: f32, relu: bool, output: &mut [f32]) {

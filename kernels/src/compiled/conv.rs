@@ -1,6 +1,6 @@
 //! A convolution whose weights lie as the kernels read them.
 
-use super::super::conv::slices;
+use super::super::conv::lanes::is_possible;
 use super::super::conv::tiles::{self, After, Tiles};
 use super::super::direct::{self, Convolve, PANEL};
 use super::super::fill::with_scratch;
@@ -239,7 +239,7 @@ impl Patches {
         let (depth, size) = (geometry.patch(), geometry.conv_output());
         let mut packed = vec![0.0; direct::packed(geometry.channels_out, depth)];
         direct::pack(weight, depth, &mut packed);
-        let layout = slices::is_possible(geometry).then(|| Layout::input(geometry, 1));
+        let layout = is_possible(geometry).then(|| Layout::input(geometry, 1));
         let taps = (0..geometry.kernel).collect::<Vec<_>>();
         let plane = geometry.conv_plane();
         let (offsets, length, row, channel) = match &layout {

@@ -9,20 +9,24 @@
 //! makes the matrix, which pays for small images with many channels; [`tiles`] needs fewer multiplications for 3x3 kernels
 //! between many channels; [`maxima`] visits, backwards under a max-pool, only the values whose gradient is not 0.
 
+mod channels;
 mod columns;
+pub(super) mod lanes;
 mod maxima;
 mod passes;
-pub(super) mod slices;
+mod slices;
 pub(super) mod tiles;
 
 use rayon::prelude::*;
 
+use super::channels::Vectors;
 use super::fill::{filled, filled_pair};
 use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
 use super::simd::vectorised;
 use super::size::{assert_length, product};
 use super::sparse;
+use lanes::Lanes;
 pub use passes::{Forward, Gradients, NeedsGradient, Saved};
 
 /// The convolution and what follows it. `bias`: one value per output channel.
@@ -33,13 +37,20 @@ pub fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f
     assert_length("convolution's input", input, geometry.batch * geometry.image());
     assert_length("convolution's weight", weight, geometry.weights());
     assert_length("convolution's bias", bias, geometry.channels_out);
-    if tiles::is_worth_it(geometry) {
+    if by_tiles(geometry, geometry.conv_plane()) {
         return tiles::forward(geometry, input, weight, bias);
     }
-    match slices::is_worth_it(geometry) {
-        true => slices::forward(geometry, input, weight, bias),
-        false => columns::forward(geometry, input, weight, bias),
+    match Lanes::forward(geometry) {
+        Some(lanes) => slices::forward(geometry, lanes, input, weight, bias),
+        None => columns::forward(geometry, input, weight, bias),
     }
+}
+
+/// Whether tiles are faster for results in planes of so many values.
+fn by_tiles(geometry: &ConvGeometry, plane: usize) -> bool {
+    // Small planes leave little to save, and vectors of channels have no ends of rows.
+    let least = if Vectors::here().are_many { 50 } else { 144 };
+    tiles::is_worth_it(geometry) && plane >= least
 }
 
 fn assert_saved(geometry: &ConvGeometry, saved: Saved, gradient: &[f32]) {
@@ -66,6 +77,8 @@ enum Method {
     Maxima(Vec<f32>),
     /// By slices of padded images.
     Slices(Box<slices::Backward>),
+    /// With channels in vectors.
+    Channels(Box<channels::Backward>),
     /// By a matrix of all patches.
     Columns,
 }
@@ -76,9 +89,27 @@ impl Method {
         if sparse::is_worth_it(geometry) {
             return Self::Maxima(if needs.input { sparse::channels_last(geometry, weight) } else { Vec::new() });
         }
-        match slices::Backward::new(geometry, weight, needs, group) {
-            Some(slices) => Self::Slices(Box::new(slices)),
+        match Lanes::backward(geometry) {
+            Some(Lanes::Columns) => Self::Slices(Box::new(slices::Backward::new(geometry, weight, needs, group))),
+            Some(Lanes::Channels) => Self::Channels(Box::new(channels::Backward::new(geometry, weight, needs, group))),
             None => Self::Columns,
+        }
+    }
+
+    /// Values of the sums for the weights.
+    fn sums(&self, geometry: &ConvGeometry) -> usize {
+        match self {
+            Self::Channels(channels) => channels.sums(geometry),
+            Self::Maxima(_) | Self::Slices(_) | Self::Columns => geometry.weights(),
+        }
+    }
+
+    /// The gradient of the weights from such sums.
+    fn weights(&self, geometry: &ConvGeometry, sums: Vec<f32>) -> Vec<f32> {
+        match self {
+            Self::Maxima(_) => sparse::channels_first(geometry, &sums),
+            Self::Channels(channels) => channels.weights(geometry, &sums),
+            Self::Slices(_) | Self::Columns => sums,
         }
     }
 }
@@ -89,16 +120,19 @@ impl Method {
 /// If a slice has not the length that `geometry` gives it.
 pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: NeedsGradient) -> Gradients {
     assert_saved(geometry, saved, gradient);
-    let weights = geometry.weights();
-    let parameters = if needs.parameters { weights + geometry.channels_out } else { 0 };
-    let most = (MOST_SUMS / parameters.max(1)).clamp(FEWEST_GROUPS, MOST_GROUPS);
-    let group = geometry.batch.div_ceil(most).max(1);
+    let most = if needs.parameters { MOST_SUMS / (geometry.weights() + geometry.channels_out) } else { MOST_GROUPS };
+    // Images of few places are summed together, so that adding up the sums takes little of the time.
+    let together = Lanes::Channels.together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
+    let group = geometry.batch.div_ceil(most.clamp(FEWEST_GROUPS, MOST_GROUPS)).max(together);
     let groups = geometry.batch.div_ceil(group);
     // Tiles leave the weights' gradients to what computes them without.
-    let by_tiles = needs.input && tiles::is_worth_it(geometry) && !sparse::is_worth_it(geometry);
+    let by_tiles =
+        needs.input && by_tiles(geometry, geometry.height * geometry.width) && !sparse::is_worth_it(geometry);
     let tiles = by_tiles.then(|| tiles::InputGradient::new(geometry, saved.weight, group));
     let rest = NeedsGradient { input: needs.input && !by_tiles, ..needs };
     let method = Method::of(geometry, saved.weight, rest, group);
+    let weights = method.sums(geometry);
+    let parameters = if needs.parameters { weights + geometry.channels_out } else { 0 };
     let input = if needs.input { geometry.image() } else { 0 };
     let partials = product(&[groups, parameters]);
     let run = |index: usize, input_gradient: &mut [f32], sums: &mut [f32]| {
@@ -113,8 +147,14 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
         if sums.is_empty() && input_gradient.is_empty() {
             return;
         }
-        if let Method::Slices(slices) = &method {
-            return slices.run(geometry, saved, gradient, images, (sums, input_gradient));
+        match &method {
+            Method::Slices(slices) => {
+                return slices.run(geometry, saved, gradient, images, (sums, input_gradient));
+            }
+            Method::Channels(channels) => {
+                return channels.run(geometry, saved, gradient, images, (sums, input_gradient));
+            }
+            Method::Maxima(_) | Method::Columns => {}
         }
         let mut inputs = input_gradient.chunks_exact_mut(input.max(1));
         for image in images {
@@ -135,8 +175,8 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     };
     let mut weight = sum_groups(&partial, parameters);
     let bias = weight.split_off(weights.min(weight.len()));
-    if matches!(method, Method::Maxima(_)) {
-        weight = sparse::channels_first(geometry, &weight);
+    if needs.parameters {
+        weight = method.weights(geometry, weight);
     }
     Gradients { input, weight, bias }
 }

@@ -2,30 +2,17 @@
 
 use std::ops::Range;
 
-use super::super::direct::{self, Convolve, Correlate, PANEL};
+use super::super::direct::{self, Correlate, PANEL};
 use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::geometry::ConvGeometry;
 use super::super::padded::Layout;
 use super::super::pool::{Epilogue, PoolIndex, copy_with_bias, max_pool};
 use super::super::reduce;
 use super::super::simd::vectorised;
-use super::super::size::product;
+use super::super::size::product as product_of;
+use super::FEWEST_GROUPS;
+use super::lanes::{Lanes, Product};
 use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
-
-/// Whether the rows of the patch matrix are slices of a padded image.
-pub(in super::super) fn is_possible(geometry: &ConvGeometry) -> bool {
-    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
-    kernel > 1 && stride <= kernel && padding < kernel
-}
-
-/// Whether slices of padded images are faster than a matrix of all patches.
-pub(super) fn is_worth_it(geometry: &ConvGeometry) -> bool {
-    if !is_possible(geometry) {
-        return false;
-    }
-    let (layout, size) = (Layout::input(geometry, 1), geometry.conv_output());
-    direct::is_worth_it(geometry.channels_out, size, layout.columns(1, size))
-}
 
 /// Up to this many images are cut by channels as well, so that there is work for several threads, if there are as many
 /// multiplications as that pays for.
@@ -33,72 +20,60 @@ const FEW_IMAGES: usize = 8;
 const MUCH_WORK: u64 = 1 << 20;
 
 /// See [`super::forward`].
-pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
-    let layout = Layout::input(geometry, 1);
-    let taps = (0..geometry.kernel).collect::<Vec<_>>();
-    let offsets = layout.offsets(&taps, &taps);
-    let depth = geometry.patch();
-    let length = layout.columns(1, geometry.conv_output());
-    let shape = [layout.row(), geometry.conv_output()[1]];
-    let Epilogue { relu, pool } = geometry.epilogue;
-    let size = geometry.output_plane();
-    let is_cut = geometry.batch <= FEW_IMAGES
+pub(super) fn forward(geometry: &ConvGeometry, lanes: Lanes, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
+    let is_cut = lanes == Lanes::Columns
+        && geometry.batch <= FEW_IMAGES
         && geometry.channels_out.is_multiple_of(PANEL)
         && geometry.multiply_adds() >= MUCH_WORK;
-    let put = |image: usize, padded: &mut [f32]| {
+    let together = lanes.together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
+    let layout = Layout::input(geometry, together);
+    let taps = (0..geometry.kernel).collect::<Vec<_>>();
+    let offsets = layout.offsets(&taps, &taps);
+    let product = Product::new(lanes, weight, offsets, (&layout, together), geometry.conv_output());
+    let Epilogue { relu, pool } = geometry.epilogue;
+    let size = geometry.output_plane();
+    let put = |images: Range<usize>, padded: &mut [f32]| {
         padded.fill(0.0);
         vectorised(
             #[inline(always)]
-            || layout.put(0, &input[image * geometry.image()..][..geometry.image()], padded),
+            || {
+                for (i, image) in images.enumerate() {
+                    layout.put(i, &input[image * geometry.image()..][..geometry.image()], padded);
+                }
+            },
         );
     };
-    let mut packed = vec![0.0; direct::packed(geometry.channels_out, depth)];
-    direct::pack(weight, depth, &mut packed);
-    let mut padded_images = vec![0.0; if is_cut { product(&[geometry.batch, layout.size()]) } else { 0 }];
-    padded_images.chunks_exact_mut(layout.size()).enumerate().for_each(|(image, padded)| put(image, padded));
+    let mut padded_images = vec![0.0; if is_cut { product_of(&[geometry.batch, layout.size()]) } else { 0 }];
+    for (image, padded) in padded_images.chunks_exact_mut(layout.size()).enumerate() {
+        put(image..image + 1, padded);
+    }
     let channels = if is_cut { PANEL } else { geometry.channels_out };
     let parts = geometry.channels_out / channels;
     let run = |part: usize, output: &mut [f32], indices: &mut [PoolIndex]| {
-        let (image, first) = (part / parts, part % parts * channels);
+        let (image, first) = (part / parts * together, part % parts * channels);
+        let count = output.len() / (channels * size);
         let scratch = if is_cut { 0 } else { layout.size() };
-        with_scratch([scratch, direct::results(length)], |[padded, results]| {
+        with_scratch([scratch, product.results()], |[padded, results]| {
             let padded = if is_cut {
                 &padded_images[image * layout.size()..][..layout.size()]
             } else {
-                put(image, padded);
+                put(image..image + count, padded);
                 &*padded
             };
-            for (panel, output) in output.chunks_mut(PANEL * size).enumerate() {
-                let first = first + panel * PANEL;
-                let (weights, rows) = (&packed[first * depth..][..PANEL * depth], output.len() / size);
-                direct::convolve(Convolve {
-                    weights,
-                    step: PANEL,
-                    rows,
-                    offsets: &offsets,
-                    image: padded,
-                    length,
-                    results,
-                });
-                let planes = results.chunks_exact(direct::stride(length)).zip(output.chunks_exact_mut(size));
+            product.run((first, channels), (padded, count), results, |image, channel, plane, shape| {
+                let (bias, place) = (bias[first + channel], (image * channels + channel) * size);
+                let output = &mut output[place..][..size];
                 vectorised(
                     #[inline(always)]
-                    || {
-                        for (c, (plane, output)) in planes.enumerate() {
-                            let bias = bias[first + c];
-                            if pool {
-                                let indices = &mut indices[(panel * PANEL + c) * size..][..size];
-                                max_pool(plane, shape, bias, relu, output, indices);
-                            } else {
-                                copy_with_bias(plane, shape, bias, relu, output);
-                            }
-                        }
+                    || match pool {
+                        true => max_pool(plane, shape, bias, relu, output, &mut indices[place..][..size]),
+                        false => copy_with_bias(plane, shape, bias, relu, output),
                     },
                 );
-            }
+            });
         });
     };
-    let (total, chunk) = (geometry.batch * geometry.channels_out * size, channels * size);
+    let (total, chunk) = (geometry.batch * geometry.channels_out * size, together * channels * size);
     if pool {
         let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
         return Forward { output, indices };
@@ -125,22 +100,17 @@ pub(super) struct Backward {
 struct Phase {
     first: [usize; 2],
     size: [usize; 2],
-    /// Where each row of the patch matrix begins in the padded gradient.
-    offsets: Vec<usize>,
-    /// `[channels in, channels out, taps]`, packed.
-    weights: Vec<f32>,
+    /// Of the weights `[channels in, channels out, taps]`.
+    product: Product,
 }
 
 /// Columns that a sum for the weights runs over at least, where there are enough images.
 const LONG_SUM: usize = 1024;
 
 impl Backward {
-    /// None where the patch matrix is faster. Up to `group` images are computed together.
-    pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], needs: NeedsGradient, group: usize) -> Option<Self> {
+    /// Up to `group` images are computed together.
+    pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], needs: NeedsGradient, group: usize) -> Self {
         let ConvGeometry { kernel, stride, padding, .. } = *geometry;
-        if !is_worth_it(geometry) {
-            return None;
-        }
         let columns = Layout::input(geometry, 1).image();
         let together = (LONG_SUM / columns).clamp(1, group);
         let input = Layout::input(geometry, together);
@@ -154,7 +124,7 @@ impl Backward {
         };
         let taps = (0..kernel).collect::<Vec<_>>();
         let offsets = input.offsets(&taps, &taps);
-        Some(Self { together, input, beside, around, offsets, phases })
+        Self { together, input, beside, around, offsets, phases }
     }
 
     /// Adds the gradients of the weights and biases of some images to `sums`, and writes those of their inputs.
@@ -178,9 +148,10 @@ impl Backward {
             size(&self.beside, !weight_sums.is_empty() && !is_shared),
             size(&self.around, is_shared || !input_gradient.is_empty()),
             if has_epilogue { planes } else { 0 },
+            self.phases.iter().map(|phase| phase.product.results()).max().unwrap_or(0),
         ];
         let mut inputs = input_gradient.chunks_mut(self.together * geometry.image());
-        with_scratch(lengths, |[padded, beside, around, scratch]| {
+        with_scratch(lengths, |[padded, beside, around, scratch, results]| {
             for values in [&mut *padded, beside, around] {
                 values.fill(0.0);
             }
@@ -231,10 +202,8 @@ impl Backward {
                     });
                 }
                 if let Some(inputs) = inputs.next() {
-                    for (i, input) in inputs.chunks_exact_mut(geometry.image()).enumerate() {
-                        for phase in &self.phases {
-                            phase.run(geometry, &self.around, &around[i * self.around.image()..], input);
-                        }
+                    for phase in &self.phases {
+                        phase.run(geometry, (around, count), results, inputs);
                     }
                 }
             }
@@ -263,32 +232,19 @@ impl Phase {
             let kernel_of = &weight[(out * channels_in + channel) * kernel * kernel..][..kernel * kernel];
             weights.extend(rows.iter().flat_map(|ky| columns.iter().map(move |kx| kernel_of[ky * kernel + kx])));
         }
-        let depth = offsets.len();
-        let mut packed = vec![0.0; direct::packed(channels_in, depth)];
-        direct::pack(&weights, depth, &mut packed);
-        Some(Self { first, size, offsets, weights: packed })
+        let product = Product::new(Lanes::Columns, &weights, offsets, (around, 1), size);
+        Some(Self { first, size, product })
     }
 
-    /// Writes this phase of the gradient of one input from the padded gradient of the output.
-    fn run(&self, geometry: &ConvGeometry, layout: &Layout, gradient: &[f32], input: &mut [f32]) {
-        let length = layout.columns(1, self.size);
-        let shape = [layout.row(), self.size[1]];
-        let plane = geometry.height * geometry.width;
-        with_scratch([direct::results(length)], |[results]| {
-            let depth = self.offsets.len();
-            for (weights, input) in self.weights.chunks(PANEL * depth).zip(input.chunks_mut(PANEL * plane)) {
-                let (offsets, rows) = (&self.offsets, input.len() / plane);
-                direct::convolve(Convolve { weights, step: PANEL, rows, offsets, image: gradient, length, results });
-                vectorised(
-                    #[inline(always)]
-                    || {
-                        let planes = results.chunks_exact(direct::stride(length));
-                        for (values, input) in planes.zip(input.chunks_exact_mut(plane)) {
-                            self.spread(geometry, values, shape, input);
-                        }
-                    },
-                );
-            }
+    /// Writes this phase of the gradients of some inputs from the padded gradients of their outputs, and how many they are.
+    fn run(&self, geometry: &ConvGeometry, gradients: (&[f32], usize), results: &mut [f32], inputs: &mut [f32]) {
+        let (channels, plane) = (geometry.channels_in, geometry.height * geometry.width);
+        self.product.run((0, channels), gradients, results, |image, channel, values, shape| {
+            let input = &mut inputs[(image * channels + channel) * plane..][..plane];
+            vectorised(
+                #[inline(always)]
+                || self.spread(geometry, values, shape, input),
+            );
         });
     }
 
