@@ -25,7 +25,7 @@ use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
 use super::simd::vectorised;
 use super::size::{assert_length, product};
-use super::sparse;
+use super::sparse::Patches;
 use lanes::Lanes;
 pub use passes::{Forward, Gradients, NeedsGradient, Saved};
 
@@ -74,7 +74,7 @@ const MOST_SUMS: usize = 1 << 20;
 /// How a convolution's gradients are computed.
 enum Method {
     /// By the maxima of the pool that follows.
-    Maxima(Vec<f32>),
+    Maxima(maxima::Backward),
     /// By slices of padded images.
     Slices(Box<slices::Backward>),
     /// With channels in vectors.
@@ -86,8 +86,8 @@ enum Method {
 impl Method {
     /// For groups of `group` images.
     fn of(geometry: &ConvGeometry, weight: &[f32], needs: NeedsGradient, group: usize) -> Self {
-        if sparse::is_worth_it(geometry) {
-            return Self::Maxima(if needs.input { sparse::channels_last(geometry, weight) } else { Vec::new() });
+        if let Some(maxima) = maxima::Backward::new(geometry, weight, needs) {
+            return Self::Maxima(maxima);
         }
         match Lanes::backward(geometry) {
             Some(Lanes::Columns) => Self::Slices(Box::new(slices::Backward::new(geometry, weight, needs, group))),
@@ -100,14 +100,15 @@ impl Method {
     fn sums(&self, geometry: &ConvGeometry) -> usize {
         match self {
             Self::Channels(channels) => channels.sums(geometry),
-            Self::Maxima(_) | Self::Slices(_) | Self::Columns => geometry.weights(),
+            Self::Maxima(maxima) => maxima.sums(geometry),
+            Self::Slices(_) | Self::Columns => geometry.weights(),
         }
     }
 
     /// The gradient of the weights from such sums.
     fn weights(&self, geometry: &ConvGeometry, sums: Vec<f32>) -> Vec<f32> {
         match self {
-            Self::Maxima(_) => sparse::channels_first(geometry, &sums),
+            Self::Maxima(maxima) => maxima.weights(geometry, &sums),
             Self::Channels(channels) => channels.weights(geometry, &sums),
             Self::Slices(_) | Self::Columns => sums,
         }
@@ -126,8 +127,9 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     let group = geometry.batch.div_ceil(most.clamp(FEWEST_GROUPS, MOST_GROUPS)).max(together);
     let groups = geometry.batch.div_ceil(group);
     // Tiles leave the weights' gradients to what computes them without.
-    let by_tiles =
-        needs.input && by_tiles(geometry, geometry.height * geometry.width) && !sparse::is_worth_it(geometry);
+    let by_tiles = needs.input
+        && by_tiles(geometry, geometry.height * geometry.width)
+        && Patches::of(geometry, needs.input).is_none();
     let tiles = by_tiles.then(|| tiles::InputGradient::new(geometry, saved.weight, group));
     let rest = NeedsGradient { input: needs.input && !by_tiles, ..needs };
     let method = Method::of(geometry, saved.weight, rest, group);
@@ -160,9 +162,7 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
         for image in images {
             let targets = (&mut *sums, inputs.next());
             match &method {
-                Method::Maxima(weight) => {
-                    maxima::backward(geometry, Saved { weight, ..saved }, gradient, image, targets);
-                }
+                Method::Maxima(maxima) => maxima.run(geometry, saved, gradient, image, targets),
                 _ => columns::backward(geometry, saved, gradient, image, targets),
             }
         }
