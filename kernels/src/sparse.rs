@@ -224,6 +224,7 @@ impl WithSimd for Pass<'_> {
         let Self { shape, size: [height, width], indices, gradient, image } = self;
         let Image { patches, weight, weight_sums, bias_sums, input_sums } = image;
         let mut maxima = [(0, 0.0); WIDEST];
+        let places = [0, shape.right, shape.down, shape.down + shape.right];
         // As many rows of windows as the nearest cache holds, and all channels of them.
         let rows = (NEAREST / (2 * shape.down)).min(WIDEST / width).clamp(1, height);
         let planes = gradient.chunks_exact(height * width).zip(indices.chunks_exact(height * width));
@@ -233,12 +234,13 @@ impl WithSimd for Pass<'_> {
                 let (mut count, mut sum) = (0, 0.0);
                 let lines = gradient[some.clone()].chunks_exact(width).zip(indices[some.clone()].chunks_exact(width));
                 for (y, (gradient, indices)) in lines.enumerate() {
-                    for (x, (gradient, index)) in gradient.iter().zip(indices).enumerate() {
-                        let place = usize::from(*index);
-                        let (down, right) = (2 * (first + y) + place / 2, 2 * x + place % 2);
-                        maxima[count] = (down * shape.down + right * shape.right, *gradient);
-                        count += usize::from(*index < INACTIVE);
-                        sum += if *index < INACTIVE { *gradient } else { 0.0 };
+                    let mut window = 2 * (first + y) * shape.down;
+                    for (gradient, index) in gradient.iter().zip(indices) {
+                        let is_active = *index < INACTIVE;
+                        maxima[count] = (window + places[usize::from(*index & 3)], *gradient);
+                        count += usize::from(is_active);
+                        sum += if is_active { *gradient } else { 0.0 };
+                        window += 2 * shape.right;
                     }
                 }
                 let maxima = &maxima[..count];
