@@ -5,9 +5,10 @@
 //! cross-correlation, as everywhere in the field). With the patches that the kernel looks at as the columns of a matrix `C`,
 //! the convolution and both of its gradients are matrix products: `z = W C`, `dW = dz C^T`, `dC = W^T dz`.
 //!
-//! There are four ways to compute them: [`slices`] reads the rows of `C` where they lie in the padded image; [`columns`]
-//! makes the matrix, which pays for small images with many channels; [`tiles`] needs fewer multiplications for 3x3 kernels
-//! between many channels; [`maxima`] visits, backwards under a max-pool, only the values whose gradient is not 0.
+//! There are five ways to compute them: [`slices`] reads the rows of `C` where they lie in the padded image, and so does
+//! [`channels`], with channels side by side in vectors where slices have neighbouring columns ([`Lanes`]); [`columns`] makes the
+//! matrix, which pays where it is the image itself; [`tiles`] needs fewer multiplications for 3x3 kernels between many
+//! channels; [`maxima`] visits, backwards under a max-pool, only the values whose gradient is not 0.
 
 mod channels;
 mod columns;
@@ -125,7 +126,6 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     // Images of few places are summed together, so that adding up the sums takes little of the time.
     let together = Lanes::Channels.together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
     let group = geometry.batch.div_ceil(most.clamp(FEWEST_GROUPS, MOST_GROUPS)).max(together);
-    let groups = geometry.batch.div_ceil(group);
     // Tiles leave the weights' gradients to what computes them without.
     let by_tiles = needs.input
         && by_tiles(geometry, geometry.height * geometry.width)
@@ -133,6 +133,18 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     let tiles = by_tiles.then(|| tiles::InputGradient::new(geometry, saved.weight, group));
     let rest = NeedsGradient { input: needs.input && !by_tiles, ..needs };
     let method = Method::of(geometry, saved.weight, rest, group);
+    compute(geometry, saved, gradient, needs, (tiles, method, group))
+}
+
+/// The gradients by these ways, in groups of so many images.
+fn compute(
+    geometry: &ConvGeometry,
+    saved: Saved,
+    gradient: &[f32],
+    needs: NeedsGradient,
+    (tiles, method, group): (Option<tiles::InputGradient>, Method, usize),
+) -> Gradients {
+    let groups = geometry.batch.div_ceil(group);
     let weights = method.sums(geometry);
     let parameters = if needs.parameters { weights + geometry.channels_out } else { 0 };
     let input = if needs.input { geometry.image() } else { 0 };
@@ -202,3 +214,6 @@ fn add_groups(partial: &[f32], length: usize, offset: usize, sums: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
