@@ -169,11 +169,19 @@ fn forward(trainer: &Trainer, explanation: &Explanation, ui: &Ui) {
         ui,
         &format!(
             "Cross-entropy between predictions and labels, averaged over the batch: {:.4}. Guessing evenly among {} classes \
-         gives ln({}) = {:.4}; certainty that is right gives 0.",
+         gives ln({}) = {:.4}; certainty that is right gives {}.",
             explanation.loss_before,
             classes.len(),
             classes.len(),
-            (classes.len() as f64).ln()
+            (classes.len() as f64).ln(),
+            match trainer.experiment().loss.label_smoothing {
+                0.0 => "0".to_owned(),
+                smoothing => format!(
+                    "0 where the target is 100 % for the label; here it is {} % and the rest is spread over all classes \
+                     (label smoothing)",
+                    100.0 - 100.0 * smoothing
+                ),
+            }
         ),
     );
 }
@@ -214,7 +222,7 @@ fn update(explanation: &Explanation, ui: &Ui) {
     prose(
         ui,
         &format!(
-            "\nThe loss of the same batch, measured as in use before and after the update, {direction} from {before:.4} to {after:.4}; \
+            "\nThe loss of the same batch, measured as in use (no dropout, no smoothing) before and after the update, {direction} from {before:.4} to {after:.4}; \
          {} of its {} images are now right. That was one iteration.",
             explanation.correct_after, explanation.input_shape[0]
         ),
