@@ -7,6 +7,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::reduce;
 use super::simd::vectorised;
 
 /// Places whose sums are kept in registers together.
@@ -113,7 +114,7 @@ impl WithSimd for Convolve<'_> {
             }
         };
         let sums = Sums { image, vectors: S::as_simd_f32s(weights).0, steps: offsets, starts: places };
-        if rows <= S::F32_LANES { sums.run::<S, 1>(simd, store) } else { sums.run::<S, 2>(simd, store) }
+        sums.of_rows::<S>(simd, rows, store);
     }
 }
 
@@ -135,13 +136,9 @@ impl WithSimd for Correlate<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { left, rows, offsets, places, image, sums } = self;
         let block = 2 * S::F32_LANES;
-        let add = |r: usize, values: &[f32]| {
-            for (sum, value) in sums[r * block..][..block].iter_mut().zip(values) {
-                *sum += value;
-            }
-        };
+        let add = |r: usize, values: &[f32]| reduce::add(&mut sums[r * block..][..block], values);
         let products = Sums { image, vectors: S::as_simd_f32s(left).0, steps: places, starts: offsets };
-        if rows <= S::F32_LANES { products.run::<S, 1>(simd, add) } else { products.run::<S, 2>(simd, add) }
+        products.of_rows::<S>(simd, rows, add);
     }
 }
 
@@ -173,13 +170,9 @@ impl WithSimd for Spread<'_> {
         let Self { weights, rows, offsets, places, image, taps, targets, sums } = self;
         let block = 2 * S::F32_LANES;
         for (tap, weights) in taps.iter().zip(weights.chunks_exact(offsets.len() * block)) {
-            let add = |n: usize, values: &[f32]| {
-                for (sum, value) in sums[(targets[n] + tap) * block..][..block].iter_mut().zip(values) {
-                    *sum += value;
-                }
-            };
+            let add = |n: usize, values: &[f32]| reduce::add(&mut sums[(targets[n] + tap) * block..][..block], values);
             let products = Sums { image, vectors: S::as_simd_f32s(weights).0, steps: offsets, starts: places };
-            if rows <= S::F32_LANES { products.run::<S, 1>(simd, add) } else { products.run::<S, 2>(simd, add) }
+            products.of_rows::<S>(simd, rows, add);
         }
     }
 }
@@ -194,6 +187,12 @@ struct Sums<'a, V> {
 }
 
 impl<V: Copy> Sums<'_, V> {
+    /// For so many rows of a block: the second vectors are left out where the first hold all of them.
+    #[inline(always)]
+    fn of_rows<S: Simd<f32s = V>>(&self, simd: S, rows: usize, done: impl FnMut(usize, &[f32])) {
+        if rows <= S::F32_LANES { self.run::<S, 1>(simd, done) } else { self.run::<S, 2>(simd, done) }
+    }
+
     /// With the first `COUNT` of the two vectors: calls `done(index of the start, sums of a block)`.
     #[inline(always)]
     fn run<S: Simd<f32s = V>, const COUNT: usize>(&self, simd: S, mut done: impl FnMut(usize, &[f32])) {

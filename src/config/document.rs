@@ -31,7 +31,7 @@ pub enum Origin {
 
 impl Origin {
     /// What the user means by `argument`: a bare name is a config that is built in (or a file, if only that exists);
-    /// anything with a `/`, `\` or `.` in it is a path, unless it is the name of one that is built in, as `mnist-99.7` is.
+    /// anything with a `/`, `\` or `.` in it is a path.
     ///
     /// # Errors
     /// When a bare name is neither.
@@ -41,7 +41,7 @@ impl Origin {
         }
         let is_path = argument.contains(['/', '\\', '.']);
         match presets::embedded(argument) {
-            Ok(preset) => Ok(Self::Embedded(preset)),
+            Ok(preset) if !is_path => Ok(Self::Embedded(preset)),
             Err(error) if !is_path && !Path::new(argument).exists() => Err(error),
             _ => Ok(Self::File(argument.into())),
         }

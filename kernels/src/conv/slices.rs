@@ -9,7 +9,7 @@ use super::super::padded::Layout;
 use super::super::pool::{Epilogue, PoolIndex, copy_with_bias, max_pool};
 use super::super::reduce;
 use super::super::simd::vectorised;
-use super::super::size::product as product_of;
+use super::super::size::product;
 use super::FEWEST_GROUPS;
 use super::lanes::{Lanes, Product};
 use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
@@ -29,7 +29,7 @@ pub(super) fn forward(geometry: &ConvGeometry, lanes: Lanes, input: &[f32], weig
     let layout = Layout::input(geometry, together);
     let taps = (0..geometry.kernel).collect::<Vec<_>>();
     let offsets = layout.offsets(&taps, &taps);
-    let product = Product::new(lanes, weight, offsets, (&layout, together), geometry.conv_output());
+    let weights = Product::new(lanes, weight, offsets, (&layout, together), geometry.conv_output());
     let Epilogue { relu, pool } = geometry.epilogue;
     let size = geometry.output_plane();
     let put = |images: Range<usize>, padded: &mut [f32]| {
@@ -43,7 +43,7 @@ pub(super) fn forward(geometry: &ConvGeometry, lanes: Lanes, input: &[f32], weig
             },
         );
     };
-    let mut padded_images = vec![0.0; if is_cut { product_of(&[geometry.batch, layout.size()]) } else { 0 }];
+    let mut padded_images = vec![0.0; if is_cut { product(&[geometry.batch, layout.size()]) } else { 0 }];
     for (image, padded) in padded_images.chunks_exact_mut(layout.size()).enumerate() {
         put(image..image + 1, padded);
     }
@@ -53,14 +53,14 @@ pub(super) fn forward(geometry: &ConvGeometry, lanes: Lanes, input: &[f32], weig
         let (image, first) = (part / parts * together, part % parts * channels);
         let count = output.len() / (channels * size);
         let scratch = if is_cut { 0 } else { layout.size() };
-        with_scratch([scratch, product.results()], |[padded, results]| {
+        with_scratch([scratch, weights.results()], |[padded, results]| {
             let padded = if is_cut {
                 &padded_images[image * layout.size()..][..layout.size()]
             } else {
                 put(image..image + count, padded);
                 &*padded
             };
-            product.run((first, channels), (padded, count), results, |image, channel, plane, shape| {
+            weights.run((first, channels), (padded, count), results, |image, channel, plane, shape| {
                 let (bias, place) = (bias[first + channel], (image * channels + channel) * size);
                 let output = &mut output[place..][..size];
                 vectorised(
