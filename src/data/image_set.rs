@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ImageSet {
     /// All pixels, `[images, channels, height, width]`, 0..=255.
-    pub pixels: Arc<[u8]>,
+    pub pixels: Arc<Vec<u8>>,
     /// One label per image, each below `classes.len()`.
     pub labels: Arc<[u16]>,
     /// The classes by label.
@@ -37,7 +37,7 @@ impl ImageSet {
         if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes.len()) {
             return Err(Error::failed(format!("labels must be below {}, got {label}", classes.len())));
         }
-        Ok(Self { pixels: pixels.into(), labels: labels.into(), classes, shape })
+        Ok(Self { pixels: Arc::new(pixels), labels: labels.into(), classes, shape })
     }
 
     /// The images at `indices`, in that order, with their bytes copied.
@@ -47,7 +47,7 @@ impl ImageSet {
             pixels.extend_from_slice(self.image(index));
         }
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        Self { pixels: pixels.into(), labels, classes: self.classes.clone(), shape: self.shape }
+        Self { pixels: Arc::new(pixels), labels, classes: self.classes.clone(), shape: self.shape }
     }
 
     /// The number of images of each class, by label.
@@ -118,7 +118,7 @@ fn digest(set: &ImageSet) -> [u8; 32] {
     for size in [set.len(), set.shape.channels, set.shape.height, set.shape.width] {
         hash.update((size as u64).to_le_bytes());
     }
-    hash.update(&set.pixels);
+    hash.update(&*set.pixels);
     let labels: Vec<u8> = set.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     hash.update(&labels);
     hash.finalize().into()

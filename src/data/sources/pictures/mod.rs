@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use self::cache::Cache;
-use super::{Files, OnUnreadable, PictureFile, Splits, Unreadable, allocate};
+use super::{Files, OnUnreadable, PictureFile, Splits, Unreadable, allocate, reserve};
 use crate::Result;
 use crate::data::{ImageSet, ImageShape, picture, progress, split};
 use crate::seed::{Purpose, Stream};
@@ -111,8 +111,8 @@ pub(super) fn open(found: Found, reading: &Reading) -> Result<Splits> {
     let shape = reading.shape;
     let image = |place: usize| &pixels[place * shape.len()..(place + 1) * shape.len()];
     let set = |places: &Vec<usize>| {
-        let mut pixels = allocate(places.len(), shape)?;
-        pixels.chunks_exact_mut(shape.len()).zip(places).for_each(|(out, place)| out.copy_from_slice(image(*place)));
+        let mut pixels = reserve(places.len(), shape)?;
+        places.iter().for_each(|place| pixels.extend_from_slice(image(*place)));
         let labels = places.iter().map(|place| read[*place].0.label).collect();
         ImageSet::new(shape, pixels, labels, names.clone())
     };
