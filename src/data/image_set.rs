@@ -50,6 +50,19 @@ impl ImageSet {
         Self { pixels: Arc::new(pixels), labels, classes: self.classes.clone(), shape: self.shape }
     }
 
+    /// The images that `keep` counts, in order: in the memory of all of them where nobody shares it.
+    pub(super) fn retain(mut self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept: Vec<usize> = (0..self.len()).filter(|&index| keep(index)).collect();
+        let Some(pixels) = Arc::get_mut(&mut self.pixels) else { return self.select(&kept) };
+        let size = self.shape.len();
+        for (to, &from) in kept.iter().enumerate() {
+            pixels.copy_within(from * size..(from + 1) * size, to * size);
+        }
+        pixels.truncate(kept.len() * size);
+        self.labels = kept.iter().map(|&index| self.labels[index]).collect();
+        self
+    }
+
     /// The number of images of each class, by label.
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
@@ -153,6 +166,22 @@ mod tests {
         assert_ne!(of(&base, &set([1, 3], [0, 1], ["cat", "dog"])), expected);
         assert_ne!(of(&base, &set([1, 2], [1, 0], ["cat", "dog"])), expected);
         assert_ne!(fingerprint(&base, Some(&base), &base).named, expected);
+    }
+
+    #[test]
+    fn what_is_retained_is_what_is_selected_whoever_shares_it() {
+        let shape = ImageShape { channels: 1, height: 1, width: 2 };
+        let set =
+            || ImageSet::new(shape, (0..20).collect(), (0..10).collect(), (0..10).map(|n| n.to_string()).collect());
+        let is_kept = |index: usize| index % 3 != 0;
+        let indices: Vec<usize> = (0..10).filter(|&index| is_kept(index)).collect();
+        let selected = set().unwrap().select(&indices);
+        let shared = set().unwrap();
+        for retained in [set().unwrap().retain(is_kept), shared.clone().retain(is_kept)] {
+            assert_eq!((&retained.pixels, &retained.labels), (&selected.pixels, &selected.labels));
+        }
+        assert_eq!(shared.len(), 10);
+        assert!(set().unwrap().retain(|_| false).is_empty());
     }
 
     #[test]

@@ -331,16 +331,6 @@ fn yes() -> bool {
 /// # Errors
 /// A usage error when there is not enough of it.
 fn allocate(images: usize, shape: ImageShape) -> Result<Vec<u8>> {
-    let mut pixels = reserve(images, shape)?;
-    pixels.resize(images * shape.len(), 0);
-    Ok(pixels)
-}
-
-/// Memory for the pixels of so many images, none of which is there yet.
-///
-/// # Errors
-/// As [`allocate`].
-fn reserve(images: usize, shape: ImageShape) -> Result<Vec<u8>> {
     let refuse = |why: String| {
         Error::usage(format!("{images} images of {shape} are too many: {why}"))
             .tip("use fewer images, or smaller ones: kiln keeps all of them in memory")
@@ -349,6 +339,7 @@ fn reserve(images: usize, shape: ImageShape) -> Result<Vec<u8>> {
     let size = size.ok_or_else(|| refuse(format!("at most {LARGEST_SPLIT} bytes are allowed")))?;
     let mut pixels = Vec::new();
     pixels.try_reserve_exact(size).map_err(|_| refuse(format!("there is no memory for {size} bytes")))?;
+    pixels.resize(size, 0);
     Ok(pixels)
 }
 
