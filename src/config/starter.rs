@@ -25,6 +25,23 @@ const LISTED: usize = 12;
 /// So many times the images of the smallest class make classes unequal.
 const UNEQUAL: f64 = 2.0;
 
+/// A little of all distortions of colour, without which a network takes the colours of a few pictures for what tells the
+/// classes apart.
+const COLOURS: &str = r#"
+[[data.augment]]         # these three: leave them out where a shade of colour tells the class
+kind = "brightness"
+strength = 0.2
+
+[[data.augment]]
+kind = "contrast"
+strength = 0.2
+
+[[data.augment]]
+kind = "color_jitter"
+saturation = 0.2
+hue = 0.05
+"#;
+
 /// A config called `name` for the pictures that were found in `folder`, which is written as it is given, in a file that is
 /// to be called `file`.
 pub fn starter(name: &str, folder: &Path, file: &Path, found: &Surveyed) -> String {
@@ -111,6 +128,9 @@ fn data(text: &mut String, folder: &Path, found: &Surveyed) {
     if channels == 3 && !differ_in_a_mirror(&survey.classes) {
         let _ = writeln!(text, "\n[[data.augment]]         # leave it out where a mirror makes one class into another");
         let _ = writeln!(text, "kind = \"flip\"");
+    }
+    if channels == 3 {
+        text.push_str(COLOURS);
     }
 }
 
