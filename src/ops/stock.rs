@@ -1,6 +1,7 @@
 //! The same operations composed from Burn's own: for devices without kernels, and as the reference in tests.
 
-use burn::nn::BatchNorm;
+use burn::module::Param;
+use burn::nn::{BatchNorm, GroupNorm};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Int, Tensor, TensorData, activation, module};
 
@@ -52,6 +53,38 @@ pub fn sum_relu(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
 /// See [`super::batch_norm`].
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
     epilogue(norm.forward(input), options.relu, options.pool)
+}
+
+/// See [`super::group_norm`].
+pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
+    let channels = norm.num_channels;
+    let of_group = |values: Tensor<4>| mean_of_groups(values.mean_dim(3).mean_dim(2), channels, norm.num_groups);
+    let per_channel = |values: &Param<Tensor<1>>| values.val().reshape([1, channels, 1, 1]);
+    let centred = input.clone() - of_group(input); // [batch, channels, height, width]
+    let deviation = of_group(centred.clone().square()).add_scalar(norm.epsilon).sqrt(); // [batch, channels, 1, 1]
+    let output = match &norm.gamma {
+        None => centred / deviation,
+        Some(gamma) => centred * (per_channel(gamma) / deviation),
+    };
+    let output = match &norm.beta {
+        None => output,
+        Some(beta) => output + per_channel(beta),
+    };
+    epilogue(output, options.relu, options.pool)
+}
+
+/// The mean over the channels of each group, `[batch, channels, 1, 1]` again. As convolutions with constant weights: the groups
+/// as a dimension of their own would be simpler, but ONNX's exporter does not follow a batch of any size through that.
+fn mean_of_groups(values: Tensor<4>, channels: usize, groups: usize) -> Tensor<4> {
+    let options = (&values.device(), values.dtype());
+    let constant = |value: f32, shape: [usize; 4]| {
+        Tensor::<4>::from_data(TensorData::new(vec![value; channels], shape), options.clone())
+    };
+    let of_each = channels / groups;
+    let mean = constant(1.0 / of_each as f32, [groups, of_each, 1, 1]);
+    let spread = constant(1.0, [channels, 1, 1, 1]);
+    let geometry = || ConvOptions::new([1, 1], [0, 0], [1, 1], groups);
+    module::conv2d(module::conv2d(values, mean, None, geometry()), spread, None, geometry())
 }
 
 /// See [`super::cross_entropy`].
