@@ -430,6 +430,14 @@ fn models_that_cannot_be_built_say_where_and_why() {
     `model.hidden`: layer 1: width must be 1 to 65536, got 0
     `model.kind`: the network must have at most 200000000 parameters, got 4305190922
     `model.channels`: stage 4 cannot halve its input of 1x1; the images are 1x4x4
+    `model.groups`: must divide the channels of every layer, but block 2 has 4 and 8, the default, does not divide them; allowed: 1, 2, 4
+    `model.groups`: must be at least 1, got 0
+    `model.blocks`: block 3 normalises each value by itself, which makes all of them 0: its 4 groups of 4 channels of 1x1 have one value each; the images are 1x4x4
+    `model.groups`: must divide the channels of every layer, but stage 2 has 18 and 4 does not divide them; allowed: 1, 2
+    `model.channels`: stage 3 normalises each value by itself, which makes all of them 0: its 4 groups of 4 channels of 1x1 have one value each; the images are 1x4x4
+    `model.groups`: must divide the channels of every layer, but the stem has 12 and 8, the default, does not divide them; allowed: 1, 2, 4
+    `model.channels`: stage 1 normalises each value by itself, which makes all of them 0: its 4 groups of 4 channels of 1x1 have one value each; the images are 1x1x1
+    `model.groups`: belongs to model.norm = "group", got 4; set that, or this to "none"
     `model.kind`: needs at least 2 classes to tell apart, got 1
     "#);
 }
