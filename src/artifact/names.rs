@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | `….conv.weight` | `….conv.weight` | `[out, in, height, width]` in both |
 //! | `….conv.bias` | `….conv.bias` | `[out]` |
-//! | `….norm.gamma` | `….norm.weight` | `[channels]` |
-//! | `….norm.beta` | `….norm.bias` | `[channels]` |
+//! | `….norm.gamma`, `….group_norm.gamma` | `….norm.weight`, `….group_norm.weight` | `[channels]` |
+//! | `….norm.beta`, `….group_norm.beta` | `….norm.bias`, `….group_norm.bias` | `[channels]` |
 //! | `….norm.running_mean` | `….norm.running_mean` | `[channels]` |
 //! | `….norm.running_var` | `….norm.running_var` | `[channels]` |
 //! | `hidden.N.weight`, `output.weight` | the same | `[in, out]` in kiln, `[out, in]` in PyTorch |
@@ -28,7 +28,11 @@ pub(super) fn to_pytorch(weights: &Weights) -> Weights {
 
 /// The reverse of [`to_pytorch`].
 pub(super) fn from_pytorch(weights: &Weights) -> Weights {
-    let is_norm = |module: &str| weights.get(&format!("{module}.running_mean")).is_some();
+    let of = |module: &str, field: &str| weights.get(&format!("{module}.{field}"));
+    // Of all weights, those of norms alone have one dimension.
+    let is_norm = |module: &str| {
+        of(module, "running_mean").is_some() || of(module, "weight").is_some_and(|weight| weight.shape.len() == 1)
+    };
     let convert = |(name, tensor): (&str, &WeightTensor)| {
         let name = match name.rsplit_once('.') {
             Some((module, "weight")) if is_norm(module) => format!("{module}.gamma"),
@@ -68,6 +72,8 @@ mod tests {
             ("blocks.0.norm.beta", tensor(&[2])),
             ("blocks.0.norm.running_mean", tensor(&[2])),
             ("blocks.0.norm.running_var", tensor(&[2])),
+            ("blocks.1.group_norm.gamma", tensor(&[2])),
+            ("blocks.1.group_norm.beta", tensor(&[2])),
             ("output.weight", tensor(&[3, 2])),
             ("output.bias", tensor(&[2])),
         ];

@@ -26,7 +26,7 @@ const TEMPERATURE: &str = "temperature";
 /// SHA-256 of the model without its metadata: it covers the graph, which no other digest does.
 const GRAPH_KEY: &str = "kiln_graph_sha256";
 
-/// The most bytes of a file that are no data: ten times the graph of the deepest network.
+/// The most bytes of a file that are no data: the graph of the deepest network, with group norms, has little more than half of it.
 const LARGEST_STRUCTURE: usize = 4 << 20;
 
 /// ONNX's numbers for the types of tensors (`TensorProto.DataType`).

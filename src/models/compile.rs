@@ -3,11 +3,11 @@
 use super::Weights;
 use super::steps::{Operation, Step};
 use crate::data::ImageShape;
-use crate::ops::{Compiled, Compiler, ConvLayer};
+use crate::ops::{Compiled, Compiler, ConvLayer, GroupNormLayer};
 use crate::{Error, Result};
 
-/// Compiles `steps` for images of this size. Norms go into the convolutions before them, and sums into convolutions whose result
-/// nothing else takes.
+/// Compiles `steps` for images of this size. Batch norms go into the convolutions before them, and sums into convolutions whose
+/// result nothing else takes.
 pub(super) fn compile(steps: &[Step], input: ImageShape, weights: &Weights) -> Result<Compiled> {
     let (mut compiler, images) = Compiler::new([input.channels, input.height, input.width]);
     let mut values = vec![images];
@@ -24,6 +24,11 @@ pub(super) fn compile(steps: &[Step], input: ImageShape, weights: &Weights) -> R
             Operation::Norm { epsilon } => {
                 let lines = Line::of(weights, &step.name, epsilon)?;
                 compiler.norm_relu(from(0), lines.iter().map(|line| [line.slope, line.offset]).collect())
+            }
+            Operation::GroupNorm { groups, epsilon, relu, pool } => {
+                let (gamma, beta) = (tensor(weights, step, "gamma")?, tensor(weights, step, "beta")?);
+                let channels = gamma.iter().zip(beta).map(|(gamma, beta)| [*gamma, *beta]).collect();
+                compiler.group_norm(from(0), GroupNormLayer { groups, epsilon, channels, relu, pool })
             }
             // A sum that a convolution has computed already.
             Operation::Sum { .. } if fused_into(steps, index).is_some() => {

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{self, ConvBlock, ConvSpec, Norm, Padding, dense, flatten};
+use super::layers::{self, ConvBlock, ConvSpec, Norm, NormSpec, Padding, dense, flatten, global_mean};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
@@ -17,14 +17,34 @@ use crate::check::{Check, Problems};
 pub struct ConvnetConfig {
     /// The blocks, first to last.
     pub blocks: Vec<BlockConfig>,
-    /// What stands between convolution and ReLU.
+    /// What stands between convolution and ReLU: "batch" normalises by the mean and variance of each channel over the batch, in
+    /// inference over the training images that were seen; "group" by those of groups of channels of each image alone, so that
+    /// the batch may be small.
     pub norm: Norm,
+    /// Groups of channels of each group norm, a divisor of the channels of every layer; unset: 8. Only with `norm = "group"`.
+    pub groups: Option<usize>,
     /// The border round each convolution's input.
     pub padding: Padding,
+    /// What the fully connected layers take of the last block's channels: "none", all values; "average", the mean of each
+    /// (global average pooling), so that the image's size does not matter to them.
+    pub global_pool: GlobalPool,
     /// The width of each fully connected hidden layer; may be empty.
     pub hidden: Vec<usize>,
     /// Probability of dropping each activation before each fully connected layer in training, 0 to below 1.
     pub dropout: f64,
+    /// Probability of dropping each channel of each image after each block in training (spatial dropout: Tompson et al., 2015;
+    /// PyTorch's `Dropout2d`), 0 to below 1.
+    pub spatial_dropout: f64,
+}
+
+/// What the fully connected layers of a `convnet` take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GlobalPool {
+    /// All values of all channels.
+    None,
+    /// The mean over height and width of each channel (Lin, Chen and Yan, "Network in network", 2014).
+    Average,
 }
 
 /// One block of a `convnet`: convolution, norm, ReLU and, if asked for, max-pooling.
@@ -54,9 +74,12 @@ impl Default for ConvnetConfig {
         Self {
             blocks: vec![block(32), block(64)],
             norm: Norm::Batch,
+            groups: None,
             padding: Padding::Same,
+            global_pool: GlobalPool::None,
             hidden: vec![128],
             dropout: 0.0,
+            spatial_dropout: 0.0,
         }
     }
 }
@@ -67,10 +90,16 @@ pub struct Convnet {
     blocks: Vec<ConvBlock>,
     hidden: Vec<Linear>,
     output: Linear,
+    global_pool: bool,
     dropout: f64,
+    spatial_dropout: f64,
 }
 
 impl ConvnetConfig {
+    fn norm(&self) -> NormSpec {
+        NormSpec::new(self.norm, self.groups)
+    }
+
     fn blocks(&self, channels: usize) -> Vec<ConvSpec> {
         let mut channels_in = channels;
         let spec = |block: &BlockConfig| {
@@ -80,7 +109,7 @@ impl ConvnetConfig {
             };
             let same = ConvSpec::same(channels_in, block.channels, block.kernel_size);
             channels_in = block.channels;
-            ConvSpec { padding, norm: self.norm, bias: self.norm == Norm::None, pool: block.pool, ..same }
+            ConvSpec { padding, norm: self.norm(), bias: self.norm == Norm::None, pool: block.pool, ..same }
         };
         self.blocks.iter().map(spec).collect()
     }
@@ -97,6 +126,16 @@ impl Architecture for ConvnetConfig {
                 padding: Padding::Valid,
                 hidden: vec![],
                 dropout: 0.25,
+                ..Self::default()
+            },
+            Self {
+                blocks: vec![block(6, 3, true), block(8, 3, false)],
+                norm: Norm::Group,
+                groups: Some(2),
+                global_pool: GlobalPool::Average,
+                hidden: vec![12],
+                spatial_dropout: 0.25,
+                ..Self::default()
             },
         ]
     }
@@ -109,6 +148,9 @@ impl Architecture for ConvnetConfig {
                 message: format!("block {} {reason}; the images are {input}", index + 1),
             })?;
         }
+        if self.global_pool == GlobalPool::Average {
+            shapes.global_pool("pool");
+        }
         for (index, &width) in self.hidden.iter().enumerate() {
             shapes.hidden(&format!("hidden.{index}"), width);
         }
@@ -119,7 +161,10 @@ impl Architecture for ConvnetConfig {
     fn init(&self, sizes: Sizes, device: &Device) -> Network {
         let blocks = self.blocks(sizes.input.channels).iter().map(|spec| ConvBlock::new(spec, device)).collect();
         let (hidden, width) = layers::stack(sizes.flattened, &self.hidden, device);
-        Convnet { blocks, hidden, output: dense(width, sizes.classes, device), dropout: self.dropout }.into()
+        let output = dense(width, sizes.classes, device);
+        let global_pool = self.global_pool == GlobalPool::Average;
+        let Self { dropout, spatial_dropout, .. } = *self;
+        Convnet { blocks, hidden, output, global_pool, dropout, spatial_dropout }.into()
     }
 }
 
@@ -130,6 +175,8 @@ impl Check for ConvnetConfig {
         });
         let channels = self.blocks.iter().map(|block| block.channels).collect::<Vec<_>>();
         limits::channels(problems, "blocks", "block", &channels);
+        let layers = channels.iter().enumerate().map(|(index, &channels)| (format!("block {}", index + 1), channels));
+        limits::groups(problems, self.norm(), self.groups, &layers.collect::<Vec<_>>());
         for (index, kernel_size) in self.blocks.iter().map(|block| block.kernel_size).enumerate() {
             problems.require((1..=63).contains(&kernel_size), "blocks", || {
                 format!("block {}: kernel_size must be 1 to 63, got {kernel_size}", index + 1)
@@ -144,6 +191,7 @@ impl Check for ConvnetConfig {
         }
         limits::widths(problems, "hidden", &self.hidden);
         limits::dropout(problems, "dropout", self.dropout);
+        limits::dropout(problems, "spatial_dropout", self.spatial_dropout);
     }
 }
 
@@ -151,9 +199,13 @@ impl Forward for Convnet {
     fn forward(&self, images: Tensor<4>, context: &mut ForwardContext) -> Tensor<2> {
         let mut images = images;
         for (index, block) in self.blocks.iter().enumerate() {
-            images = context.image(|| format!("blocks.{index}"), block.forward(images)); // [batch, channels, h, w]
+            let output = context.dropout_channels(block.forward(images), self.spatial_dropout);
+            images = context.image(|| format!("blocks.{index}"), output); // [batch, channels, h, w]
         }
-        let mut values = flatten(images); // [batch, channels * h * w]
+        let mut values = match self.global_pool {
+            false => flatten(images),                                    // [batch, channels * h * w]
+            true => context.flat(|| "pool".into(), global_mean(images)), // [batch, channels]
+        };
         for (index, layer) in self.hidden.iter().enumerate() {
             values = context.dropout(values, self.dropout);
             values = context.flat(|| format!("hidden.{index}"), layers::hidden(layer, values)); // [batch, width]

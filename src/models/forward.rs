@@ -38,10 +38,36 @@ impl<'a> ForwardContext<'a> {
     /// Drops each value with this `probability` and scales the rest by `1 / (1 - probability)`; the identity outside
     /// training.
     pub(super) fn dropout(&mut self, values: Tensor<2>, probability: f64) -> Tensor<2> {
-        let Some(seed) = self.dropout_seed.filter(|_| probability > 0.0) else { return values };
+        match self.next_seed(probability) {
+            None => values,
+            Some(seed) => ops::dropout(values, probability, seed),
+        }
+    }
+
+    /// The same for whole channels of an image, `[batch, channels, height, width]` (PyTorch's `Dropout2d`).
+    pub(super) fn dropout_channels(&mut self, images: Tensor<4>, probability: f64) -> Tensor<4> {
+        let [batch, channels, ..] = images.dims();
+        self.drop_parts(images, [batch, channels, 1, 1], probability)
+    }
+
+    /// The same for all of an image: what a residual block adds to it (timm's `DropPath`).
+    pub(super) fn drop_path(&mut self, images: Tensor<4>, probability: f64) -> Tensor<4> {
+        let [batch, ..] = images.dims();
+        self.drop_parts(images, [batch, 1, 1, 1], probability)
+    }
+
+    fn drop_parts(&mut self, images: Tensor<4>, parts: [usize; 4], probability: f64) -> Tensor<4> {
+        let Some(seed) = self.next_seed(probability) else { return images };
+        let ones = Tensor::<4>::ones(parts, (&images.device(), images.dtype()));
+        images * ops::dropout(ones, probability, seed)
+    }
+
+    /// The seed of the next mask in this pass, if one is drawn.
+    fn next_seed(&mut self, probability: f64) -> Option<u64> {
+        let seed = self.dropout_seed.filter(|_| probability > 0.0)?;
         self.dropouts += 1;
         // The golden ratio's bits spread consecutive layers over the whole range of seeds (Steele et al., 2014).
-        ops::dropout(values, probability, seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        Some(seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
     }
 
     /// Shows an image-shaped output, `[batch, channels, height, width]`.

@@ -2,13 +2,15 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{BatchNorm, BatchNormConfig, Initializer, Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, Initializer, Linear, LinearConfig, PaddingConfig2d,
+};
 use burn::tensor::module::adaptive_avg_pool2d;
 use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::{Conv2dOptions, NormOptions, batch_norm, batch_norm_sum, conv2d, linear, sum_relu};
+use crate::ops::{Conv2dOptions, NormOptions, batch_norm, batch_norm_sum, conv2d, group_norm, linear, sum_relu};
 
 /// What stands between convolution and ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +20,68 @@ pub enum Norm {
     None,
     /// Batch normalisation (Ioffe and Szegedy, 2015); the convolution has no bias.
     Batch,
+    /// Group normalisation (Wu and He, 2018); the convolution has no bias.
+    Group,
+}
+
+/// What normalises the images within a residual network, which does not learn without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResidualNorm {
+    /// Batch normalisation (Ioffe and Szegedy, 2015).
+    Batch,
+    /// Group normalisation (Wu and He, 2018).
+    Group,
+}
+
+impl From<ResidualNorm> for Norm {
+    fn from(norm: ResidualNorm) -> Self {
+        match norm {
+            ResidualNorm::Batch => Self::Batch,
+            ResidualNorm::Group => Self::Group,
+        }
+    }
+}
+
+/// The groups of a group norm where none are asked for.
+const GROUPS: usize = 8;
+
+/// A norm and its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NormSpec {
+    None,
+    Batch,
+    /// Each image by itself, the channels in so many groups.
+    Group(usize),
+}
+
+impl NormSpec {
+    /// `norm`, with `groups` or as many as are usual.
+    pub fn new(norm: impl Into<Norm>, groups: Option<usize>) -> Self {
+        match norm.into() {
+            Norm::None => Self::None,
+            Norm::Batch => Self::Batch,
+            Norm::Group => Self::Group(groups.unwrap_or(GROUPS)),
+        }
+    }
+
+    /// The field of a module that holds it. The two have fields of their own, so that a tensor is called the same whichever
+    /// norms a network can have.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::None | Self::Batch => "norm",
+            Self::Group(_) => "group_norm",
+        }
+    }
+
+    /// The values of those two fields for images of so many channels: the identity.
+    pub fn init(self, channels: usize, device: &Device) -> (Option<BatchNorm>, Option<GroupNorm>) {
+        match self {
+            Self::None => (None, None),
+            Self::Batch => (Some(BatchNormConfig::new(channels).init(device)), None),
+            Self::Group(groups) => (None, Some(GroupNormConfig::new(groups, channels).init(device))),
+        }
+    }
 }
 
 /// The border round a convolution's input.
@@ -40,7 +104,7 @@ pub(super) struct ConvSpec {
     pub stride: usize,
     /// Zeros added on each side.
     pub padding: usize,
-    pub norm: Norm,
+    pub norm: NormSpec,
     /// Whether the convolution has a bias.
     pub bias: bool,
     pub relu: bool,
@@ -57,7 +121,7 @@ impl ConvSpec {
             kernel_size,
             stride: 1,
             padding: kernel_size / 2,
-            norm: Norm::Batch,
+            norm: NormSpec::Batch,
             bias: false,
             relu: true,
             pool: false,
@@ -66,7 +130,7 @@ impl ConvSpec {
 
     /// A convolution alone that keeps the size, without bias.
     pub fn bare(channels_in: usize, channels_out: usize, kernel_size: usize) -> Self {
-        Self { norm: Norm::None, relu: false, ..Self::same(channels_in, channels_out, kernel_size) }
+        Self { norm: NormSpec::None, relu: false, ..Self::same(channels_in, channels_out, kernel_size) }
     }
 }
 
@@ -75,6 +139,7 @@ impl ConvSpec {
 pub struct ConvBlock {
     conv: Conv2d,
     norm: Option<BatchNorm>,
+    group_norm: Option<GroupNorm>,
     stride: usize,
     padding: usize,
     relu: bool,
@@ -90,24 +155,24 @@ impl ConvBlock {
             .with_bias(spec.bias)
             .with_initializer(Initializer::Zeros)
             .init(device);
-        let norm = (spec.norm == Norm::Batch).then(|| BatchNormConfig::new(spec.channels_out).init(device));
-        Self { conv, norm, stride: spec.stride, padding: spec.padding, relu: spec.relu, pool: spec.pool }
+        let (norm, group_norm) = spec.norm.init(spec.channels_out, device);
+        Self { conv, norm, group_norm, stride: spec.stride, padding: spec.padding, relu: spec.relu, pool: spec.pool }
     }
 
     /// `[batch, channels_in, height, width]` to `[batch, channels_out, height', width']`.
     pub(super) fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         let options = NormOptions { relu: self.relu, pool: self.pool };
-        match &self.norm {
-            None => self.convolve(images, options),
-            Some(norm) => batch_norm(norm, self.convolve(images, NormOptions { relu: false, pool: false }), options),
+        match (&self.norm, &self.group_norm) {
+            (None, None) => self.convolve(images, options),
+            (norm, group_norm) => normalise(norm, group_norm, self.convolve(images, BARE), options),
         }
     }
 
     /// The end of a residual block: the block without ReLU and pool, plus `shortcut`, which has the output's shape, then ReLU.
     pub(super) fn forward_sum(&self, images: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
-        let images = self.convolve(images, NormOptions { relu: false, pool: false });
+        let images = self.convolve(images, BARE);
         match &self.norm {
-            None => sum_relu(images, shortcut),
+            None => sum_relu(normalise(&None, &self.group_norm, images, BARE), shortcut),
             Some(norm) => batch_norm_sum(norm, images, shortcut),
         }
     }
@@ -117,8 +182,9 @@ impl ConvBlock {
         conv2d(images, weight, bias, Conv2dOptions { stride: self.stride, padding: self.padding, relu, pool })
     }
 
-    /// Puts the norm's running statistics into the convolution's weights and bias, so that inference computes no norm:
-    /// `gamma (w * x - mean) / sqrt(variance + epsilon) + beta`. Such a block no longer learns.
+    /// Puts a batch norm's running statistics into the convolution's weights and bias, so that inference computes no norm:
+    /// `gamma (w * x - mean) / sqrt(variance + epsilon) + beta`. Such a block no longer learns. A group norm stays: what it
+    /// divides by depends on the image.
     pub(super) fn fold(&mut self) {
         let Some(norm) = self.norm.take() else { return };
         let weight = self.conv.weight.val();
@@ -136,9 +202,26 @@ impl ConvBlock {
     }
 }
 
-/// Batch norm and ReLU, where no convolution comes before them.
-pub(super) fn norm_relu(norm: &BatchNorm, images: Tensor<4>) -> Tensor<4> {
-    batch_norm(norm, images, NormOptions { relu: true, pool: false })
+/// The norm alone.
+const BARE: NormOptions = NormOptions { relu: false, pool: false };
+
+/// The norm that is there, if one is, then ReLU and max-pool as asked.
+fn normalise(
+    norm: &Option<BatchNorm>,
+    group: &Option<GroupNorm>,
+    images: Tensor<4>,
+    options: NormOptions,
+) -> Tensor<4> {
+    match (norm, group) {
+        (Some(norm), _) => batch_norm(norm, images, options),
+        (None, Some(norm)) => group_norm(norm, images, options),
+        (None, None) => images,
+    }
+}
+
+/// Norm and ReLU, where no convolution comes before them.
+pub(super) fn norm_relu(norm: &Option<BatchNorm>, group: &Option<GroupNorm>, images: Tensor<4>) -> Tensor<4> {
+    normalise(norm, group, images, NormOptions { relu: true, pool: false })
 }
 
 /// A fully connected layer with all weights zero, `[inputs, outputs]`.

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{self, ConvBlock, ConvSpec, Norm, dense, flatten};
+use super::layers::{self, ConvBlock, ConvSpec, NormSpec, dense, flatten};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
@@ -42,7 +42,7 @@ impl LenetConfig {
     fn blocks(&self, channels: usize) -> [ConvSpec; 2] {
         let block = |channels_in, channels_out, padding| ConvSpec {
             padding,
-            norm: Norm::None,
+            norm: NormSpec::None,
             bias: true,
             pool: true,
             ..ConvSpec::same(channels_in, channels_out, 5)

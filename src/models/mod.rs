@@ -20,11 +20,11 @@ mod weights;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-pub use convnet::BlockConfig;
+pub use convnet::{BlockConfig, GlobalPool};
 pub(crate) use ensemble::{CompiledEnsemble, Conversion, MOST_MEMBERS, join_weights, qualified};
 pub use ensemble::{Composition, Ensemble, Member};
 pub(crate) use forward::{Activation, ForwardContext};
-pub use layers::{Norm, Padding};
+pub use layers::{Norm, Padding, ResidualNorm};
 pub(crate) use parameter::ParameterPath;
 pub use parameter::Role;
 pub(crate) use parameter::id as parameter_id;

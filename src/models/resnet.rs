@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::layers::{self, ConvBlock, ConvSpec, dense, global_mean};
+use super::layers::{self, ConvBlock, ConvSpec, NormSpec, ResidualNorm, dense, global_mean};
 use super::limits;
 use super::{Architecture, Forward, ForwardContext, Misfit, Network, ShapeInference, Sizes};
 use crate::check::{Check, Problems};
@@ -20,11 +20,16 @@ pub struct ResnetConfig {
     pub channels: Vec<usize>,
     /// Residual blocks per stage, each of two 3x3 convolutions.
     pub blocks: usize,
+    /// What normalises the images: "batch" by the mean and variance of each channel over the batch, in inference over the
+    /// training images that were seen; "group" by those of groups of channels of each image alone, so that the batch may be small.
+    pub norm: ResidualNorm,
+    /// Groups of channels of each group norm, a divisor of the channels of every layer; unset: 8. Only with `norm = "group"`.
+    pub groups: Option<usize>,
 }
 
 impl Default for ResnetConfig {
     fn default() -> Self {
-        Self { channels: vec![16, 32, 64], blocks: 1 }
+        Self { channels: vec![16, 32, 64], blocks: 1, norm: ResidualNorm::Batch, groups: None }
     }
 }
 
@@ -51,18 +56,22 @@ struct ResidualSpec {
 }
 
 impl ResidualSpec {
-    fn new(channels_in: usize, channels_out: usize, stride: usize) -> Self {
-        let first = ConvSpec { stride, ..ConvSpec::same(channels_in, channels_out, 3) };
-        let second = ConvSpec { relu: false, ..ConvSpec::same(channels_out, channels_out, 3) };
-        let projection = ConvSpec { stride, relu: false, ..ConvSpec::same(channels_in, channels_out, 1) };
+    fn new(channels_in: usize, channels_out: usize, stride: usize, norm: NormSpec) -> Self {
+        let first = ConvSpec { stride, norm, ..ConvSpec::same(channels_in, channels_out, 3) };
+        let second = ConvSpec { relu: false, norm, ..ConvSpec::same(channels_out, channels_out, 3) };
+        let projection = ConvSpec { stride, relu: false, norm, ..ConvSpec::same(channels_in, channels_out, 1) };
         let shortcut = (stride > 1 || channels_in != channels_out).then_some(projection);
         Self { parts: [first, second], shortcut }
     }
 }
 
 impl ResnetConfig {
+    fn norm(&self) -> NormSpec {
+        NormSpec::new(self.norm, self.groups)
+    }
+
     fn stem(&self, channels: usize) -> ConvSpec {
-        ConvSpec::same(channels, self.channels.first().copied().unwrap_or(1), 3)
+        ConvSpec { norm: self.norm(), ..ConvSpec::same(channels, self.channels.first().copied().unwrap_or(1), 3) }
     }
 
     fn blocks(&self) -> Vec<ResidualSpec> {
@@ -71,7 +80,7 @@ impl ResnetConfig {
         for (stage, &channels) in self.channels.iter().enumerate() {
             for block in 0..self.blocks {
                 let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-                specs.push(ResidualSpec::new(channels_in, channels, stride));
+                specs.push(ResidualSpec::new(channels_in, channels, stride, self.norm()));
                 channels_in = channels;
             }
         }
@@ -81,20 +90,24 @@ impl ResnetConfig {
 
 impl Architecture for ResnetConfig {
     fn examples() -> Vec<Self> {
-        vec![Self { channels: vec![4, 6, 8], blocks: 1 }]
+        vec![
+            Self { channels: vec![4, 6, 8], ..Self::default() },
+            Self { channels: vec![4, 6], norm: ResidualNorm::Group, groups: Some(2), ..Self::default() },
+        ]
     }
 
     fn infer(&self, shapes: &mut ShapeInference, classes: usize) -> Result<(), Misfit> {
         let input = shapes.image();
         let misfit = |reason: String| Misfit { key: "channels", message: format!("{reason}; the images are {input}") };
-        shapes.conv("stem", &self.stem(input.channels)).map_err(misfit)?;
+        shapes.conv("stem", &self.stem(input.channels)).map_err(|reason| misfit(format!("the stem {reason}")))?;
         for (index, spec) in self.blocks().iter().enumerate() {
-            let size = shapes.image();
+            let (size, stage) = (shapes.image(), index / self.blocks.max(1) + 1);
             if spec.parts[0].stride > 1 && (size.height < 2 || size.width < 2) {
-                let stage = index / self.blocks.max(1) + 1;
                 return Err(misfit(format!("stage {stage} cannot halve its input of {}x{}", size.height, size.width)));
             }
-            shapes.residual(&format!("blocks.{index}"), &spec.parts, spec.shortcut.as_ref()).map_err(misfit)?;
+            shapes
+                .residual(&format!("blocks.{index}"), &spec.parts, spec.shortcut.as_ref())
+                .map_err(|reason| misfit(format!("stage {stage} {reason}")))?;
         }
         shapes.global_pool("pool");
         shapes.output(classes);
@@ -125,6 +138,7 @@ impl Check for ResnetConfig {
         problems.require((1..=64).contains(&self.blocks), "blocks", || {
             format!("must be 1 to 64 residual blocks per stage, got {}", self.blocks)
         });
+        limits::groups(problems, self.norm(), self.groups, &limits::stages(&self.channels));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Shape inference: what a network looks like without building it. The size of every layer's output, its tensors and its
 //! work. Every model lists its layers here once; its modules are built from the same numbers.
 
-use super::layers::{ConvSpec, Norm};
+use super::layers::{ConvSpec, NormSpec};
 use super::parameter::Role;
 use super::preact_resnet::PreactSpec;
 use super::steps::{Operation, Step};
@@ -101,6 +101,18 @@ impl ShapeInference {
         self.value
     }
 
+    /// Adds the steps of a convolution and what follows it, and tells which value they give.
+    fn conv_step(&mut self, spec: &ConvSpec, name: &str, from: usize) -> usize {
+        let value = self.step(Operation::conv(spec), name, &[from]);
+        match spec.norm {
+            NormSpec::None | NormSpec::Batch => value,
+            NormSpec::Group(groups) => {
+                let norm = Operation::group_norm(groups, spec.relu, spec.pool);
+                self.step(norm, &format!("{name}.{}", spec.norm.field()), &[value])
+            }
+        }
+    }
+
     /// The two convolutions of a residual block, of the value `from`, plus the shortcut from there or `identity`.
     fn sum(
         &mut self,
@@ -110,10 +122,10 @@ impl ShapeInference {
         relu: bool,
     ) {
         let [from, identity] = from;
-        let middle = self.step(Operation::conv(first), &format!("{name}.first"), &[from]);
-        let end = self.step(Operation::conv(second), &format!("{name}.second"), &[middle]);
+        let middle = self.conv_step(first, &format!("{name}.first"), from);
+        let end = self.conv_step(second, &format!("{name}.second"), middle);
         let shortcut = match shortcut {
-            Some(spec) => self.step(Operation::conv(spec), &format!("{name}.shortcut"), &[from]),
+            Some(spec) => self.conv_step(spec, &format!("{name}.shortcut"), from),
             None => identity,
         };
         self.step(Operation::Sum { relu }, "", &[end, shortcut]);
@@ -126,7 +138,7 @@ impl ShapeInference {
     pub fn conv(&mut self, name: &str, spec: &ConvSpec) -> Result<(), String> {
         let (output, flops) = spec.infer(self.image)?;
         self.image = output;
-        self.step(Operation::conv(spec), name, &[self.value]);
+        self.conv_step(spec, name, self.value);
         self.push(name, spec.describe(), spec.tensors(name), flops);
         Ok(())
     }
@@ -162,30 +174,43 @@ impl ShapeInference {
         let (middle, first_flops) = first.infer(input)?;
         let (output, second_flops) = second.infer(middle)?;
         let mut flops = first_flops + second_flops;
-        let mut tensors: Vec<_> = norm_tensors(&format!("{name}.norm"), spec.channels).into();
+        spec.norm.infer(input)?;
+        let mut tensors = spec.norm.tensors(&format!("{name}."), spec.channels);
         tensors.extend(first.tensors(&format!("{name}.first")));
         tensors.extend(second.tensors(&format!("{name}.second")));
         if let Some(shortcut) = &spec.shortcut {
             flops += shortcut.infer(input)?.1;
             tensors.extend(shortcut.tensors(&format!("{name}.shortcut")));
         }
-        let described = match spec.shortcut {
-            Some(_) => "residual: 2 x (batch norm, ReLU, conv 3x3), projected shortcut",
-            None => "residual: 2 x (batch norm, ReLU, conv 3x3)",
-        };
+        let shortcut = if spec.shortcut.is_some() { ", projected shortcut" } else { "" };
+        let described = format!("residual: 2 x ({}, ReLU, conv 3x3){shortcut}", spec.norm.describe());
         self.image = output;
         let before = self.value;
-        let active = self.step(Operation::norm(), &format!("{name}.norm"), &[before]);
+        let active = self.norm_step(spec.norm, &format!("{name}."), before);
         self.sum(name, (&spec.parts, spec.shortcut.as_ref()), [active, before], false);
-        self.push(name, described.into(), tensors, flops);
+        self.push(name, described, tensors, flops);
         Ok(())
     }
 
-    /// Adds a batch norm in the field `name`, with ReLU.
-    pub fn norm(&mut self, name: &str) {
-        let tensors = norm_tensors(name, self.image.channels).into();
-        self.step(Operation::norm(), name, &[self.value]);
-        self.push(name, "batch norm, ReLU".into(), tensors, 0);
+    /// Adds a norm in its field of the network, with ReLU.
+    ///
+    /// # Errors
+    /// As [`conv`](Self::conv).
+    pub fn norm(&mut self, spec: NormSpec) -> Result<(), String> {
+        spec.infer(self.image)?;
+        self.norm_step(spec, "", self.value);
+        let tensors = spec.tensors("", self.image.channels);
+        self.push(spec.field(), format!("{}, ReLU", spec.describe()), tensors, 0);
+        Ok(())
+    }
+
+    /// Adds the step of a norm with ReLU, in its field of the module that `path` leads into.
+    fn norm_step(&mut self, spec: NormSpec, path: &str, from: usize) -> usize {
+        let operation = match spec {
+            NormSpec::None | NormSpec::Batch => Operation::norm(),
+            NormSpec::Group(groups) => Operation::group_norm(groups, true, false),
+        };
+        self.step(operation, &format!("{path}{}", spec.field()), &[from])
     }
 
     /// Adds the mean over height and width.
@@ -231,15 +256,45 @@ impl ShapeInference {
     }
 }
 
-/// The tensors of a batch norm in the field `name`.
-fn norm_tensors(name: &str, channels: usize) -> [TensorSummary; 4] {
-    let fields = [
-        ("gamma", Role::NormScale),
-        ("beta", Role::NormShift),
-        ("running_mean", Role::RunningMean),
-        ("running_var", Role::RunningVariance),
-    ];
-    fields.map(|(field, role)| TensorSummary::new(format!("{name}.{field}"), role, &[channels]))
+impl NormSpec {
+    /// Why it cannot normalise such images, if it cannot.
+    fn infer(self, image: ImageShape) -> Result<(), String> {
+        match self {
+            Self::Group(groups) if image.len() == groups => Err(format!(
+                "normalises each value by itself, which makes all of them 0: its {groups} groups of {} channels of {}x{} \
+                 have one value each",
+                image.channels, image.height, image.width
+            )),
+            Self::None | Self::Batch | Self::Group(_) => Ok(()),
+        }
+    }
+
+    /// Its tensors in its field of the module that `path` leads into.
+    fn tensors(self, path: &str, channels: usize) -> Vec<TensorSummary> {
+        let fields = [
+            ("gamma", Role::NormScale),
+            ("beta", Role::NormShift),
+            ("running_mean", Role::RunningMean),
+            ("running_var", Role::RunningVariance),
+        ];
+        let own = match self {
+            Self::None => &fields[..0],
+            Self::Batch => &fields[..],
+            Self::Group(_) => &fields[..2],
+        };
+        let tensor = |(name, role): &(&str, Role)| {
+            TensorSummary::new(format!("{path}{}.{name}", self.field()), *role, &[channels])
+        };
+        own.iter().map(tensor).collect()
+    }
+
+    fn describe(self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Batch => "batch norm".into(),
+            Self::Group(groups) => format!("group norm ({groups})"),
+        }
+    }
 }
 
 impl ConvSpec {
@@ -257,6 +312,7 @@ impl ConvSpec {
         let per_value = (2 * self.kernel_size * self.kernel_size * self.channels_in) as u64;
         let flops = per_value * (self.channels_out * height * width) as u64;
         let output = ImageShape { channels: self.channels_out, height, width };
+        self.norm.infer(output)?;
         match self.pool {
             false => Ok((output, flops)),
             true if height < 2 || width < 2 => {
@@ -275,9 +331,7 @@ impl ConvSpec {
         if self.bias {
             tensors.push(tensor("conv.bias", Role::Bias, &[channels_out]));
         }
-        if self.norm == Norm::Batch {
-            tensors.extend(norm_tensors(&format!("{name}.norm"), channels_out));
-        }
+        tensors.extend(self.norm.tensors(&format!("{name}."), channels_out));
         tensors
     }
 
@@ -286,10 +340,12 @@ impl ConvSpec {
         if self.stride > 1 {
             text += &format!(" stride {}", self.stride);
         }
+        let norm = self.norm.describe();
         for (present, part) in
-            [(self.norm == Norm::Batch, ", batch norm"), (self.relu, ", ReLU"), (self.pool, ", max-pool 2x2")]
+            [(self.norm != NormSpec::None, norm.as_str()), (self.relu, "ReLU"), (self.pool, "max-pool 2x2")]
         {
             if present {
+                text += ", ";
                 text += part;
             }
         }

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::layers::{ConvSpec, Norm};
+use super::layers::{ConvSpec, NormSpec};
 
 /// What one step computes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -24,6 +24,9 @@ pub(crate) enum Operation {
     },
     /// The batch norm `NAME`, then ReLU.
     Norm { epsilon: f64 },
+    /// The group norm `NAME`, then ReLU and 2x2 max-pool where they are asked for. All values of each of so many groups of
+    /// neighbouring channels have one mean and one variance, which are this image's.
+    GroupNorm { groups: usize, epsilon: f64, relu: bool, pool: bool },
     /// The sum of two values, then ReLU where it is asked for.
     Sum { relu: bool },
     /// The mean over height and width.
@@ -44,19 +47,25 @@ pub(crate) struct Step {
 }
 
 impl Operation {
+    /// A convolution with what follows it, up to a group norm, which is a step of its own.
     pub(super) fn conv(spec: &ConvSpec) -> Self {
+        let is_last = !matches!(spec.norm, NormSpec::Group(_));
         Self::Conv {
             stride: spec.stride,
             padding: spec.padding,
             bias: spec.bias,
-            epsilon: (spec.norm == Norm::Batch).then(epsilon),
-            relu: spec.relu,
-            pool: spec.pool,
+            epsilon: (spec.norm == NormSpec::Batch).then(epsilon),
+            relu: is_last && spec.relu,
+            pool: is_last && spec.pool,
         }
     }
 
     pub(super) fn norm() -> Self {
         Self::Norm { epsilon: epsilon() }
+    }
+
+    pub(super) fn group_norm(groups: usize, relu: bool, pool: bool) -> Self {
+        Self::GroupNorm { groups, epsilon: burn::nn::GroupNormConfig::new(1, 1).epsilon, relu, pool }
     }
 }
 
@@ -88,6 +97,20 @@ mod tests {
             let at = |values: &[f32]| f64::from(values[place / plane]);
             let slope = at(field("gamma")) / (at(field("running_var")) + epsilon).sqrt();
             *number = (*number - at(field("running_mean"))) * slope + at(field("beta"));
+        }
+    }
+
+    fn group_norm(weights: &Weights, name: &str, (groups, epsilon): (usize, f64), value: &mut Value) {
+        let field = |field: &str| &weights.get(&format!("{name}.{field}")).unwrap().values;
+        let (plane, of_each) = (value.1 * value.2, value.0 / groups);
+        for (index, group) in value.3.chunks_mut(of_each * plane).enumerate() {
+            let mean = group.iter().sum::<f64>() / group.len() as f64;
+            let variance = group.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / group.len() as f64;
+            for (place, number) in group.iter_mut().enumerate() {
+                let channel = index * of_each + place / plane;
+                let at = |values: &[f32]| f64::from(values[channel]);
+                *number = (*number - mean) / (variance + epsilon).sqrt() * at(field("gamma")) + at(field("beta"));
+            }
         }
     }
 
@@ -134,7 +157,7 @@ mod tests {
             let input = &values[step.from[0]];
             let mut value = match step.operation {
                 Operation::Conv { stride, padding, bias, .. } => conv(step, weights, (stride, padding, bias), input),
-                Operation::Norm { .. } => input.clone(),
+                Operation::Norm { .. } | Operation::GroupNorm { .. } => input.clone(),
                 Operation::Sum { .. } => {
                     let other = &values[step.from[1]].3;
                     let sum = input.3.iter().zip(other).map(|(a, b)| a + b).collect();
@@ -160,16 +183,20 @@ mod tests {
                     norm(weights, &format!("{}.norm", step.name), epsilon, &mut value)
                 }
                 Operation::Norm { epsilon } => norm(weights, &step.name, epsilon, &mut value),
+                Operation::GroupNorm { groups, epsilon, .. } => {
+                    group_norm(weights, &step.name, (groups, epsilon), &mut value);
+                }
                 _ => {}
             }
             if let Operation::Conv { relu: true, .. }
             | Operation::Norm { .. }
+            | Operation::GroupNorm { relu: true, .. }
             | Operation::Sum { relu: true }
             | Operation::Dense { relu: true } = step.operation
             {
                 relu(&mut value);
             }
-            if let Operation::Conv { pool: true, .. } = step.operation {
+            if let Operation::Conv { pool: true, .. } | Operation::GroupNorm { pool: true, .. } = step.operation {
                 value = pool(&value);
             }
             values.push(value);

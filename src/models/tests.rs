@@ -140,6 +140,62 @@ fn the_seed_decides_the_weights_and_dropout() {
 }
 
 #[test]
+fn channels_and_paths_are_dropped_whole_by_the_seed_and_in_training_alone() {
+    let device = Device::flex();
+    let ones = || Tensor::<4>::ones([50, 20, 2, 3], &device);
+    let read = |images: Tensor<4>| images.try_into_vec_as::<f32>().unwrap();
+    let dropped = |seed, by: fn(&mut ForwardContext, Tensor<4>) -> Tensor<4>| {
+        let mut context = ForwardContext::training(seed);
+        [read(by(&mut context, ones())), read(by(&mut context, ones()))]
+    };
+    let channels = |context: &mut ForwardContext, images| context.dropout_channels(images, 0.25);
+    let paths = |context: &mut ForwardContext, images| context.drop_path(images, 0.25);
+    for (by, part) in [(channels as fn(&mut ForwardContext, Tensor<4>) -> Tensor<4>, 6), (paths, 120)] {
+        let [first, second] = dropped(5, by);
+        assert!(first != second && [first.clone(), second] == dropped(5, by) && dropped(6, by)[0] != first);
+        let mut zeros = 0;
+        for whole in first.chunks(part) {
+            assert!(whole.iter().all(|value| *value == whole[0]) && (whole[0] == 0.0 || whole[0] == 4.0 / 3.0));
+            zeros += usize::from(whole[0] == 0.0);
+        }
+        // Five standard deviations.
+        let parts = (first.len() / part) as f64;
+        assert!((zeros as f64 / parts - 0.25).abs() < 5.0 * (0.25 * 0.75 / parts).sqrt(), "{zeros} of {parts}");
+        assert_eq!(read(by(&mut ForwardContext::inference(), ones())), read(ones()));
+    }
+}
+
+#[test]
+fn stochastic_depth_drops_later_blocks_more_often() {
+    let device = Device::flex();
+    let config = PreactResnetConfig { channels: vec![4], stem: 4, blocks: 4, drop_path: 0.8, ..Default::default() };
+    let network = ModelConfig::PreactResnet(config).init(shape(1, 4), 3, &device).unwrap().initialise(2);
+    // A block that adds nothing gives what it gets.
+    let mut dropped = [0; 4];
+    for seed in 0..20 {
+        let mut outputs: Vec<Vec<f32>> = Vec::new();
+        let mut hook = |name: &str, output: Activation| {
+            if name == "stem" || name.starts_with("blocks") {
+                outputs.push(output.values().unwrap());
+            }
+        };
+        let mut context = ForwardContext::training(seed).with_hook(&mut hook);
+        let _ = network.forward_in(images(10, shape(1, 4), &device), &mut context);
+        assert_eq!(outputs.len(), 5);
+        for (block, pair) in outputs.windows(2).enumerate() {
+            let image = pair[0].len() / 10;
+            let same = pair[0].chunks(image).zip(pair[1].chunks(image)).filter(|(before, after)| before == after);
+            dropped[block] += same.count();
+        }
+    }
+    for (block, dropped) in dropped.into_iter().enumerate() {
+        let expected = 0.2 * (block + 1) as f64;
+        let slack = 5.0 * (expected * (1.0 - expected) / 200.0).sqrt();
+        assert!((dropped as f64 / 200.0 - expected).abs() < slack, "block {block}: {dropped} of 200");
+    }
+}
+
+#[test]
 fn weights_survive_the_way_to_the_host_and_back() {
     let device = Device::flex();
     let shape = shape(1, 12);
@@ -241,6 +297,40 @@ fn a_compiled_network_computes_what_its_layers_do() {
 }
 
 #[test]
+fn a_group_norm_sees_one_image_and_is_the_same_in_training_and_after() {
+    let device = Device::flex();
+    let has_groups = |config: &ModelConfig| {
+        let layers = config.layers(shape(1, 12), CLASSES).unwrap();
+        layers.iter().flat_map(|layer| &layer.tensors).any(|tensor| tensor.name.contains("group_norm."))
+    };
+    let grouped = ModelConfig::examples().into_iter().filter(has_groups).collect::<Vec<_>>();
+    assert_eq!(grouped.iter().map(ModelConfig::kind).collect::<Vec<_>>(), ["convnet", "resnet", "preact_resnet"]);
+    for config in grouped {
+        let tracked = config.init(shape(2, 13), CLASSES, &device.clone().autodiff()).unwrap().initialise(4);
+        let batch = images(5, shape(2, 13), &device);
+        let in_training = logits(&tracked, images(5, shape(2, 13), &device.clone().autodiff()));
+        let network = tracked.valid();
+        let together = logits(&network, batch.clone());
+        let alone = (0..5).flat_map(|i| logits(&network, batch.clone().narrow(0, i, 1)));
+        for ((found, alone), together) in in_training.iter().zip(alone).zip(&together) {
+            let close = |a: f32, b: f32| (a - b).abs() <= 1e-5 * (1.0 + b.abs());
+            assert!(close(*found, *together) && close(alone, *together), "{found}, {alone}, {together}");
+        }
+    }
+}
+
+#[test]
+fn behind_a_global_pool_the_size_of_the_images_does_not_matter() {
+    let pooled = ConvnetConfig { global_pool: GlobalPool::Average, ..ConvnetConfig::default() };
+    let [small, large] = [12, 28].map(|side| {
+        let config = ModelConfig::Convnet(pooled.clone());
+        config.init(shape(1, side), CLASSES, &Device::flex()).unwrap().initialise(2).weights().unwrap()
+    });
+    assert_eq!(small, large);
+    assert_eq!(small.get("hidden.0.weight").unwrap().shape, [64, 128]);
+}
+
+#[test]
 fn loading_names_the_tensor_that_does_not_fit() {
     let device = Device::flex();
     let config = ModelConfig::Linear(LinearConfig {});
@@ -266,7 +356,7 @@ fn well_known_sizes_are_met() {
             norm: Norm::None,
             padding: Padding::Valid,
             hidden: vec![hidden],
-            dropout: 0.0,
+            ..ConvnetConfig::default()
         })
     };
     assert_eq!(parameters(&ModelConfig::Linear(LinearConfig {})), 7850);
@@ -299,8 +389,35 @@ fn models_that_cannot_be_built_say_where_and_why() {
         said(&ModelConfig::Mlp(MlpConfig { hidden: vec![], dropout: 0.0 }), 12),
         said(&ModelConfig::Mlp(MlpConfig { hidden: vec![0], dropout: 1.0 }), 12),
         said(&ModelConfig::Mlp(MlpConfig { hidden: vec![65_536, 65_536], dropout: 0.0 }), 12),
-        said(&ModelConfig::Resnet(ResnetConfig { channels: vec![4; 4], blocks: 1 }), 4),
+        said(&ModelConfig::Resnet(ResnetConfig { channels: vec![4; 4], ..ResnetConfig::default() }), 4),
     ];
+    let grouped = |blocks, groups| {
+        let norm = Norm::Group;
+        ModelConfig::Convnet(ConvnetConfig { blocks, norm, groups, ..ConvnetConfig::default() })
+    };
+    let stages = |channels, groups| {
+        ModelConfig::Resnet(ResnetConfig { channels, norm: ResidualNorm::Group, groups, ..ResnetConfig::default() })
+    };
+    let preact = PreactResnetConfig {
+        stem: 12,
+        channels: vec![16, 32, 64],
+        norm: ResidualNorm::Group,
+        ..PreactResnetConfig::default()
+    };
+    let unasked = ConvnetConfig { groups: Some(4), ..ConvnetConfig::default() };
+    found.extend([
+        said(&grouped(vec![BlockConfig { channels: 8, ..block(3, true) }, block(3, false)], None), 12),
+        said(&grouped(vec![block(3, true)], Some(0)), 12),
+        said(&grouped(vec![block(3, true), block(3, true), block(3, false)], Some(4)), 4),
+        said(&stages(vec![16, 18], Some(4)), 12),
+        said(&stages(vec![4, 4, 4], Some(4)), 4),
+        said(&ModelConfig::PreactResnet(preact.clone()), 28),
+        said(
+            &ModelConfig::PreactResnet(PreactResnetConfig { channels: vec![4], stem: 4, groups: Some(4), ..preact }),
+            1,
+        ),
+        said(&ModelConfig::Convnet(unasked), 12),
+    ]);
     found.push(ModelConfig::default().layers(shape(1, 12), 1).unwrap_err().to_string());
     insta::assert_snapshot!(found.join("\n"), @r#"
     `model.blocks`: block 3 pools 2x2, but only 1x1 is left after its convolution of 1x1; the images are 1x6x6
@@ -313,6 +430,14 @@ fn models_that_cannot_be_built_say_where_and_why() {
     `model.hidden`: layer 1: width must be 1 to 65536, got 0
     `model.kind`: the network must have at most 200000000 parameters, got 4305190922
     `model.channels`: stage 4 cannot halve its input of 1x1; the images are 1x4x4
+    `model.groups`: must divide the channels of every layer, but block 2 has 4 and 8, the default, does not divide them; allowed: 1, 2, 4
+    `model.groups`: must be at least 1, got 0
+    `model.blocks`: block 3 normalises each value by itself, which makes all of them 0: its 4 groups of 4 channels of 1x1 have one value each; the images are 1x4x4
+    `model.groups`: must divide the channels of every layer, but stage 2 has 18 and 4 does not divide them; allowed: 1, 2
+    `model.channels`: stage 3 normalises each value by itself, which makes all of them 0: its 4 groups of 4 channels of 1x1 have one value each; the images are 1x4x4
+    `model.groups`: must divide the channels of every layer, but the stem has 12 and 8, the default, does not divide them; allowed: 1, 2, 4
+    `model.channels`: stage 1 normalises each value by itself, which makes all of them 0: its 4 groups of 4 channels of 1x1 have one value each; the images are 1x1x1
+    `model.groups`: belongs to model.norm = "group", got 4; set that, or this to "none"
     `model.kind`: needs at least 2 classes to tell apart, got 1
     "#);
 }

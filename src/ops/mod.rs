@@ -24,11 +24,11 @@ use std::sync::LazyLock;
 
 use burn::backend::Dispatch;
 use burn::module::RunningState;
-use burn::nn::BatchNorm;
+use burn::nn::{BatchNorm, GroupNorm};
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use extension::{Kernels as _, Updates as _};
-pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer};
+pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer, GroupNormLayer};
 use kiln_kernels as kernels;
 pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
 pub use stock::weighted_cross_entropy;
@@ -178,6 +178,11 @@ pub fn batch_norm_sum(norm: &BatchNorm, input: Tensor<4>, shortcut: Tensor<4>) -
         return sum_relu(stock::batch_norm(norm, input, NormOptions { relu: false, pool: false }), shortcut);
     }
     follow(norm, batch_norm_sum_train(input, shortcut, norm.gamma.val(), norm.beta.val(), norm.epsilon))
+}
+
+/// As [`GroupNorm::forward`], then ReLU and max-pool as asked: of Burn's own operations everywhere, the same in training and after.
+pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
+    stock::group_norm(norm, input, options)
 }
 
 /// Whether this norm trains, by a kernel.

@@ -1,6 +1,7 @@
 //! The same operations composed from Burn's own: for devices without kernels, and as the reference in tests.
 
-use burn::nn::BatchNorm;
+use burn::module::Param;
+use burn::nn::{BatchNorm, GroupNorm};
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Int, Tensor, TensorData, activation, module};
 
@@ -52,6 +53,41 @@ pub fn sum_relu(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
 /// See [`super::batch_norm`].
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
     epilogue(norm.forward(input), options.relu, options.pool)
+}
+
+/// See [`super::group_norm`].
+pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
+    let channels = norm.num_channels;
+    let of_group = |values: Tensor<4>| mean_of_groups(values, norm.num_groups);
+    let per_channel = |values: &Param<Tensor<1>>| values.val().reshape([1, channels, 1, 1]);
+    let centred = input.clone() - of_group(input); // [batch, channels, height, width]
+    let deviation = of_group(centred.clone() * centred.clone()).add_scalar(norm.epsilon).sqrt(); // [batch, channels, 1, 1]
+    let output = match &norm.gamma {
+        None => centred / deviation,
+        Some(gamma) => centred * (per_channel(gamma) / deviation),
+    };
+    let output = match &norm.beta {
+        None => output,
+        Some(beta) => output + per_channel(beta),
+    };
+    epilogue(output, options.relu, options.pool)
+}
+
+/// The mean over the channels of each group and over height and width, once for each channel: `[batch, channels, 1, 1]`. As sums and
+/// convolutions with constant weights: groups as a dimension of their own would be simpler, but the exporter to ONNX does
+/// not follow a batch of any size through that, and knows no mean.
+fn mean_of_groups(values: Tensor<4>, groups: usize) -> Tensor<4> {
+    let [_, channels, height, width] = values.dims();
+    let options = (&values.device(), values.dtype());
+    let constant = |value: f32, shape: [usize; 4]| {
+        Tensor::<4>::from_data(TensorData::new(vec![value; channels], shape), options.clone())
+    };
+    let of_each = channels / groups;
+    let mean = constant(1.0 / (of_each * height * width) as f32, [groups, of_each, 1, 1]);
+    let spread = constant(1.0, [channels, 1, 1, 1]);
+    let geometry = || ConvOptions::new([1, 1], [0, 0], [1, 1], groups);
+    let sums = values.sum_dim(3).sum_dim(2); // [batch, channels, 1, 1]
+    module::conv2d(module::conv2d(sums, mean, None, geometry()), spread, None, geometry())
 }
 
 /// See [`super::cross_entropy`].

@@ -1,7 +1,9 @@
 //! Every kernel against the same operation composed from Burn's own.
 
-use burn::nn::BatchNormConfig;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::module::{Param, ParamId};
+use burn::nn::{BatchNormConfig, GroupNormConfig};
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Int, Tensor, TensorData, activation, module};
 use proptest::prelude::*;
 use rand::SeedableRng as _;
 
@@ -240,6 +242,30 @@ fn batch_norm_moves_the_running_statistics_as_the_stock_one() {
     let running = |norm: &BatchNorm| [norm.running_mean.value_sync(), norm.running_var.value_sync()].map(values);
     for (actual, expected) in running(&ours).iter().zip(&running(&theirs)) {
         assert_close(actual, expected, "running statistics");
+    }
+}
+
+#[test]
+fn group_norm_is_burns() {
+    for (groups, [batch, channels, height, width]) in [(1, [2, 3, 4, 5]), (2, [3, 6, 7, 4]), (4, [1, 4, 3, 3])] {
+        let shape = [batch, channels, height, width];
+        let norm = |x: &[Tensor<1>]| {
+            let param = |value: &Tensor<1>| Some(Param::initialized(ParamId::new(), value.clone()));
+            let norm = GroupNormConfig::new(groups, channels).init(&Device::flex().autodiff());
+            GroupNorm { gamma: param(&x[1]), beta: param(&x[2]), ..norm }
+        };
+        let image = |x: &[Tensor<1>]| x[0].clone().reshape(shape).add_scalar(0.7);
+        for (relu, pool) in [(false, false), (true, true)] {
+            assert_same(
+                &[shape.to_vec(), vec![channels], vec![channels]],
+                |x| group_norm(&norm(x), image(x), NormOptions { relu, pool }),
+                |x| {
+                    let output = norm(x).forward(image(x));
+                    let output = if relu { activation::relu(output) } else { output };
+                    if pool { module::max_pool2d(output, MaxPoolOptions::new([2, 2])) } else { output }
+                },
+            );
+        }
     }
 }
 

@@ -4,10 +4,11 @@
 //! by every thread for itself. Each value is one sum in one order either way, so that an image gives the same to the last bit alone
 //! and among others, on any number of threads.
 //!
-//! Files import one way: this file -> `conv`, `dense` -> `team`.
+//! Files import one way: this file -> `conv`, `dense`, `group` -> `team`.
 
 mod conv;
 mod dense;
+mod group;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use super::simd::vectorised;
 use super::size::{assert_length, product};
 use conv::{Conv, Places};
 use dense::Dense;
+use group::GroupNorm;
+pub use group::GroupNormLayer;
 use team::{Access, Member, Memory};
 
 /// What a layer puts out.
@@ -67,6 +70,7 @@ enum Operation {
     Dense(Dense),
     /// `x * slope + offset`, then ReLU.
     Norm(Vec<[f32; 2]>),
+    GroupNorm(GroupNorm),
     /// The sum of two values, then ReLU if asked.
     Sum(bool),
     /// The mean over height and width.
@@ -110,6 +114,12 @@ impl Compiler {
     pub fn norm_relu(&mut self, input: Value, lines: Vec<[f32; 2]>) -> Value {
         assert_length("norm", &lines, self.shapes[input.0][0]);
         self.push(vec![input], self.shapes[input.0], Operation::Norm(lines))
+    }
+
+    /// A group norm and what follows it.
+    pub fn group_norm(&mut self, input: Value, layer: GroupNormLayer) -> Value {
+        let norm = GroupNorm::new(layer, self.shapes[input.0]);
+        self.push(vec![input], norm.output(), Operation::GroupNorm(norm))
     }
 
     /// The sum of two values, then ReLU if asked.
@@ -160,7 +170,7 @@ impl Compiler {
         let work = self.layers.iter().map(|layer| match &layer.operation {
             Operation::Conv(conv) => conv.geometry.multiply_adds(),
             Operation::Dense(dense) => (dense.inputs * dense.outputs) as u64,
-            Operation::Norm(_) | Operation::Sum(_) | Operation::Mean => 0,
+            Operation::Norm(_) | Operation::GroupNorm(_) | Operation::Sum(_) | Operation::Mean => 0,
         });
         let steps = convs.map(|conv| conv.steps()).sum::<usize>() + self.layers.len();
         let program = Program {
@@ -299,6 +309,7 @@ impl Program {
                     conv.run(member, &Places { input, shortcut, output, workspace: self.workspace }, count);
                 }
                 Operation::Dense(dense) => dense.run(member, [input, output], count),
+                Operation::GroupNorm(norm) => norm.run(member, [input, output], count),
                 Operation::Norm(lines) => norm(member, lines, [input, output], count, layer.shape),
                 Operation::Sum(relu) => {
                     let right = layer.inputs.get(1).map_or(input, |value| self.places[value.0]);

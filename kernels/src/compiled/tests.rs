@@ -129,6 +129,43 @@ fn a_sum_is_that_of_its_values() {
 }
 
 #[test]
+fn a_group_norm_is_that_of_each_image_and_group() {
+    let (batch, [channels, height, width], epsilon) = (3, [6, 5, 7], 1e-5);
+    let plane = height * width;
+    let images = random(batch * channels * plane, 21).into_iter().map(|x| 3.0 * x + 5.0).collect::<Vec<_>>();
+    let affine: Vec<[f32; 2]> = (0..channels).map(|c| [0.7 - c as f32 * 0.3, 0.2 - c as f32 * 0.1]).collect();
+    for (groups, relu, pool) in [(1, true, false), (2, false, true), (3, true, true), (6, false, false)] {
+        let mut values = Vec::new();
+        for (index, group) in images.chunks_exact(channels / groups * plane).enumerate() {
+            let length = group.len() as f64;
+            let mean = group.iter().map(|&x| f64::from(x)).sum::<f64>() / length;
+            let variance = group.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
+            values.extend(group.iter().enumerate().map(|(place, &x)| {
+                let [scale, shift] = affine[index % groups * (channels / groups) + place / plane];
+                let value = (f64::from(x) - mean) / (variance + epsilon).sqrt() * f64::from(scale) + f64::from(shift);
+                if relu { value.max(0.0) as f32 } else { value as f32 }
+            }));
+        }
+        if pool {
+            let at = |plane: &[f32], y: usize, x: usize| plane[y * width + x];
+            let of = |plane: &[f32], y: usize, x: usize| {
+                [(0, 0), (0, 1), (1, 0), (1, 1)]
+                    .into_iter()
+                    .map(|(down, right)| at(plane, 2 * y + down, 2 * x + right))
+                    .fold(f32::MIN, f32::max)
+            };
+            let (high, wide) = (height / 2, width / 2);
+            let pooled = |plane: &[f32]| (0..high * wide).map(|i| of(plane, i / wide, i % wide)).collect::<Vec<_>>();
+            values = values.chunks_exact(plane).flat_map(pooled).collect();
+        }
+        let (mut compiler, input) = Compiler::new([channels, height, width]);
+        let layer = GroupNormLayer { groups, epsilon, channels: affine.clone(), relu, pool };
+        let value = compiler.group_norm(input, layer);
+        assert_close(&logits(&compiler.finish(value), &images), &values, &format!("{groups} groups, pool: {pool}"));
+    }
+}
+
+#[test]
 fn a_panic_of_any_part_reaches_whoever_asked() {
     for part_that_panics in 0..8 {
         let answer = std::panic::catch_unwind(|| {

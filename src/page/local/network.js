@@ -97,6 +97,23 @@ const OPERATIONS = {
       }) };
     };
   },
+  group_norm: (tensors, { name, groups, epsilon, relu: isRelu, pool: isPool }) => {
+    const [gamma, beta] = ["gamma", "beta"].map((field) => tensors.get(`${name}.${field}`).data);
+    return (image) => {
+      const plane = image.height * image.width, size = image.channels / groups * plane, data = new Float32Array(image.data.length);
+      for (let start = 0; start < data.length; start += size) {
+        const group = image.data.subarray(start, start + size), mean = group.reduce((sum, value) => sum + value, 0) / size;
+        const variance = group.reduce((sum, value) => sum + (value - mean) ** 2, 0) / size, factor = 1 / Math.sqrt(variance + epsilon);
+        group.forEach((value, i) => {
+          const c = Math.floor((start + i) / plane);
+          data[start + i] = (value - mean) * factor * gamma[c] + beta[c];
+        });
+      }
+      if (isRelu) relu(data);
+      const value = { ...image, data };
+      return isPool ? pool(value) : value;
+    };
+  },
   sum: (_, step) => (one, other) => {
     const data = one.data.map((value, i) => value + other.data[i]);
     if (step.relu) relu(data);

@@ -59,7 +59,7 @@ fn a_set_key_of_another_kind() {
     let text = r#"[model]
 kind = "mlp"
 "#;
-    insta::assert_snapshot!(refused(text, &["model.norm=none"]), @r#"error: --set model.norm=none: `model.norm`: belongs to model.kind = "convnet", here it is "mlp""#);
+    insta::assert_snapshot!(refused(text, &["model.norm=none"]), @r#"error: --set model.norm=none: `model.norm`: belongs to model.kind = "convnet" or "resnet" or "preact_resnet", here it is "mlp""#);
 }
 
 #[test]

@@ -45,7 +45,7 @@ adamw_ratio = 0.1
 "#;
     insta::assert_snapshot!(refused(text, &[]), @r#"
     error: the config has 3 problems
-      my.toml:3:1: `model.norm`: belongs to model.kind = "convnet", here it is "mlp"
+      my.toml:3:1: `model.norm`: belongs to model.kind = "convnet" or "resnet" or "preact_resnet", here it is "mlp"
       my.toml:4:1: `model.padding`: belongs to model.kind = "convnet", here it is "mlp"
       my.toml:8:1: `optimizer.adamw_ratio`: belongs to optimizer.kind = "muon", here it is "sgd"
     "#);
@@ -187,7 +187,7 @@ padding = true
 "#;
     insta::assert_snapshot!(refused(text, &[]), @r#"
     error: the config has 2 problems
-      my.toml:3:8: `model.norm`: must be one of "none", "batch", got "bacth"; did you mean "batch"?
+      my.toml:3:8: `model.norm`: must be one of "none", "batch", "group", got "bacth"; did you mean "batch"?
       my.toml:4:11: `model.padding`: must be one of "valid", "same", got true (a bool)
     "#);
 }
