@@ -42,7 +42,8 @@ fn an_ensemble_is_a_model_like_any_other() {
 fn a_model_answers_for_several_views_of_an_image() {
     let folder = Folder::new();
     let views = ["test_time_augmentation.flip=true", "test_time_augmentation.shift_pixels=1"];
-    let trained = folder.train(&[&HARD[..], &views, &["data.augment=[{kind=\"crop\",padding=1,fill=\"edge\"}]"]].concat());
+    let trained =
+        folder.train(&[&HARD[..], &views, &["data.augment=[{kind=\"crop\",padding=1,fill=\"edge\"}]"]].concat());
     let shift = serde_json::json!({ "pixels": 1, "directions": 4, "fill": "edge" });
     assert_eq!(trained["test_time_augmentation"], serde_json::json!({ "flip": true, "shift": shift }));
     let plain = folder.train(&[&HARD[..], &["data.augment=[{kind=\"crop\",padding=1,fill=\"edge\"}]"]].concat());
@@ -68,7 +69,9 @@ fn a_model_answers_for_several_views_of_an_image() {
     }
     let mixed = folder.kiln(&["ensemble", seen, alone, "--out", "mixed.bpk"]);
     assert!(mixed.code == 2 && mixed.stderr.contains("answer for different views"), "{}", mixed.stderr);
-    for wrong in [&["--fill", "edge"][..], &["--shift", "0"], &["--shift", "12"], &["--shift", "1", "--directions", "5"]] {
+    for wrong in
+        [&["--fill", "edge"][..], &["--shift", "0"], &["--shift", "12"], &["--shift", "1", "--directions", "5"]]
+    {
         let refused = folder.kiln(&[&["ensemble", alone, "--out", "wrong.bpk"], wrong].concat());
         assert_eq!(refused.code, 2, "{wrong:?}: {}", refused.stderr);
     }

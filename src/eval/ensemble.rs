@@ -107,9 +107,11 @@ pub fn ensemble(
             evaluation = Some(measured);
         }
         Err(error) => {
-            // What cannot be measured now must not look like the data of one member later.
-            manifest.provenance.experiment = Value::Null;
-            manifest.provenance.data_fingerprint.clear();
+            if parts.len() > 1 {
+                // What cannot be measured now must not look like the data of one member later.
+                manifest.provenance.experiment = Value::Null;
+                manifest.provenance.data_fingerprint.clear();
+            }
             notices.push(format!("it is neither calibrated nor measured: {}", error.line()));
         }
     }
