@@ -83,7 +83,38 @@ fn views_of_a_manifest_have_their_bounds() {
     ];
     let text = texts.join("\n\n");
     let text = text.lines().map(|line| line.split_once(" at line ").map_or(line, |(line, _)| line));
-    insta::assert_snapshot!(text.collect::<Vec<_>>().join("\n"), @r#""#);
+    insta::assert_snapshot!(text.collect::<Vec<_>>().join("\n"), @"
+    the manifest's `test_time_augmentation.flip`: must be true where there is no shift
+
+    the manifest is not readable
+    caused by: unknown field `surprise`, expected `flip` or `shift`
+
+    the manifest is not readable
+    caused by: invalid type: integer `1`, expected a boolean
+
+    the manifest's `test_time_augmentation.shift.pixels`: must be 1 to 11 for images of 1x12x13, got 0
+
+    the manifest's `test_time_augmentation.shift.pixels`: must be 1 to 11 for images of 1x12x13, got 12
+
+    the manifest has 2 problems
+      `test_time_augmentation.shift.pixels`: must be 1 to 11 for images of 1x12x13, got 1099511627776
+      `test_time_augmentation.shift.directions`: must be 4 or 8, got 1099511627776
+
+    the manifest is not readable
+    caused by: invalid value: integer `-1`, expected usize
+
+    the manifest's `test_time_augmentation.shift.directions`: must be 4 or 8, got 5
+
+    the manifest is not readable
+    caused by: unknown variant `auto`, expected one of `constant`, `edge`, `reflect`
+
+    the manifest's `test_time_augmentation.shift.fill`: must hold one value for each of 1 channels, got 2
+
+    the manifest's `test_time_augmentation.shift.fill`: must hold one value for each of 1 channels, got 0
+
+    the manifest is not readable
+    caused by: invalid value: integer `256`, expected u8
+    ");
     let old = refusal(&forged(&ModelConfig::examples()[0], |value, _| {
         value["schema_version"] = json!(1);
         value["test_time_augmentation"] = json!({ "flip": true });
