@@ -48,7 +48,7 @@ struct ViewArguments {
     shift: Option<usize>,
 
     /// 8: shift it along the diagonals as well
-    #[arg(long, value_name = "4 or 8", requires = "shift")]
+    #[arg(long, value_name = "4 or 8", requires = "shift", value_parser = directions)]
     directions: Option<usize>,
 
     /// What fills the pixels that a shift leaves: auto (as in training), edge, reflect, mean, or a value of 0 to 255
@@ -58,6 +58,14 @@ struct ViewArguments {
     /// Answer for the picture alone, whatever the models say
     #[arg(long, conflicts_with_all = ["flip", "shift"])]
     one_view: bool,
+}
+
+fn directions(text: &str) -> std::result::Result<usize, String> {
+    match text {
+        "4" => Ok(4),
+        "8" => Ok(8),
+        _ => Err("must be 4 or 8".to_owned()),
+    }
 }
 
 impl ViewArguments {

@@ -152,7 +152,12 @@ fn resolve(
     config.check(&mut problems);
     config.check_for(manifest.preprocess.shape, &mut problems);
     if let Some(problem) = problems.into_vec().first() {
-        return Err(Error::usage(format!("{}: {}", problem.key, problem.message)));
+        let what = match problem.key.as_str() {
+            "shift_pixels" => "shift",
+            "shift_directions" => "number of directions",
+            _ => "fill",
+        };
+        return Err(Error::usage(format!("the {what} {}", problem.message)));
     }
     if let Some(views) = config.resolve_alone(manifest.preprocess.shape.channels) {
         return Ok(views);
