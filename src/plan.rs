@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Result;
 use crate::config::Experiment;
-use crate::data::{self, Dataset, ImageShape, Sampling};
+use crate::data::{self, Dataset, ImageShape, Sampling, TestTimeAugmentationConfig};
 use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
 
@@ -128,6 +128,8 @@ pub struct Plan {
     pub total_flops: f64,
     /// The model that is learned from besides the labels, if there is one.
     pub teacher: Option<PlannedTeacher>,
+    /// What an answer of the finished model is the mean over, if not of the image alone.
+    pub views: Option<PlannedViews>,
     /// Memory in training, an estimate.
     pub memory: Memory,
     /// Bytes of one checkpoint: parameters and the optimizer's moments.
@@ -159,12 +161,31 @@ pub struct PlannedTeacher {
     pub model: String,
     /// Its learned values.
     pub parameters: usize,
-    /// Floating-point operations of its forward pass for one image; it has no backward pass.
+    /// Floating-point operations of its answer for one image, over all of its views; it has no backward pass.
     pub forward_flops_per_image: u64,
     /// Its share of the loss.
     pub weight: f64,
     /// What both models' logits are divided by.
     pub temperature: f64,
+}
+
+/// Views of an image, over which the finished model's answer is the mean. Training and its validation see the image alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedViews {
+    /// How many, the image itself counted: so many times the work of one.
+    pub count: usize,
+    /// What they are.
+    pub words: String,
+    /// Floating-point operations of an answer: the forward passes for all of them.
+    pub answer_flops: u64,
+}
+
+impl PlannedViews {
+    fn of(views: &TestTimeAugmentationConfig, forward: u64) -> Option<Self> {
+        let count = views.views();
+        let answer_flops = forward.saturating_mul(count as u64);
+        views.words().map(|words| Self { count, words, answer_flops })
+    }
 }
 
 /// How often the training images are seen.
@@ -269,6 +290,7 @@ impl Plan {
             checkpoint_bytes: memory.parameters + memory.optimizer + memory.average,
             memory,
             teacher: None,
+            views: PlannedViews::of(&experiment.test_time_augmentation(), forward),
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
             sampling: train.sampling,
             seen,

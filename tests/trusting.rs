@@ -39,6 +39,45 @@ fn an_ensemble_is_a_model_like_any_other() {
 }
 
 #[test]
+fn a_model_answers_for_several_views_of_an_image() {
+    let folder = Folder::new();
+    let views = ["test_time_augmentation.flip=true", "test_time_augmentation.shift_pixels=1"];
+    let trained =
+        folder.train(&[&HARD[..], &views, &["data.augment=[{kind=\"crop\",padding=1,fill=\"edge\"}]"]].concat());
+    let shift = serde_json::json!({ "pixels": 1, "directions": 4, "fill": "edge" });
+    assert_eq!(trained["test_time_augmentation"], serde_json::json!({ "flip": true, "shift": shift }));
+    let plain = folder.train(&[&HARD[..], &["data.augment=[{kind=\"crop\",padding=1,fill=\"edge\"}]"]].concat());
+    assert_eq!(plain["validation_accuracy"], trained["validation_accuracy"], "training sees the image alone");
+    assert_eq!(folder.metrics("runs/smoke-0001").len(), folder.metrics("runs/smoke-0002").len());
+
+    // The model without views becomes the one with them, measured and calibrated alike; and back.
+    let (seen, alone) = ("runs/smoke-0001", "runs/smoke-0002");
+    let made = folder.json(&["ensemble", alone, "--flip", "--shift", "1", "--out", "seen.bpk"]);
+    assert_eq!(made["test_time_augmentation"], trained["test_time_augmentation"]);
+    assert_eq!(made["test_accuracy"], trained["test_accuracy"]);
+    assert_eq!(folder.json(&["eval", "seen.bpk"]), folder.json(&["eval", seen]));
+    folder.json(&["ensemble", seen, "--one-view", "--out", "alone.bpk"]);
+    assert_eq!(folder.json(&["eval", "alone.bpk"]), folder.json(&["eval", alone]));
+    assert_ne!(folder.json(&["eval", alone])["loss"], folder.json(&["eval", seen])["loss"]);
+    let said = folder.kiln(&["eval", seen]).stdout;
+    assert!(said.contains("each answer is the mean probability over 10 views"), "{said}");
+    for out in ["seen.onnx", "seen.html", "seen.safetensors"] {
+        let exported = folder.kiln(&["export", seen, "--out", out]);
+        assert_eq!(exported.code, 0, "{}", exported.stderr);
+        assert_eq!(exported.stdout.contains("answers for one view unless"), out.ends_with("safetensors"), "{out}");
+        assert_eq!(folder.json(&["verify", out])["passed"], true, "{out}");
+    }
+    let mixed = folder.kiln(&["ensemble", seen, alone, "--out", "mixed.bpk"]);
+    assert!(mixed.code == 2 && mixed.stderr.contains("answer for different views"), "{}", mixed.stderr);
+    for wrong in
+        [&["--fill", "edge"][..], &["--shift", "0"], &["--shift", "12"], &["--shift", "1", "--directions", "5"]]
+    {
+        let refused = folder.kiln(&[&["ensemble", alone, "--out", "wrong.bpk"], wrong].concat());
+        assert_eq!(refused.code, 2, "{wrong:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn a_network_learns_from_another_and_resumes_only_with_the_same_teacher() {
     let folder = Folder::new();
     folder.train(&["seed=5"]);

@@ -16,6 +16,12 @@ pub(super) trait Container: Sync {
     /// One line for `kiln export --help`.
     fn about(&self) -> &'static str;
 
+    /// Whether a file says step by step how an answer is computed, so that another program's answer is the model's; the others
+    /// hold weights and the manifest.
+    fn holds_graph(&self) -> bool {
+        false
+    }
+
     /// Whether a file that begins with `start`, its first 16 bytes, is of this format.
     fn begins(&self, start: &[u8]) -> bool;
 

@@ -3,7 +3,7 @@
 //!
 //! ```html
 //! <script type="application/json" id="manifest">the manifest, with `<` as \u003c</script>
-//! <script type="application/json" id="network">the tensors' type, names and shapes, and the steps that compute each network</script>
+//! <script type="application/json" id="network">the tensors' type, names and shapes, the steps that compute each network, the views that it sees</script>
 //! <script type="text/plain" id="weights">the tensors' values one after the other, little-endian, in base64</script>
 //! ```
 //!
@@ -13,6 +13,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::{Deserialize, Serialize};
 
 use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, Manifest, Payload, sha256};
+use crate::data::View;
 use crate::data::preprocess::Preprocess;
 use crate::models::{Composition, Member, Step, WeightTensor, Weights, qualified};
 use crate::{Error, Result, page};
@@ -42,8 +43,9 @@ pub(super) struct Container;
 struct Computed<'a> {
     dtype: Dtype,
     tensors: Vec<Stored<&'a str>>,
-    /// Of several, the mean of the probabilities is the answer.
+    /// Of several networks and views, the mean of the probabilities is the answer.
     networks: Vec<Network<'a>>,
+    views: Vec<View>,
 }
 
 /// One network, and what its inputs are made with.
@@ -80,6 +82,10 @@ impl super::format::Container for Container {
         "A page that answers drawings and pictures in a browser, .html"
     }
 
+    fn holds_graph(&self) -> bool {
+        true
+    }
+
     fn begins(&self, start: &[u8]) -> bool {
         start == BEGINNING.as_bytes()
     }
@@ -87,7 +93,8 @@ impl super::format::Container for Container {
     fn encode(&self, model: &Payload) -> Result<Vec<u8>> {
         let manifest = model.manifest;
         let stored = model.weights.iter().map(|(name, tensor)| Stored { name, shape: tensor.shape.clone() });
-        let computed = Computed { dtype: manifest.dtype, tensors: stored.collect(), networks: networks(manifest)? };
+        let (networks, views) = (networks(manifest)?, manifest.views());
+        let computed = Computed { dtype: manifest.dtype, tensors: stored.collect(), networks, views };
         let network = serde_json::to_string(&computed)
             .map_err(|error| Error::failed("the page cannot be made").caused_by(error))?;
         let bytes =

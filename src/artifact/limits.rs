@@ -40,6 +40,10 @@ impl Manifest {
                 problems.within("model", |problems| check_preprocess(&preprocess, problems));
             }
         }
+        if let Some(views) = &self.test_time_augmentation {
+            let shape = self.preprocess.shape;
+            problems.within("test_time_augmentation", |problems| views.check_for(shape, problems));
+        }
         check_class_names(&self.classes, "classes", &mut problems);
         problems.within("metrics", |problems| self.check_metrics(problems));
         if let Some(calibration) = &self.calibration {
@@ -49,7 +53,7 @@ impl Manifest {
             problems.within("out_of_distribution", |problems| limit.check(problems));
         }
         problems.require(self.schema_version > 1 || !self.is_of_version_2(), "schema_version", || {
-            "must be 2 for what version 1 does not have (ensembles, calibration, limits, teachers), got 1".into()
+            "must be 2 for what version 1 does not have (ensembles, views, calibration, limits, teachers), got 1".into()
         });
         problems.within("provenance", |problems| check_provenance(&self.provenance, problems));
         // Empty until the manifest is written.
@@ -81,7 +85,8 @@ impl Manifest {
         let Provenance { teacher_sha256, members, .. } = &self.provenance;
         let is_ensemble = matches!(self.model, Composition::Ensemble(_));
         let measured = self.calibration.is_some() || self.out_of_distribution.is_some();
-        is_ensemble || measured || teacher_sha256.is_some() || !members.is_empty()
+        let has_views = self.test_time_augmentation.is_some();
+        is_ensemble || has_views || measured || teacher_sha256.is_some() || !members.is_empty()
     }
 
     fn check_metrics(&self, problems: &mut Problems) {

@@ -9,8 +9,8 @@ use super::limits::{check_size, check_values, printable, shown};
 use super::{COPY_AGAIN, Calibration, Dtype, OutOfDistribution};
 use crate::check::{Check as _, Problems};
 use crate::config::Experiment;
-use crate::data::DataConfig;
 use crate::data::preprocess::Preprocess;
+use crate::data::{DataConfig, TestTimeAugmentation, View};
 use crate::models::{Composition, ModelConfig, Weights, total_parameters};
 use crate::{Error, Result};
 
@@ -21,12 +21,16 @@ pub const SCHEMA_VERSION: u64 = 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The version of this layout, at most `SCHEMA_VERSION`. Version 1 has neither ensembles nor what is measured for trust.
+    /// The version of this layout, at most `SCHEMA_VERSION`. Version 1 has neither ensembles nor views, nor what is measured for
+    /// trust.
     pub schema_version: u64,
     /// The architecture, or those of an ensemble.
     pub model: Composition,
     /// From pictures to network inputs.
     pub preprocess: Preprocess,
+    /// The views of an image whose mean probability is the answer; absent where the image alone is looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_time_augmentation: Option<TestTimeAugmentation>,
     /// The classes by label, which is the position in the logits.
     pub classes: Vec<String>,
     /// What was measured: accuracies (0 to 1), losses, counts.
@@ -44,7 +48,7 @@ pub struct Manifest {
     pub dtype: Dtype,
     /// [`Weights::sha256`] of the weights as they are read from this file.
     pub weights_sha256: String,
-    /// Inputs with the logits that the weights in this file give, computed at export.
+    /// Inputs with the logits that this file answers with, computed at export.
     pub golden: Vec<GoldenSample>,
 }
 
@@ -75,7 +79,8 @@ pub struct Provenance {
     /// Which kernels trained it on the CPU: `kiln`, or `stock` for Burn's own; absent when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernels: Option<String>,
-    /// [`Weights::sha256`] of the model that it learned from besides the labels, if there was one.
+    /// [`Weights::sha256`] of the model that it learned from besides the labels, if there was one; of that and its views where
+    /// it answered for several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_sha256: Option<String>,
     /// The models that an ensemble was made of.
@@ -146,6 +151,21 @@ pub(crate) struct Description<'a> {
 }
 
 impl Manifest {
+    /// The views that the model is asked about, one where it is the image itself.
+    pub(crate) fn views(&self) -> Vec<View> {
+        let shape = self.preprocess.shape;
+        self.test_time_augmentation.as_ref().map_or_else(|| vec![View::of_itself(shape)], |views| views.views(shape))
+    }
+
+    /// What to call it in a sentence: "convnet", "ensemble of 5 for 10 views of an image".
+    pub fn words(&self) -> String {
+        let model = self.model.words();
+        match &self.test_time_augmentation {
+            None => model,
+            Some(views) => format!("{model} for {} views of an image", views.count()),
+        }
+    }
+
     /// The batches that it was trained on over and over, as a test: such a model is no result.
     pub(crate) fn overfit_batches(&self) -> Option<u64> {
         self.provenance.experiment.pointer("/train/overfit_batches")?.as_u64()
@@ -199,6 +219,18 @@ impl Manifest {
         Self { golden: like.golden.clone(), ..manifest }
     }
 
+    /// The same model for other views, with nothing measured on tests and golden samples whose logits are still the old ones.
+    #[must_use]
+    pub(crate) fn for_views(&self, views: Option<TestTimeAugmentation>) -> Self {
+        let Provenance { kiln_version, burn_version, created, .. } = Provenance::now();
+        let mut manifest =
+            Self { test_time_augmentation: views, calibration: None, out_of_distribution: None, ..self.clone() };
+        manifest.schema_version = SCHEMA_VERSION;
+        manifest.provenance = Provenance { kiln_version, burn_version, created, ..manifest.provenance };
+        manifest.metrics.retain(|name, _| !name.starts_with("test_"));
+        manifest
+    }
+
     fn new(
         model: impl Into<Composition>,
         preprocess: Preprocess,
@@ -209,6 +241,7 @@ impl Manifest {
             schema_version: SCHEMA_VERSION,
             model: model.into(),
             preprocess,
+            test_time_augmentation: None,
             classes,
             metrics: Map::new(),
             calibration: None,

@@ -81,6 +81,17 @@ impl Format {
         Self::ALL.iter().copied().find(|format| format.extension().eq_ignore_ascii_case(extension))
     }
 
+    /// Where the views of a model that answers for several are in a file of this format.
+    pub(crate) fn holds_views(self) -> &'static str {
+        match self.container().holds_graph() {
+            true => "the file computes all of them",
+            false => {
+                "the file's manifest says so to kiln; a program that computes the network from its weights answers for one view \
+                 unless it does the same"
+            }
+        }
+    }
+
     /// All names, for a message: "a, b or c".
     pub(crate) fn names() -> String {
         let names = Self::ALL.iter().map(|format| format.name()).collect::<Vec<_>>();

@@ -11,6 +11,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use burn_onnx::export::{AxisSpec, InputSpec, OnnxExporter};
 use onnx_ir::{AttributeProto, AttributeType, GraphProto, Message as _, ModelProto, NodeProto, TensorProto};
 
+mod answers;
+
 use super::format::exactly;
 use super::{COPY_AGAIN, Content, DIGEST_KEY, Dtype, MANIFEST_KEY, Manifest, Payload, sha256};
 use crate::models::{Composition, Network, WeightTensor, Weights, qualified};
@@ -48,6 +50,10 @@ impl super::format::Container for Container {
         "A graph that any ONNX runtime computes, .onnx"
     }
 
+    fn holds_graph(&self) -> bool {
+        true
+    }
+
     fn begins(&self, start: &[u8]) -> bool {
         // Protobuf field 1, `ir_version`, as every ONNX writer puts first.
         matches!(start, [0x08, version, ..] if *version < 0x80)
@@ -64,10 +70,14 @@ impl super::format::Container for Container {
         let Some(input) = graph.input.first().map(|input| input.name.clone()) else {
             return Err(Error::failed("the traced graph has no input"));
         };
-        rename(graph, &input, INPUT);
+        let views = model.manifest.views();
+        match views.as_slice() {
+            [_] => rename(graph, &input, INPUT),
+            views => answers::add_views(graph, &input, views),
+        }
         match outputs.as_slice() {
-            [output] => rename(graph, output, LOGITS),
-            outputs => add_mean(graph, outputs)?,
+            [output] if views.len() == 1 => rename(graph, output, LOGITS),
+            outputs => answers::add_mean(graph, outputs, views.len())?,
         }
         name_weights(graph, model.manifest, model.weights)?;
         add_softmax(graph, model.manifest.temperature());
@@ -267,38 +277,6 @@ fn traced_name(stored: &str, is_ensemble: bool) -> Option<String> {
     let (index, rest) = stored.split_once('.')?;
     let (_, rest) = rest.split_once('.')?;
     Some(if is_ensemble { qualified(index, rest) } else { rest.to_owned() })
-}
-
-/// Adds what makes `logits` of the logits of the members: `ln(mean(softmax))`, as `m + ln(mean(exp(l - m)))` with `l` their
-/// logarithmic softmax and `m` the largest of each class.
-fn add_mean(graph: &mut GraphProto, outputs: &[String]) -> Result<()> {
-    let Some(mut output) = graph.output.first().cloned() else {
-        return Err(Error::failed("the traced graph has no output"));
-    };
-    let [highest, mean, logarithm] = ["mean_highest", "mean_of_members", "mean_logarithm"];
-    let (mut answers, mut parts) = (Vec::new(), Vec::new());
-    let mut differences = Vec::new();
-    for (index, output) in outputs.iter().enumerate() {
-        let [answer, difference, part] = ["answer", "difference", "part"].map(|what| format!("member_{index}_{what}"));
-        let mut node = named(&answer, "LogSoftmax", output, &answer);
-        node.attribute.push(integer("axis", 1));
-        graph.node.push(node);
-        let mut subtraction = named(&difference, "Sub", &answer, &difference);
-        subtraction.input.push(highest.to_owned());
-        differences.extend([subtraction, named(&part, "Exp", &difference, &part)]);
-        answers.push(answer);
-        parts.push(part);
-    }
-    graph.node.push(NodeProto { input: answers, ..named(highest, "Max", "", highest) });
-    graph.node.append(&mut differences);
-    graph.node.push(NodeProto { input: parts, ..named(mean, "Mean", "", mean) });
-    graph.node.push(named(logarithm, "Log", mean, logarithm));
-    let mut sum = named(LOGITS, "Add", logarithm, LOGITS);
-    sum.input.push(highest.to_owned());
-    graph.node.push(sum);
-    output.name = LOGITS.into();
-    graph.output = vec![output];
-    Ok(())
 }
 
 /// Adds the output `probabilities`, the softmax of the logits divided by the temperature.

@@ -13,8 +13,8 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::data::ImageShape;
 use crate::data::preprocess::{Fit, Preprocess};
+use crate::data::{ImageShape, TestTimeAugmentation};
 use crate::models::ModelConfig;
 use crate::seed::{Purpose, Stream};
 
@@ -61,7 +61,8 @@ pub(crate) fn sample(model: &ModelConfig, channels: usize) -> (Manifest, Weights
 
 /// The files of one small model in every format and type.
 fn files() -> Vec<(Format, Dtype, Vec<u8>)> {
-    let (manifest, weights) = sample(&ModelConfig::examples()[0], 1);
+    let (mut manifest, weights) = sample(&ModelConfig::examples()[0], 1);
+    manifest.test_time_augmentation = Some(TestTimeAugmentation { flip: true, shift: None });
     let types = [Dtype::F32, Dtype::F16];
     let all = Format::ALL.iter().flat_map(|&format| types.map(|dtype| (format, dtype)));
     let file = |(format, dtype): (Format, Dtype)| {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::open_model;
 use super::ui::{Mode, Ui};
 use crate::artifact::{Dtype, Format};
-use crate::{Error, Result, predict};
+use crate::{Error, Result, predict, report};
 
 /// The arguments of `kiln export`.
 #[derive(Debug, clap::Args)]
@@ -68,6 +68,9 @@ pub fn run(arguments: ExportArguments, ui: &mut Ui) -> Result<()> {
             ),
         };
         ui.out(&format!("wrote {} ({} KB); {replayed}", out.display(), bytes / 1000));
+        if let Some(views) = &manifest.test_time_augmentation {
+            ui.lines(&format!("each answer is {}; {}", report::views(views), format.holds_views()));
+        }
     }
     Ok(())
 }

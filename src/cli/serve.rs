@@ -91,7 +91,7 @@ pub fn run(arguments: ServeArguments, ui: &mut Ui) -> Result<()> {
     // The first use of a network on a device compiles or allocates; no client should wait for that.
     let blank = vec![0; predictor.manifest().preprocess.shape.len()];
     predictor.predict_prepared(&[&blank])?;
-    let (network, classes) = (predictor.manifest().model.words(), predictor.manifest().classes.len());
+    let (network, classes) = (predictor.manifest().words(), predictor.manifest().classes.len());
     let server = serve::start(Arc::new(predictor), &arguments.options())?;
     let url = format!("http://{}/", server.address());
     if ui.mode() == Mode::Json {

@@ -48,6 +48,9 @@ pub fn lines(outcome: &Outcome, summary: &Summary, ui: &Ui) {
             high * 100.0
         ));
     }
+    if let Some(views) = &summary.test_time_augmentation {
+        ui.lines(&format!("answers        {}", report::views(views)));
+    }
     if let Some(evaluation) = outcome.evaluation.as_ref().filter(|evaluation| evaluation.is_unequal()) {
         ui.say(&format!("               {}", balanced(evaluation)));
     }

@@ -3,6 +3,7 @@
 
 use super::{Experiment, LossConfig, Monitor};
 use crate::check::{Check, Problem, Problems};
+use crate::data::TestTimeAugmentationConfig;
 use crate::device::Request;
 
 /// Contradicting keys: the problem is reported at the first of them.
@@ -20,6 +21,7 @@ pub fn contradictions(experiment: &Experiment) -> Vec<Contradiction> {
     schedule(experiment, &mut found);
     validation(experiment, &mut found);
     teacher(&experiment.loss, &mut found);
+    views(&experiment.test_time_augmentation, &mut found);
     let epochs = experiment.train.epochs;
     if let Some(patience) = experiment.early_stopping.patience.filter(|patience| *patience >= epochs) {
         let message = if epochs > 1 {
@@ -115,6 +117,25 @@ fn teacher(loss: &LossConfig, found: &mut Vec<Contradiction>) {
     }
 }
 
+/// What is said about a shift needs one.
+fn views(views: &TestTimeAugmentationConfig, found: &mut Vec<Contradiction>) {
+    const SHIFT: &str = "test_time_augmentation.shift_pixels";
+    let default = TestTimeAugmentationConfig::default();
+    for (key, value, default) in [
+        (
+            "test_time_augmentation.shift_directions",
+            views.shift_directions.to_string(),
+            default.shift_directions.to_string(),
+        ),
+        ("test_time_augmentation.fill", views.fill.to_string(), default.fill.to_string()),
+    ] {
+        if views.shift_pixels == 0 && value != default {
+            let message = format!("has no effect without a shift, got {value}; set {SHIFT} to 1 or so, or remove this");
+            add(found, &[key, SHIFT], message);
+        }
+    }
+}
+
 impl Check for Experiment {
     fn check(&self, problems: &mut Problems) {
         let word = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -141,5 +162,6 @@ impl Check for Experiment {
         problems.within("early_stopping", |problems| self.early_stopping.check(problems));
         problems.within("stop_at", |problems| self.stop_at.check(problems));
         problems.within("checkpoint", |problems| self.checkpoint.check(problems));
+        problems.within("test_time_augmentation", |problems| self.test_time_augmentation.check(problems));
     }
 }

@@ -20,7 +20,7 @@ mod write;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::{AugmentConfig, DataConfig};
+use crate::data::{AugmentConfig, DataConfig, TestTimeAugmentationConfig};
 use crate::models::ModelConfig;
 use crate::optimizers::OptimizerConfig;
 use crate::schedules::ScheduleConfig;
@@ -60,6 +60,8 @@ pub struct Experiment {
     pub checkpoint: CheckpointConfig,
     /// What else is written while a run trains.
     pub log: LogConfig,
+    /// Several views of an image, over which the finished model's answer is the mean.
+    pub test_time_augmentation: TestTimeAugmentationConfig,
 }
 
 impl Default for Experiment {
@@ -78,6 +80,7 @@ impl Default for Experiment {
             stop_at: StopAtConfig::default(),
             checkpoint: CheckpointConfig::default(),
             log: LogConfig::default(),
+            test_time_augmentation: TestTimeAugmentationConfig::default(),
         }
     }
 }
@@ -86,5 +89,13 @@ impl Experiment {
     /// How training distorts its images: not at all where a few batches are to be learned by heart.
     pub(crate) fn augment(&self) -> &[AugmentConfig] {
         if self.train.overfit_batches.is_some() { &[] } else { &self.data.augment }
+    }
+
+    /// For which views of an image the model answers: for the image alone where a few batches are to be learned by heart.
+    pub(crate) fn test_time_augmentation(&self) -> TestTimeAugmentationConfig {
+        match self.train.overfit_batches {
+            Some(_) => TestTimeAugmentationConfig::default(),
+            None => self.test_time_augmentation,
+        }
     }
 }

@@ -40,6 +40,7 @@ pub mod sources;
 mod split;
 mod strokes;
 pub mod survey;
+mod views;
 
 pub use augment::AugmentConfig;
 pub use class_weights::{ClassWeightRule, ClassWeights};
@@ -52,6 +53,8 @@ pub use preprocess::Preprocess;
 pub use shape::ImageShape;
 pub(crate) use sources::LARGEST_SIDE;
 pub use sources::SourceConfig;
+pub(crate) use views::View;
+pub use views::{Shift, TestTimeAugmentation, TestTimeAugmentationConfig};
 
 use crate::check::Problems;
 use crate::{Error, Result};

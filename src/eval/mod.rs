@@ -11,7 +11,7 @@ mod trust;
 use serde::{Deserialize, Serialize};
 
 pub use coverage::Coverage;
-pub use ensemble::{Combined, MemberResult, ensemble};
+pub use ensemble::{AnswersFor, Combined, MemberResult, ensemble};
 pub use import::import;
 pub use outsiders::Outsiders;
 pub use predictions::Predictions;

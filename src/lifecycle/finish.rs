@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::prepared::Prepared;
 use crate::artifact::{self, Calibration, Dtype, Format, Manifest};
+use crate::data::TestTimeAugmentation;
 use crate::eval::{Evaluation, Predictions, measure_trust};
 use crate::models::Weights;
 use crate::predict::Predictor;
@@ -51,6 +52,10 @@ pub struct Summary {
     /// Of a run that was to learn a few batches by heart: whether it did. Such a run is no result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overfit: Option<Overfit>,
+    /// The views of an image whose mean probability is its answer, and was on the test images; the validation accuracy is that
+    /// for the image alone. Absent where that is its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_time_augmentation: Option<TestTimeAugmentation>,
     /// The temperature that its probabilities are computed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
@@ -100,6 +105,7 @@ impl Summary {
             device: prepared.device.name.clone(),
             seed: prepared.experiment.seed,
             overfit,
+            test_time_augmentation: predictor.manifest().test_time_augmentation.clone(),
             calibration: predictor.manifest().calibration,
             trust_problem: trust_problem.clone().filter(|_| batches.is_none()),
             stopped_early: state.stopped.clone(),
@@ -122,6 +128,8 @@ pub(super) fn describe(prepared: &Prepared, run: &RunDir, state: &TrainingState)
         device: &prepared.device.name,
         parent: state.parent.clone(),
     })?;
+    let (experiment, images) = (&prepared.experiment, &prepared.dataset.train);
+    manifest.test_time_augmentation = experiment.test_time_augmentation().resolve(experiment.augment(), images);
     manifest.provenance.kernels = Some(ops::in_use().into());
     manifest.provenance.teacher_sha256 = prepared.teacher_sha256();
     Ok(manifest)

@@ -77,7 +77,7 @@ impl Prepared {
 
     /// SHA-256 of the teacher's weights, if there is a teacher.
     pub(super) fn teacher_sha256(&self) -> Option<String> {
-        self.teacher.as_ref().map(|teacher| teacher.weights_sha256().to_owned())
+        self.teacher.as_ref().map(|teacher| teacher.sha256().to_owned())
     }
 
     /// Which images its model is measured on, where nothing else is asked for.

@@ -1,5 +1,5 @@
-//! Several networks that answer as one: with the mean of their probabilities. One network alone is the usual case, and
-//! answers with its own logits.
+//! Several networks that answer as one: with the mean of their probabilities, and so for several views of an image, which is
+//! test-time augmentation. One network alone that sees the image itself is the usual case, and answers with its own logits.
 
 use burn::module::Module as _;
 use burn::tensor::activation::log_softmax;
@@ -8,9 +8,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
+use super::views::{TensorView, ValueView};
 use super::{ForwardContext, LayerSummary, MOST_PARAMETERS, ModelConfig, Network, Weights, total_parameters};
-use crate::data::ImageShape;
 use crate::data::preprocess::Preprocess;
+use crate::data::{ImageShape, View};
 use crate::logits::log_sum_exp;
 use crate::ops::Compiled;
 use crate::{Error, Result};
@@ -122,7 +123,7 @@ impl Composition {
         let configs = match self {
             Self::Single(model) => {
                 let network = model.init(input, classes, device)?.load(weights)?.valid();
-                return Ok(Ensemble { members: vec![Answering { network, conversion: None }] });
+                return Ok(Ensemble { members: vec![Answering { network, conversion: None }], views: vec![None] });
             }
             Self::Ensemble(members) => members,
         };
@@ -141,7 +142,7 @@ impl Composition {
             let unknown = weights.iter().map(|(name, _)| name).find(|name| !is_member(name)).unwrap_or_default();
             return Err(Error::usage(format!("the ensemble has no tensor `{unknown}`")));
         }
-        Ok(Ensemble { members })
+        Ok(Ensemble { members, views: vec![None] })
     }
 
     /// The networks with these weights, prepared for inference on the CPU and for inputs made by `preprocess`: their answer is that
@@ -168,7 +169,7 @@ impl Composition {
                 members.iter().enumerate().map(compiled).collect::<Result<_>>()?
             }
         };
-        Ok(CompiledEnsemble { members, classes, plane: input.height * input.width })
+        Ok(CompiledEnsemble { members, views: vec![None], classes, plane: input.height * input.width })
     }
 }
 
@@ -240,6 +241,8 @@ impl Conversion {
 #[derive(Debug)]
 pub struct Ensemble {
     members: Vec<Answering>,
+    /// What they are shown; none is the image itself.
+    views: Vec<Option<TensorView>>,
 }
 
 /// A network, and what its inputs need.
@@ -264,21 +267,31 @@ impl Ensemble {
         self.members.into_iter().map(|member| member.network).collect()
     }
 
-    /// Images, `[batch, channels, height, width]`, to logits, `[batch, classes]`. Of one network they are its own; of several,
-    /// the logarithm of their mean probability, computed so that no probability becomes 0.
+    /// The same networks, asked about these views of inputs made by `preprocess`.
+    #[must_use]
+    pub(crate) fn looking_at(self, views: &[View], preprocess: &Preprocess, device: &Device) -> Self {
+        Self { views: views.iter().map(|view| TensorView::new(view, preprocess, device)).collect(), ..self }
+    }
+
+    /// Images, `[batch, channels, height, width]`, to logits, `[batch, classes]`. Of one network that sees the image itself they
+    /// are its own; of several networks or views, the logarithm of the mean probability, computed so that no probability
+    /// becomes 0.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        if let [member] = self.members.as_slice() {
+        if let ([member], [None]) = (self.members.as_slice(), self.views.as_slice()) {
             return member.forward(images);
         }
-        let answers = self.members.iter().map(|member| log_softmax(member.forward(images.clone()), 1));
-        let answers: Tensor<3> = Tensor::stack(answers.collect(), 2); // [batch, classes, members]
+        let seen = self.views.iter().map(|view| view.as_ref().map_or_else(|| images.clone(), |view| view.of(&images)));
+        let of_all =
+            |seen: Tensor<4>| self.members.iter().map(move |member| log_softmax(member.forward(seen.clone()), 1));
+        let answers = seen.flat_map(of_all);
+        let answers: Tensor<3> = Tensor::stack(answers.collect(), 2); // [batch, classes, views x members]
         // ln(mean(exp(l))) = m + ln(mean(exp(l - m))), with m the largest of each class
         let highest = answers.clone().max_dim(2); // [batch, classes, 1]
         let mean = (answers - highest.clone()).exp().mean_dim(2).log() + highest;
         mean.squeeze_dim(2)
     }
 
-    /// The same within a [`ForwardContext`], with a hook: of one network alone.
+    /// What a network makes of the image itself within a [`ForwardContext`], with a hook: of one network alone.
     pub(crate) fn forward_in(&self, images: Tensor<4>, context: &mut ForwardContext) -> Option<Tensor<2>> {
         match self.members.as_slice() {
             [member] => Some(member.network.forward_in(images, context)),
@@ -290,7 +303,7 @@ impl Ensemble {
     #[must_use]
     pub(crate) fn folded(self) -> Self {
         let folded = |member: Answering| Answering { network: member.network.folded(), ..member };
-        Self { members: self.members.into_iter().map(folded).collect() }
+        Self { members: self.members.into_iter().map(folded).collect(), ..self }
     }
 }
 
@@ -298,6 +311,8 @@ impl Ensemble {
 #[derive(Debug)]
 pub(crate) struct CompiledEnsemble {
     members: Vec<CompiledMember>,
+    /// What they are shown; none is the image itself.
+    views: Vec<Option<ValueView>>,
     classes: usize,
     /// Values of an input's channel.
     plane: usize,
@@ -311,13 +326,27 @@ struct CompiledMember {
 }
 
 impl CompiledEnsemble {
-    /// As [`Compiled::run`]; of several networks, the logits are as [`Ensemble::forward`] has them.
+    /// As [`Ensemble::looking_at`].
+    #[must_use]
+    pub(crate) fn looking_at(self, views: &[View], preprocess: &Preprocess) -> Self {
+        Self { views: views.iter().map(|view| ValueView::new(view, preprocess)).collect(), ..self }
+    }
+
+    /// As [`Compiled::run`]; of several networks or views, the logits are as [`Ensemble::forward`] has them.
     pub(crate) fn run(&self, count: usize, batch: usize, fill: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
-        if let [CompiledMember { network, .. }] = self.members.as_slice() {
+        if let ([CompiledMember { network, .. }], [None]) = (self.members.as_slice(), self.views.as_slice()) {
             return network.run(count, batch, fill);
         }
-        let answers: Vec<Vec<f32>> =
-            self.members.iter().map(|member| self.log_probabilities(member, count, batch, fill)).collect();
+        let mut answers: Vec<Vec<f32>> = Vec::with_capacity(self.views.len() * self.members.len());
+        for view in &self.views {
+            let seen = |first: usize, values: &mut [f32]| {
+                fill(first, values);
+                if let Some(view) = view {
+                    view.replace(values);
+                }
+            };
+            answers.extend(self.members.iter().map(|member| self.log_probabilities(member, count, batch, &seen)));
+        }
         let mut of_members = vec![0.0; answers.len()];
         let mean = |place: usize| {
             of_members.iter_mut().zip(&answers).for_each(|(value, answer)| *value = answer[place]);

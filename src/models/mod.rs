@@ -15,6 +15,7 @@ mod shapes;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod views;
 mod weights;
 
 use burn::module::Module;

@@ -22,6 +22,8 @@ pub(super) fn refuse(experiment: &Experiment, images: &Images, cut: &Cut) -> Res
         for (index, augment) in experiment.data.augment.iter().enumerate() {
             problems.within(format!("data.augment[{index}]"), |problems| augment.check_for(images.shape, problems));
         }
+        let views = experiment.test_time_augmentation();
+        problems.within("test_time_augmentation", |problems| views.check_for(images.shape, problems));
         problems.within("loss", |problems| experiment.loss.class_weights.check_for(images.classes, problems));
         problems.within("model", |problems| experiment.model.check_for(images.shape, images.classes, problems));
         if let Ok(layers) = experiment.model.layers(images.shape, images.classes) {

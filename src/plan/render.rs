@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Cut, Images, LearningRate, OfClass, Plan, PlannedRule, PlannedTeacher};
+use super::{Cut, Images, LearningRate, OfClass, Plan, PlannedRule, PlannedTeacher, PlannedViews};
 use crate::config::Experiment;
 use crate::data::{AugmentConfig, Sampling};
 use crate::report::thousands;
@@ -75,6 +75,9 @@ impl Plan {
                 flops(self.total_flops)
             ),
         );
+        if let Some(views) = &self.views {
+            line("answers", views.in_words());
+        }
         let memory = &self.memory;
         let average = match memory.average {
             0 => String::new(),
@@ -133,6 +136,9 @@ impl Plan {
             count(self.total_iterations, "iteration"),
             self.seen_in_words()
         );
+        if let Some(views) = &self.views {
+            let _ = write!(text, "\nAn answer of the finished model is {}.", views.in_words());
+        }
         text
     }
 
@@ -313,6 +319,18 @@ impl PlannedTeacher {
     }
 }
 
+impl PlannedViews {
+    fn in_words(&self) -> String {
+        format!(
+            "the mean probability over {} (test-time augmentation): {} times the work of one, {}; training and validation see \
+             the image alone",
+            self.words,
+            self.count,
+            flops(self.answer_flops as f64)
+        )
+    }
+}
+
 /// What is allowed but should be known, in words with numbers.
 pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: &LearningRate) -> Vec<String> {
     let mut found = Vec::new();
@@ -376,6 +394,14 @@ pub(super) fn warnings(experiment: &Experiment, data: &Images, cut: &Cut, rate: 
         found.push(
             "data.augment has \"flip\", and the classes are named like things that a mirror changes: digits, letters, left or \
              right; leave it out unless an image and its mirror image are of the same class"
+                .to_owned(),
+        );
+    }
+    if data.differ_in_a_mirror && experiment.test_time_augmentation().flip {
+        found.push(
+            "test_time_augmentation.flip makes the model look at mirror images, and the classes are named like things that a \
+             mirror changes: digits, letters, left or right; leave it out unless an image and its mirror image are of the same \
+             class"
                 .to_owned(),
         );
     }

@@ -98,6 +98,44 @@ fn the_plan_says_which_rule_updates_what_where_there_are_several() {
 }
 
 #[test]
+fn the_plan_says_what_an_answer_for_several_views_takes_and_warns_of_mirrored_digits() {
+    let sets = ["test_time_augmentation.flip=true", "test_time_augmentation.shift_pixels=1"];
+    let plan =
+        |differ_in_a_mirror| Plan::new(&experiment(&sets), Images { differ_in_a_mirror, ..images(55_000) }).unwrap();
+    let (text, views) = (plan(false).render(), plan(false).views.unwrap());
+    insta::assert_snapshot!(text.lines().find(|line| line.starts_with("answers")).unwrap(), @"answers        the mean probability over 10 views: the image and its mirror image, each also shifted by 1 px in 4 directions (test-time augmentation): 10 times the work of one, 157 kFLOPs; training and validation see the image alone");
+    assert_eq!((views.count, views.answer_flops), (10, 10 * plan(false).forward_flops_per_image));
+    assert!(plan(false).arithmetic().contains("An answer of the finished model is the mean probability over 10 views"));
+    assert_eq!(plan(false).total_flops, self::plan(55_000, &[]).total_flops);
+    assert!(plan(false).warnings.is_empty());
+    insta::assert_snapshot!(plan(true).warnings.join("\n"), @"test_time_augmentation.flip makes the model look at mirror images, and the classes are named like things that a mirror changes: digits, letters, left or right; leave it out unless an image and its mirror image are of the same class");
+    // What is learned by heart is looked at as it is.
+    let by_heart = Plan::new(&experiment(&[&sets[..], &["train.overfit_batches=2"]].concat()), images(55_000)).unwrap();
+    assert_eq!(by_heart.views, None);
+}
+
+#[test]
+fn views_that_cannot_be_or_say_nothing_are_refused() {
+    assert_eq!(
+        refusal(55_000, &["test_time_augmentation.shift_pixels=28"]),
+        "error: `test_time_augmentation.shift_pixels`: must be 1 to 27 for images of 1x28x28, got 28"
+    );
+    let refused = |set: &str| {
+        Experiment::load(&Origin::Embedded(&CONFIG), &[format!("test_time_augmentation.{set}")]).unwrap_err().render()
+    };
+    let texts = ["shift_directions=8", "fill=edge", "shift_directions=5", "shift_pixels=65"].map(refused);
+    let says = [
+        "`test_time_augmentation.shift_directions`: has no effect without a shift, got 8; set test_time_augmentation.shift_pixels",
+        "`test_time_augmentation.fill`: has no effect without a shift, got edge; set test_time_augmentation.shift_pixels to 1",
+        "`test_time_augmentation.shift_directions`: must be 4 or 8, got 5",
+        "`test_time_augmentation.shift_pixels`: must be at most 64, got 65",
+    ];
+    for (text, says) in texts.iter().zip(says) {
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
 fn an_optimizer_that_would_have_nothing_to_do_is_refused() {
     insta::assert_snapshot!(refusal(55_000, &["optimizer.kind=muon"]), @r#"error: `optimizer.kind`: must not be "muon" with model.kind = "linear", which has no hidden matrix or convolution kernel for Muon to update; set it to "adamw", or choose another model"#);
 }

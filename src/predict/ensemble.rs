@@ -1,11 +1,12 @@
-//! Several models become one that answers with the mean of their probabilities.
+//! Several models become one that answers with the mean of their probabilities, or one model answers for other views.
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
 use super::{Predictor, golden};
-use crate::artifact::{self, Manifest, MemberProvenance};
+use crate::artifact::{self, Dtype, Manifest, MemberProvenance};
+use crate::data::TestTimeAugmentation;
 use crate::models::{Composition, MOST_MEMBERS, Member, Weights, join_weights};
 use crate::{Error, Result};
 
@@ -22,14 +23,10 @@ impl Part {
     /// Reads a model file.
     ///
     /// # Errors
-    /// As [`artifact::read`], and when it is an ensemble itself or was to learn a few batches by heart.
+    /// As [`artifact::read`], and when it was to learn a few batches by heart.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let (manifest, weights) = artifact::read(path)?;
         let shown = path.display();
-        if matches!(manifest.model, Composition::Ensemble(_)) {
-            return Err(Error::usage(format!("`{shown}` is an ensemble itself"))
-                .tip("name the models that it was made of: each counts the same then"));
-        }
         if manifest.overfit_batches().is_some() {
             return Err(Error::usage(format!("`{shown}` was to learn a few batches by heart, and is no result"))
                 .tip("leave it out"));
@@ -43,15 +40,61 @@ impl Part {
     }
 }
 
-/// One model of `parts`, with golden samples computed anew and nothing measured.
+/// The views that all of `parts` answer for.
+///
+/// # Errors
+/// A usage error that names two models when they answer for different ones.
+pub(crate) fn common_views(parts: &[Part]) -> Result<Option<TestTimeAugmentation>> {
+    let Some((first, others)) = parts.split_first() else { return Ok(None) };
+    let views = &first.manifest.test_time_augmentation;
+    let Some(other) = others.iter().find(|other| other.manifest.test_time_augmentation != *views) else {
+        return Ok(views.clone());
+    };
+    let words = |part: &Part| {
+        let views = part.manifest.test_time_augmentation.as_ref();
+        let views = views.map_or_else(|| "the image alone".to_owned(), TestTimeAugmentation::words);
+        format!("{views} (`{}`)", part.path.display())
+    };
+    Err(Error::usage(format!("the models answer for different views: {} and {}", words(first), words(other)))
+        .tip("say which ones the new model answers for: --one-view, or --flip and --shift PIXELS"))
+}
+
+/// One model of `parts`, which answers for `views`, with golden samples computed anew and nothing measured. Of a single part, the
+/// same model for other views than before.
 ///
 /// # Errors
 /// A usage error that names both models when two differ in classes or images, or are the same; when there are too few or too
 /// many.
-pub(crate) fn ensemble(parts: &[Part]) -> Result<(Manifest, Weights)> {
-    let ([first, .., last], true) = (parts, parts.len() <= MOST_MEMBERS) else {
-        return Err(Error::usage(format!("an ensemble takes 2 to {MOST_MEMBERS} models, got {}", parts.len())));
+pub(crate) fn ensemble(parts: &[Part], views: Option<TestTimeAugmentation>) -> Result<(Manifest, Weights)> {
+    let (mut manifest, weights) = match parts {
+        [part] if part.manifest.test_time_augmentation != views => {
+            let manifest = Manifest { dtype: Dtype::F32, ..part.manifest.for_views(views) };
+            (manifest, part.weights.clone())
+        }
+        parts => {
+            let (manifest, weights) = joined(parts)?;
+            (Manifest { test_time_augmentation: views, ..manifest }, weights)
+        }
     };
+    manifest.weights_sha256 = weights.sha256();
+    let images = manifest.golden_images()?;
+    let predictor = Predictor::new(manifest.clone(), &weights, &Device::flex())?;
+    manifest.golden = golden::samples(&predictor, &images)?;
+    Ok((manifest, weights))
+}
+
+fn joined(parts: &[Part]) -> Result<(Manifest, Weights)> {
+    let ([first, .., last], true) = (parts, parts.len() <= MOST_MEMBERS) else {
+        let error = Error::usage(format!("an ensemble takes 2 to {MOST_MEMBERS} models, got {}", parts.len()));
+        return Err(match parts.len() {
+            1 => error.tip("one model takes other views to answer for: --flip, --shift PIXELS or --one-view"),
+            _ => error,
+        });
+    };
+    if let Some(part) = parts.iter().find(|part| matches!(part.manifest.model, Composition::Ensemble(_))) {
+        return Err(Error::usage(format!("`{}` is an ensemble itself", part.path.display()))
+            .tip("name the models that it was made of: each counts the same then"));
+    }
     for part in &parts[1..] {
         agree(first, part)?;
     }
@@ -78,13 +121,8 @@ pub(crate) fn ensemble(parts: &[Part]) -> Result<(Manifest, Weights)> {
         count => format!("{count} models, from {} to {}", first.path.display(), last.path.display()),
     };
     let composition = Composition::Ensemble(members);
-    let mut manifest = Manifest::ensemble(composition, &first.manifest, origins.collect(), &parents);
-    let weights = join_weights(&parts.iter().map(|part| &part.weights).collect::<Vec<_>>());
-    manifest.weights_sha256 = weights.sha256();
-    let images = manifest.golden_images()?;
-    let predictor = Predictor::new(manifest.clone(), &weights, &Device::flex())?;
-    manifest.golden = golden::samples(&predictor, &images)?;
-    Ok((manifest, weights))
+    let manifest = Manifest::ensemble(composition, &first.manifest, origins.collect(), &parents);
+    Ok((manifest, join_weights(&parts.iter().map(|part| &part.weights).collect::<Vec<_>>())))
 }
 
 /// Whether two models answer about the same images with the same classes.

@@ -22,7 +22,7 @@ use crate::models::{Activation, CompiledEnsemble, Ensemble, ForwardContext, Laye
 use crate::ops;
 use crate::{Error, Result};
 
-pub(crate) use ensemble::{Part, ensemble};
+pub(crate) use ensemble::{Part, common_views, ensemble};
 pub use golden::{Verification, convert, export, verify};
 
 /// The most images that go through the network together, which bounds the memory of a call; on the CPU, every thread
@@ -125,10 +125,15 @@ impl Predictor {
         manifest.check()?;
         let device = device.clone().inner();
         let (shape, classes) = (manifest.preprocess.shape, manifest.classes.len());
-        let networks = manifest.model.load(&manifest.preprocess, classes, weights, &device)?.folded();
-        let table = manifest.preprocess.table();
+        let (preprocess, views) = (&manifest.preprocess, manifest.views());
+        let networks = manifest.model.load(preprocess, classes, weights, &device)?.folded();
+        let networks = networks.looking_at(&views, preprocess, &device);
+        let table = preprocess.table();
         let batch = batch_size(&manifest.model.layers(shape, classes)?, &device);
-        let compile = || manifest.model.compile(&manifest.preprocess, classes, weights);
+        let compile = || {
+            let networks = manifest.model.compile(preprocess, classes, weights);
+            networks.map(|networks| networks.looking_at(&views, preprocess))
+        };
         let compiled = ops::can_compile(&device).then(compile).transpose()?;
         Ok(Self { manifest, networks, compiled, table, device, batch })
     }
@@ -241,7 +246,7 @@ impl Predictor {
         Ok(batches?.concat())
     }
 
-    /// What every layer puts out for one image, `[channels, height, width]`, from the first layer to the last.
+    /// What every layer puts out for one image itself, whatever views the answer is for, `[channels, height, width]`, from the first layer to the last.
     ///
     /// # Errors
     /// A usage error when `pixels` is not one image, or the model is an ensemble; when the device fails.

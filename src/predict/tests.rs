@@ -4,6 +4,7 @@
 use tract_onnx::prelude::{Framework as _, InferenceModelExt as _, IntoRunnable as _, Tensor as TractTensor, tvec};
 
 mod ensembles;
+mod views;
 
 use super::*;
 use crate::artifact::tests::{CLASSES, folder, pixels, sample};

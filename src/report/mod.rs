@@ -33,6 +33,7 @@ use std::fmt::Write as _;
 use indicatif::HumanCount;
 
 use crate::artifact::{Calibration, Manifest};
+use crate::data::TestTimeAugmentation;
 use crate::eval::{Evaluation, Outsiders};
 
 /// The metrics of an evaluation as text: the headline, a row per class, the confusion matrix.
@@ -110,6 +111,9 @@ pub fn trust(manifest: &Manifest, evaluation: &Evaluation, outsiders: Option<&Ou
             share(warned, evaluation.images)
         );
     }
+    if let Some(views) = &manifest.test_time_augmentation {
+        let _ = write!(text, "\neach answer is {}", self::views(views));
+    }
     if let Some(outsiders) = outsiders {
         let _ =
             write!(text, "\noutsiders: {} images, AUROC {:.4}", thousands(outsiders.images as u64), outsiders.auroc);
@@ -123,6 +127,11 @@ pub fn trust(manifest: &Manifest, evaluation: &Evaluation, outsiders: Option<&Ou
         }
     }
     text
+}
+
+/// What an answer is the mean over.
+pub fn views(views: &TestTimeAugmentation) -> String {
+    format!("the mean probability over {} (test-time augmentation)", views.words())
 }
 
 /// How accurate the surest answers are, a row for each share of images that is answered.

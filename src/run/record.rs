@@ -118,7 +118,7 @@ pub struct RunRecord {
     pub measured_on: MeasuredOn,
     /// SHA-256 of the data set's source.
     pub data_fingerprint: String,
-    /// SHA-256 of the weights of the model that it learned from besides the labels.
+    /// SHA-256 of the weights of the model that it learned from besides the labels, and of its views where it has several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub teacher_sha256: Option<String>,
     /// The run whose weights this one began with.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::artifact::{self, Manifest};
 use crate::config::Experiment;
@@ -23,7 +25,7 @@ pub(crate) struct Teacher {
     conversion: Option<Conversion>,
     weight: f32,
     temperature: f32,
-    weights_sha256: String,
+    sha256: String,
     planned: PlannedTeacher,
 }
 
@@ -46,29 +48,30 @@ impl Teacher {
         let device = device.clone().inner();
         let (shape, classes) = (manifest.preprocess.shape, manifest.classes.len());
         let its = &manifest.preprocess;
+        let views = manifest.views();
         let networks = manifest.model.load(its, classes, &weights, &device).map_err(refused)?.folded();
         let layers = manifest.model.layers(shape, classes).map_err(refused)?;
         let loss = &experiment.loss;
         let planned = PlannedTeacher {
-            model: manifest.model.words(),
+            model: manifest.words(),
             parameters: total_parameters(&layers),
-            forward_flops_per_image: total_forward_flops(&layers),
+            forward_flops_per_image: total_forward_flops(&layers).saturating_mul(views.len() as u64),
             weight: loss.teacher_weight,
             temperature: loss.temperature,
         };
         Ok(Some(Arc::new(Self {
-            networks,
+            networks: networks.looking_at(&views, its, &device),
             conversion: Conversion::between(&dataset.preprocess, &its.mean, &its.std, &device),
             weight: loss.teacher_weight as f32,
             temperature: loss.temperature as f32,
-            weights_sha256: manifest.weights_sha256,
+            sha256: identity(&manifest),
             planned,
         })))
     }
 
-    /// SHA-256 of its weights.
-    pub(crate) fn weights_sha256(&self) -> &str {
-        &self.weights_sha256
+    /// What tells it from other teachers: SHA-256 of its weights, and of the views that it answers for if it does for several.
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// What it adds to the work of a run.
@@ -95,6 +98,15 @@ impl Teacher {
         let divergence = (taught.clone().exp() * (taught - said)).sum_dim(1).mean();
         let square = self.temperature * self.temperature;
         loss.mul_scalar(1.0 - self.weight) + divergence.mul_scalar(self.weight * square)
+    }
+}
+
+/// See [`Teacher::sha256`].
+fn identity(manifest: &Manifest) -> String {
+    let weights = &manifest.weights_sha256;
+    match &manifest.test_time_augmentation {
+        None => weights.clone(),
+        Some(views) => hex::encode(Sha256::digest(format!("{weights} {}", json!(views)))),
     }
 }
 
@@ -142,7 +154,7 @@ mod tests {
             conversion: None,
             weight: 0.75,
             temperature: 2.0,
-            weights_sha256: String::new(),
+            sha256: String::new(),
             planned: PlannedTeacher {
                 model: String::new(),
                 parameters: 0,

@@ -64,6 +64,65 @@ fn files_that_are_no_model_file_say_what_they_are() {
 }
 
 #[test]
+fn views_of_a_manifest_have_their_bounds() {
+    let shift = |pixels: Value, directions: Value, fill: Value| json!({ "flip": false, "shift": { "pixels": pixels, "directions": directions, "fill": fill } });
+    let of = |views: Value| refused("/test_time_augmentation", views);
+    let texts = [
+        of(json!({ "flip": false })),
+        of(json!({ "flip": true, "surprise": 1 })),
+        of(json!({ "flip": 1 })),
+        of(shift(json!(0), json!(4), json!("edge"))),
+        of(shift(json!(12), json!(4), json!("edge"))),
+        of(shift(json!(1_u64 << 40), json!(1_u64 << 40), json!("edge"))),
+        of(shift(json!(-1), json!(4), json!("edge"))),
+        of(shift(json!(1), json!(5), json!("edge"))),
+        of(shift(json!(1), json!(8), json!("auto"))),
+        of(shift(json!(1), json!(8), json!({ "constant": [1, 2] }))),
+        of(shift(json!(1), json!(8), json!({ "constant": [] }))),
+        of(shift(json!(1), json!(8), json!({ "constant": [256] }))),
+    ];
+    let text = texts.join("\n\n");
+    let text = text.lines().map(|line| line.split_once(" at line ").map_or(line, |(line, _)| line));
+    insta::assert_snapshot!(text.collect::<Vec<_>>().join("\n"), @"
+    the manifest's `test_time_augmentation.flip`: must be true where there is no shift
+
+    the manifest is not readable
+    caused by: unknown field `surprise`, expected `flip` or `shift`
+
+    the manifest is not readable
+    caused by: invalid type: integer `1`, expected a boolean
+
+    the manifest's `test_time_augmentation.shift.pixels`: must be 1 to 11 for images of 1x12x13, got 0
+
+    the manifest's `test_time_augmentation.shift.pixels`: must be 1 to 11 for images of 1x12x13, got 12
+
+    the manifest has 2 problems
+      `test_time_augmentation.shift.pixels`: must be 1 to 11 for images of 1x12x13, got 1099511627776
+      `test_time_augmentation.shift.directions`: must be 4 or 8, got 1099511627776
+
+    the manifest is not readable
+    caused by: invalid value: integer `-1`, expected usize
+
+    the manifest's `test_time_augmentation.shift.directions`: must be 4 or 8, got 5
+
+    the manifest is not readable
+    caused by: unknown variant `auto`, expected one of `constant`, `edge`, `reflect`
+
+    the manifest's `test_time_augmentation.shift.fill`: must hold one value for each of 1 channels, got 2
+
+    the manifest's `test_time_augmentation.shift.fill`: must hold one value for each of 1 channels, got 0
+
+    the manifest is not readable
+    caused by: invalid value: integer `256`, expected u8
+    ");
+    let old = refusal(&forged(&ModelConfig::examples()[0], |value, _| {
+        value["schema_version"] = json!(1);
+        value["test_time_augmentation"] = json!({ "flip": true });
+    }));
+    assert!(old.contains("must be 2 for what version 1 does not have (ensembles, views,"), "{old}");
+}
+
+#[test]
 fn every_field_of_the_manifest_has_its_bounds() {
     let long = "x".repeat(20_000);
     let many = |count: usize| (0..count).map(|class| class.to_string()).collect::<Vec<_>>();
@@ -122,10 +181,10 @@ fn every_field_of_the_manifest_has_its_bounds() {
     tip: it was written by kiln 0.1.0, this is 0.1.0: update kiln
 
     the manifest is not readable
-    caused by: unknown field `surprise`, expected one of `schema_version`, `model`, `preprocess`, `classes`, `metrics`, `calibration`, `out_of_distribution`, `provenance`, `dtype`, `weights_sha256`, `golden`
+    caused by: unknown field `surprise`, expected one of `schema_version`, `model`, `preprocess`, `test_time_augmentation`, `classes`, `metrics`, `calibration`, `out_of_distribution`, `provenance`, `dtype`, `weights_sha256`, `golden`
 
     the manifest is not readable
-    caused by: unknown field `�[31m`, expected one of `schema_version`, `model`, `preprocess`, `classes`, `metrics`, `calibration`, `out_of_distribution`, `provenance`, `dtype`, `weights_sha256`, `golden`
+    caused by: unknown field `�[31m`, expected one of `schema_version`, `model`, `preprocess`, `test_time_augmentation`, `classes`, `metrics`, `calibration`, `out_of_distribution`, `provenance`, `dtype`, `weights_sha256`, `golden`
 
     the manifest's `model` holds a key that this kiln does not know: `surprise`
 

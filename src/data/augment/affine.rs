@@ -70,6 +70,10 @@ impl Augmentation for AffineConfig {
         [self.shift_pixels, self.rotate_degrees, self.scale, self.shear_degrees].iter().all(|limit| *limit == 0.0)
     }
 
+    fn fill(&self) -> Option<Fill> {
+        Some(self.fill)
+    }
+
     fn step(&self, pictures: &Pictures<'_>, stream: Stream) -> Step {
         Warp::affine(self, pictures, stream)
     }

@@ -55,6 +55,10 @@ impl Augmentation for CropConfig {
         });
     }
 
+    fn fill(&self) -> Option<Fill> {
+        Some(self.fill)
+    }
+
     fn step(&self, pictures: &Pictures<'_>, stream: Stream) -> Step {
         let background = pictures.background(self.fill);
         Step::other(Crop { padding: self.padding, background, shape: pictures.shape() }, stream)

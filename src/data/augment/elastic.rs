@@ -49,6 +49,10 @@ impl Augmentation for ElasticConfig {
         self.pixels == 0.0
     }
 
+    fn fill(&self) -> Option<Fill> {
+        Some(self.fill)
+    }
+
     fn step(&self, pictures: &Pictures<'_>, stream: Stream) -> Step {
         Warp::elastic(self, pictures, stream)
     }

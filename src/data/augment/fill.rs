@@ -1,6 +1,8 @@
 //! What is seen where a distortion leaves nothing of the image.
 
 use std::cell::OnceCell;
+use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,22 +35,65 @@ pub enum FillRule {
 }
 
 impl Fill {
-    pub(super) const AUTO: Self = Self::Rule(FillRule::Auto);
+    pub(crate) const AUTO: Self = Self::Rule(FillRule::Auto);
 
-    pub(super) fn check(self, problems: &mut Problems) {
+    pub(crate) fn check(self, problems: &mut Problems) {
         if let Self::Value(value) = self {
             problems.within_range("fill", value, 0..=255);
         }
     }
 
+    /// What it means for images of so many channels, where that takes no images to know.
+    pub(in crate::data) fn background_alone(self, channels: usize) -> Option<Background> {
+        match self {
+            Self::Rule(FillRule::Auto | FillRule::Mean) => None,
+            Self::Rule(FillRule::Edge) => Some(Background::Edge),
+            Self::Rule(FillRule::Reflect) => Some(Background::Reflect),
+            Self::Value(value) => Some(Background::Constant(vec![value.min(255) as u8; channels])),
+        }
+    }
+
     /// ", filled with its edge", for people; nothing where kiln chooses.
-    pub(super) fn words(self) -> String {
+    pub(in crate::data) fn words(self) -> String {
         match self {
             Self::Rule(FillRule::Auto) => String::new(),
             Self::Rule(FillRule::Edge) => ", the edge continued".into(),
             Self::Rule(FillRule::Reflect) => ", the rest reflected".into(),
             Self::Rule(FillRule::Mean) => ", the rest filled with the mean".into(),
             Self::Value(value) => format!(", the rest filled with {value}"),
+        }
+    }
+}
+
+/// As in a config, without quotes.
+impl fmt::Display for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => f.write_str(rule.name()),
+            Self::Value(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+impl FromStr for Fill {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rule = FillRule::ALL.into_iter().find(|rule| rule.name() == text).map(Self::Rule);
+        let value = || text.parse::<u8>().ok().map(|value| Self::Value(value.into()));
+        rule.or_else(value).ok_or_else(|| "must be auto, edge, reflect, mean, or a pixel value of 0 to 255".to_owned())
+    }
+}
+
+impl FillRule {
+    const ALL: [Self; 4] = [Self::Auto, Self::Edge, Self::Reflect, Self::Mean];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Edge => "edge",
+            Self::Reflect => "reflect",
+            Self::Mean => "mean",
         }
     }
 }
@@ -90,7 +135,8 @@ impl Paint {
 }
 
 /// What is round an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Background {
     /// One value per channel.
     Constant(Vec<u8>),
@@ -102,7 +148,7 @@ pub enum Background {
 
 impl Background {
     /// The index in `0..length` that is seen at `index`; none where a constant is.
-    pub(super) fn index(&self, index: isize, length: usize) -> Option<usize> {
+    pub(in crate::data) fn index(&self, index: isize, length: usize) -> Option<usize> {
         let last = length as isize - 1;
         if (0..=last).contains(&index) {
             return usize::try_from(index).ok();
@@ -116,8 +162,20 @@ impl Background {
         usize::try_from(folded).ok()
     }
 
+    /// ", the rest reflected": for people.
+    pub(in crate::data) fn words(&self) -> String {
+        match self {
+            Self::Constant(values) => match &values[..] {
+                [first, rest @ ..] if rest.iter().all(|value| value == first) => Fill::Value(u64::from(*first)).words(),
+                all => format!(", the rest filled with {all:?}"),
+            },
+            Self::Edge => Fill::Rule(FillRule::Edge).words(),
+            Self::Reflect => Fill::Rule(FillRule::Reflect).words(),
+        }
+    }
+
     /// The value in `channel`, where it is constant.
-    pub(super) fn constant(&self, channel: usize) -> Option<u8> {
+    pub(in crate::data) fn constant(&self, channel: usize) -> Option<u8> {
         if let Self::Constant(values) = self { values.get(channel).copied() } else { None }
     }
 }
@@ -145,10 +203,10 @@ impl<'a> Pictures<'a> {
     pub fn background(&self, fill: Fill) -> Background {
         match fill {
             Fill::Rule(FillRule::Auto) => self.background.get_or_init(|| self.usual_background()).clone(),
-            Fill::Rule(FillRule::Edge) => Background::Edge,
-            Fill::Rule(FillRule::Reflect) => Background::Reflect,
-            Fill::Rule(FillRule::Mean) => Background::Constant(self.mean()),
-            Fill::Value(value) => Background::Constant(vec![value.min(255) as u8; self.shape().channels]),
+            other => {
+                let mean = || Background::Constant(self.mean());
+                other.background_alone(self.shape().channels).unwrap_or_else(mean)
+            }
         }
     }
 

@@ -18,9 +18,8 @@ use crate::check::{Check, Problems};
 use crate::kinds::kinds;
 use crate::seed::{Purpose, Stream};
 
-pub(super) use fill::Background;
-use fill::Pictures;
-pub use fill::{Fill, FillRule, Paint, PaintRule};
+pub(super) use fill::Pictures;
+pub use fill::{Background, Fill, FillRule, Paint, PaintRule};
 pub(super) use form::{Drawn, Form};
 use warp::Warp;
 
@@ -57,6 +56,11 @@ pub trait Augmentation: Check {
 
     /// Adds what of it does not fit images of this shape.
     fn check_for(&self, _shape: ImageShape, _problems: &mut Problems) {}
+
+    /// What fills the pixels that it leaves, where it moves pixels.
+    fn fill(&self) -> Option<Fill> {
+        None
+    }
 
     /// The same, ready for the images that are trained on, with draws from `stream`.
     #[doc(hidden)]
@@ -109,6 +113,11 @@ impl AugmentConfig {
     /// The kind and what it does at most: "affine: shift up to 1.5 px".
     pub fn words(&self) -> String {
         format!("{}: {}", self.kind(), self.as_kind().words())
+    }
+
+    /// What fills the pixels that it leaves, where it moves some.
+    pub(super) fn fill(&self) -> Option<Fill> {
+        self.as_kind().fill().filter(|_| !self.is_identity())
     }
 
     /// True when it may show an image as in a mirror.

@@ -49,6 +49,10 @@ impl Augmentation for TrivialAugmentConfig {
         false
     }
 
+    fn fill(&self) -> Option<Fill> {
+        Some(self.fill)
+    }
+
     fn step(&self, pictures: &Pictures<'_>, stream: Stream) -> Step {
         let background = pictures.background(self.fill);
         Step::other(TrivialAugment { background, shape: pictures.shape() }, stream)

@@ -140,7 +140,7 @@ const OPERATIONS = {
 };
 
 /** A function from pixels, [channels, height, width], to logits. */
-function modelOf({ dtype, networks, tensors: shapes }, base64, size) {
+function modelOf({ dtype, networks, tensors: shapes, views }, base64, size) {
   const all = numbers(base64, dtype), tensors = new Map();
   let start = 0;
   for (const { name, shape } of shapes) {
@@ -150,9 +150,19 @@ function modelOf({ dtype, networks, tensors: shapes }, base64, size) {
   }
   const members = networks.map((network) => networkOf(network, tensors, size));
   return (pixels) => {
-    const logits = members.map((member) => member(pixels));
+    const seen = views.map((view) => look(view, pixels));
+    const logits = seen.flatMap((image) => members.map((member) => member(image)));
     return logits.length === 1 ? logits[0] : logMean(logits);
   };
+}
+
+/** What a view shows of an image: src/data/views.rs. */
+function look({ rows, columns, outside }, pixels) {
+  const width = columns.length, plane = rows.length * width;
+  return pixels.map((_, i) => {
+    const c = Math.floor(i / plane), row = rows[Math.floor((i % plane) / width)], column = columns[i % width];
+    return row === null || column === null ? outside[c] : pixels[c * plane + row * width + column];
+  });
 }
 
 /** The logarithm of the mean of the probabilities. */

@@ -5,7 +5,7 @@ use crate::artifact::{Calibration, OutOfDistribution, Score};
 use crate::models::Composition;
 
 /// Models of two architectures and two normalisations, written beside each other.
-fn parts(path: &dyn Fn(&str) -> std::path::PathBuf) -> Vec<Part> {
+pub(super) fn parts(path: &dyn Fn(&str) -> std::path::PathBuf) -> Vec<Part> {
     let examples = ModelConfig::examples();
     let member = |(index, model): (usize, &ModelConfig)| {
         let (mut manifest, weights) = exported(model, 1);
@@ -35,7 +35,7 @@ fn mean_of_members(path: &dyn Fn(&str) -> std::path::PathBuf, pixels: &[u8], cou
 fn an_ensemble_answers_with_the_mean_probability_in_every_format_and_engine() {
     let (_folder, path) = folder();
     let parts = parts(&path);
-    let (mut manifest, weights) = ensemble(&parts).unwrap();
+    let (mut manifest, weights) = ensemble(&parts, None).unwrap();
     assert_eq!(manifest.model.words(), "ensemble of 3");
     manifest.calibration =
         Some(Calibration { temperature: 1.7, images: 100, loss: [0.2, 0.1], calibration_error: [0.02, 0.01] });
@@ -78,8 +78,12 @@ fn an_ensemble_answers_with_the_mean_probability_in_every_format_and_engine() {
 fn what_does_not_belong_together_is_named() {
     let (_folder, path) = folder();
     let mut parts = parts(&path);
-    let said = |parts: &[Part]| ensemble(parts).unwrap_err().render().replace(&path("").display().to_string(), "");
-    assert_eq!(said(&parts[..1]), "error: an ensemble takes 2 to 64 models, got 1");
+    let said =
+        |parts: &[Part]| ensemble(parts, None).unwrap_err().render().replace(&path("").display().to_string(), "");
+    insta::assert_snapshot!(said(&parts[..1]), @r"
+    error: an ensemble takes 2 to 64 models, got 1
+    tip: one model takes other views to answer for: --flip, --shift PIXELS or --one-view
+    ");
     parts[1].manifest.classes[2] = "too".into();
     insta::assert_snapshot!(said(&parts), @r#"
     error: the models do not belong together: they know the classes zero, one, two, "three" (`member-0.bpk`) and the classes zero, one, too, "three" (`member-1.bpk`)
@@ -92,15 +96,16 @@ fn what_does_not_belong_together_is_named() {
     assert!(said(&twice).contains("are the same model: it would count twice"));
     let file = path("ensemble.bpk");
     let pair = [Part::read(&path("member-0.bpk")).unwrap(), Part::read(&path("member-1.bpk")).unwrap()];
-    let (manifest, weights) = ensemble(&pair).unwrap();
+    let (manifest, weights) = ensemble(&pair, None).unwrap();
     artifact::write(&file, Format::Burnpack, Dtype::F32, &manifest, &weights).unwrap();
-    assert!(Part::read(&file).unwrap_err().render().contains("is an ensemble itself"));
+    let nested = [Part::read(&file).unwrap(), Part::read(&path("member-0.bpk")).unwrap()];
+    assert!(said(&nested).contains("`ensemble.bpk` is an ensemble itself"), "{}", said(&nested));
 }
 
 #[test]
 fn a_member_that_is_missing_or_too_many_is_refused() {
     let (_folder, path) = folder();
-    let (manifest, weights) = ensemble(&parts(&path)).unwrap();
+    let (manifest, weights) = ensemble(&parts(&path), None).unwrap();
     let file = path("model.bpk");
     let mut without = weights.clone();
     without.remove("members.2.output.bias");

@@ -20,6 +20,7 @@ fn predictor() -> Predictor {
         schema_version: SCHEMA_VERSION,
         model: model.into(),
         preprocess: Preprocess { shape, mean: vec![0.13], std: vec![0.31], fit: Fit::Resize },
+        test_time_augmentation: None,
         classes,
         metrics: serde_json::Map::new(),
         calibration: None,
