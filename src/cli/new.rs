@@ -9,7 +9,7 @@ use super::ui::{Mode, Ui};
 use crate::config::starter;
 use crate::data::sources::{FolderConfig, OnUnreadable};
 use crate::data::survey::Surveyed;
-use crate::data::{DataConfig, SourceConfig, Validation};
+use crate::data::{DataConfig, ImageShape, SourceConfig, Validation};
 use crate::report;
 use crate::run::file;
 use crate::{Error, Result};
@@ -39,13 +39,17 @@ pub fn run(arguments: NewArguments, ui: &mut Ui) -> Result<()> {
             .tip("remove it, or write the new config elsewhere: --out FILE.toml"));
     }
     let source = FolderConfig { channels: 3, on_unreadable: OnUnreadable::Skip, ..FolderConfig::new(folder.clone()) };
-    let config = DataConfig {
-        source: SourceConfig::Folder(source),
-        validation: Validation::default(),
-        seed: None,
-        augment: Vec::new(),
+    let open = |source: &FolderConfig| {
+        let source = SourceConfig::Folder(source.clone());
+        Surveyed::open(&DataConfig { source, validation: Validation::default(), seed: None, augment: Vec::new() }, 0)
     };
-    let found = Surveyed::open(&config, 0)?;
+    let mut found = open(&source)?;
+    // What is shown, and kept for the training, has the size that the config says.
+    let shape = starter::input(&found);
+    if shape != found.survey.shape {
+        let ImageShape { channels, height, width } = shape;
+        found = open(&FolderConfig { channels, height, width, ..source })?;
+    }
     let text = starter::starter(&starter::name_of(&name), &path_from(&out, &folder), &out, &found);
     file::write_atomic(&out, text.as_bytes())?;
     if ui.mode() == Mode::Json {

@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::data::survey::{FilesFound, Part, Survey, Surveyed};
-use crate::data::{ImageSet, differ_in_a_mirror};
+use crate::data::{ImageSet, ImageShape, differ_in_a_mirror};
 
 /// The sides that pictures are resized to, in pixels.
 const SIDES: [u32; 5] = [28, 32, 48, 64, 96];
 
 /// Pixels of all training images together, about, that a first try should not go beyond: those of MNIST or CIFAR-10.
 const MOST_PIXELS: f64 = 50_000_000.0;
+
+/// A side that is always affordable: what pictures of CIFAR-10 have.
+const SMALL: f64 = 32.0;
 
 /// Images that a first run shows, repeats counted, within [`EPOCHS`].
 const SHOWN: usize = 30_000;
@@ -32,6 +35,14 @@ pub fn starter(name: &str, folder: &Path, file: &Path, found: &Surveyed) -> Stri
     let side = side(survey.files.as_ref(), survey.parts[Part::Train as usize].images);
     training(&mut text, survey, side);
     text
+}
+
+/// The size that the config has for the pictures that were found.
+pub fn input(found: &Surveyed) -> ImageShape {
+    let survey = &found.survey;
+    let files = survey.files.as_ref();
+    let (height, width) = size(files, side(files, survey.parts[Part::Train as usize].images));
+    ImageShape { channels: if found.sets.iter().all(is_grey) { 1 } else { 3 }, height, width }
 }
 
 /// A name that an experiment may have, of a file's name.
@@ -71,14 +82,11 @@ fn head(folder: &Path, file: &Path, survey: &Survey) -> String {
 
 fn data(text: &mut String, folder: &Path, found: &Surveyed) {
     let survey = &found.survey;
-    let files = survey.files.as_ref();
-    let images = survey.parts[Part::Train as usize].images;
-    let (height, width) = size(files, side(files, images));
-    let is_grey = found.sets.iter().all(is_grey);
-    let (channels, why) = if is_grey { (1, "every picture is grey") } else { (3, "there are pictures in colour") };
+    let ImageShape { channels, height, width } = input(found);
+    let why = if channels == 1 { "every picture is grey" } else { "there are pictures in colour" };
     let _ = writeln!(text, "[data]\nkind = \"folder\"\npath = {}", quoted(&folder.display().to_string()));
     line(text, &format!("channels = {channels}"), why);
-    line(text, &format!("height = {height}"), &sizes(files));
+    line(text, &format!("height = {height}"), &sizes(survey.files.as_ref()));
     line(text, &format!("width = {width}"), "");
     let has_own = |part: Part| survey.has_own[part as usize];
     if !has_own(Part::Test) {
@@ -97,10 +105,10 @@ fn data(text: &mut String, folder: &Path, found: &Surveyed) {
         text,
         "\n[[data.augment]]         # every epoch sees each picture a little differently\nkind = \"affine\""
     );
-    line(text, &format!("shift_pixels = {:.1}", f64::from(height.min(width)) / 16.0), "");
+    line(text, &format!("shift_pixels = {:.1}", height.min(width) as f64 / 16.0), "");
     line(text, "rotate_degrees = 10.0", "0 where the direction tells the class");
     line(text, "scale = 0.1", "");
-    if !is_grey && !differ_in_a_mirror(&survey.classes) {
+    if channels == 3 && !differ_in_a_mirror(&survey.classes) {
         let _ = writeln!(text, "\n[[data.augment]]         # leave it out where a mirror makes one class into another");
         let _ = writeln!(text, "kind = \"flip\"");
     }
@@ -155,19 +163,20 @@ fn is_grey(set: &ImageSet) -> bool {
     })
 }
 
-/// The longest of [`SIDES`] that does not enlarge most pictures, nor make a first try too slow.
+/// The longest of [`SIDES`] that does not enlarge most pictures, nor make a first try too slow. Small pictures keep theirs.
 fn side(files: Option<&FilesFound>, images: usize) -> u32 {
-    let affordable = (MOST_PIXELS / images.max(1) as f64).sqrt();
+    let affordable = (MOST_PIXELS / images.max(1) as f64).sqrt().max(SMALL);
     let longest = f64::from(median(files, |width, height| width.max(height))).min(affordable);
     SIDES.into_iter().rev().find(|side| f64::from(*side) <= longest).unwrap_or(SIDES[0])
 }
 
 /// Height and width for a longer side of `side`, in the proportions that most pictures have.
-fn size(files: Option<&FilesFound>, side: u32) -> (u32, u32) {
+fn size(files: Option<&FilesFound>, side: u32) -> (usize, usize) {
     let [width, height] = [median(files, |width, _| width), median(files, |_, height| height)].map(f64::from);
     let share = width.min(height) / width.max(height);
     // What is nearly square is made so; thin pictures keep enough rows and columns for a network.
     let shorter = if share > 0.8 { side } else { ((f64::from(side) * share / 4.0).round() as u32 * 4).max(16) };
+    let (shorter, side) = (shorter as usize, side as usize);
     if width >= height { (shorter, side) } else { (side, shorter) }
 }
 
@@ -222,7 +231,8 @@ mod tests {
         };
         assert_eq!(chosen(&[(28, 28, 9)], 60_000), (28, 28));
         assert_eq!(chosen(&[(300, 280, 9), (20, 20, 2)], 400), (96, 96));
-        assert_eq!(chosen(&[(300, 280, 9)], 50_000), (28, 28));
+        assert_eq!(chosen(&[(32, 32, 9)], 100_000), (32, 32));
+        assert_eq!(chosen(&[(300, 280, 9)], 50_000), (32, 32));
         assert_eq!(chosen(&[(300, 280, 9)], 10_000), (64, 64));
         assert_eq!(chosen(&[(64, 32, 9)], 400), (32, 64));
         assert_eq!(chosen(&[(32, 640, 9)], 400), (96, 16));

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct ImageSet {
     /// All pixels, `[images, channels, height, width]`, 0..=255.
-    pub pixels: Arc<[u8]>,
+    pub pixels: Arc<Vec<u8>>,
     /// One label per image, each below `classes.len()`.
     pub labels: Arc<[u16]>,
     /// The classes by label.
@@ -37,7 +37,7 @@ impl ImageSet {
         if let Some(label) = labels.iter().find(|label| usize::from(**label) >= classes.len()) {
             return Err(Error::failed(format!("labels must be below {}, got {label}", classes.len())));
         }
-        Ok(Self { pixels: pixels.into(), labels: labels.into(), classes, shape })
+        Ok(Self { pixels: Arc::new(pixels), labels: labels.into(), classes, shape })
     }
 
     /// The images at `indices`, in that order, with their bytes copied.
@@ -47,7 +47,20 @@ impl ImageSet {
             pixels.extend_from_slice(self.image(index));
         }
         let labels = indices.iter().map(|&index| self.labels[index]).collect();
-        Self { pixels: pixels.into(), labels, classes: self.classes.clone(), shape: self.shape }
+        Self { pixels: Arc::new(pixels), labels, classes: self.classes.clone(), shape: self.shape }
+    }
+
+    /// The images that `keep` counts, in order: in the memory of all of them where nobody shares it.
+    pub(super) fn retain(mut self, keep: impl Fn(usize) -> bool) -> Self {
+        let kept: Vec<usize> = (0..self.len()).filter(|&index| keep(index)).collect();
+        let Some(pixels) = Arc::get_mut(&mut self.pixels) else { return self.select(&kept) };
+        let size = self.shape.len();
+        for (to, &from) in kept.iter().enumerate() {
+            pixels.copy_within(from * size..(from + 1) * size, to * size);
+        }
+        pixels.truncate(kept.len() * size);
+        self.labels = kept.iter().map(|&index| self.labels[index]).collect();
+        self
     }
 
     /// The number of images of each class, by label.
@@ -118,7 +131,7 @@ fn digest(set: &ImageSet) -> [u8; 32] {
     for size in [set.len(), set.shape.channels, set.shape.height, set.shape.width] {
         hash.update((size as u64).to_le_bytes());
     }
-    hash.update(&set.pixels);
+    hash.update(&*set.pixels);
     let labels: Vec<u8> = set.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
     hash.update(&labels);
     hash.finalize().into()
@@ -153,6 +166,22 @@ mod tests {
         assert_ne!(of(&base, &set([1, 3], [0, 1], ["cat", "dog"])), expected);
         assert_ne!(of(&base, &set([1, 2], [1, 0], ["cat", "dog"])), expected);
         assert_ne!(fingerprint(&base, Some(&base), &base).named, expected);
+    }
+
+    #[test]
+    fn what_is_retained_is_what_is_selected_whoever_shares_it() {
+        let shape = ImageShape { channels: 1, height: 1, width: 2 };
+        let set =
+            || ImageSet::new(shape, (0..20).collect(), (0..10).collect(), (0..10).map(|n| n.to_string()).collect());
+        let is_kept = |index: usize| index % 3 != 0;
+        let indices: Vec<usize> = (0..10).filter(|&index| is_kept(index)).collect();
+        let selected = set().unwrap().select(&indices);
+        let shared = set().unwrap();
+        for retained in [set().unwrap().retain(is_kept), shared.clone().retain(is_kept)] {
+            assert_eq!((&retained.pixels, &retained.labels), (&selected.pixels, &selected.labels));
+        }
+        assert_eq!(shared.len(), 10);
+        assert!(set().unwrap().retain(|_| false).is_empty());
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn open(config: &DataConfig, seed: u64) -> Result<Dataset> {
         Some(own) => (train, own),
         None => {
             let held_out = split::held_out(&train, &files.digests(), config.validation, seed, &mut notices)?;
-            split::divide(&train, &held_out)
+            split::divide(train, &held_out)
         }
     };
     let preprocess = Preprocess::from_training(&train, config.source.fit(train.shape));

@@ -9,12 +9,10 @@ use crate::{Error, Result};
 const FEWEST: usize = 3;
 
 /// The images that are not held out and those that are, each in the order of `set`.
-pub(super) fn divide(set: &ImageSet, held_out: &[bool]) -> (ImageSet, ImageSet) {
-    if !held_out.contains(&true) {
-        return (set.clone(), set.select(&[]));
-    }
-    let (out, kept): (Vec<_>, Vec<_>) = (0..set.len()).partition(|index| held_out[*index]);
-    (set.select(&kept), set.select(&out))
+pub(super) fn divide(set: ImageSet, held_out: &[bool]) -> (ImageSet, ImageSet) {
+    let out: Vec<usize> = (0..set.len()).filter(|index| held_out[*index]).collect();
+    let out = set.select(&out);
+    (if out.is_empty() { set } else { set.retain(|index| !held_out[index]) }, out)
 }
 
 /// Which images of `set` to hold out for validation, with the classes in proportion in both parts as far as whole images
@@ -157,7 +155,7 @@ mod tests {
     }
 
     fn stratified_split(set: &ImageSet, validation: usize, seed: u64) -> Result<(ImageSet, ImageSet)> {
-        Ok(divide(set, &held_out(set, validation, seed)?))
+        Ok(divide(set.clone(), &held_out(set, validation, seed)?))
     }
 
     /// Digests of files whose contents are numbered from `first`.
@@ -189,7 +187,7 @@ mod tests {
             for share in [0.01, 0.5, 0.99] {
                 let all = set(&labels, 3);
                 let held_out = by_content(&all, &files(55, 0), share, Stream::new(seed, Purpose::Test));
-                let (kept, out) = divide(&all, &held_out);
+                let (kept, out) = divide(all.clone(), &held_out);
                 assert!((1..=2).contains(&out.class_counts()[0]) && kept.class_counts()[0] > 0);
                 assert_eq!((kept.class_counts()[1], out.class_counts()[1]), (2, 0));
                 assert!(out.class_counts()[2] > 0 && kept.class_counts()[2] > 0);
@@ -206,7 +204,7 @@ mod tests {
         let labels: Vec<u16> = (0..60).map(|index| u16::from(index % 3 == 0)).collect();
         let validation = 12.into();
         let drawn = |seed| super::held_out(&set(&labels, 2), &files(60, 0), validation, seed, &mut Vec::new()).unwrap();
-        let (_, validation) = divide(&set(&labels, 2), &drawn(1));
+        let (_, validation) = divide(set(&labels, 2), &drawn(1));
         assert_eq!(validation.class_counts(), [8, 4]);
         assert_ne!(drawn(1), drawn(2));
     }

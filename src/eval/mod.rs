@@ -5,6 +5,7 @@ mod ensemble;
 mod import;
 mod outsiders;
 mod predictions;
+mod suspects;
 mod trust;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ pub use ensemble::{Combined, MemberResult, ensemble};
 pub use import::import;
 pub use outsiders::Outsiders;
 pub use predictions::Predictions;
+pub(crate) use suspects::{SecondLook, Suspect, known_label_errors, suspects};
 pub(crate) use trust::measure_trust;
 
 use crate::artifact::Manifest;

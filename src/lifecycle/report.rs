@@ -9,7 +9,7 @@ use super::prepared::{Prepared, open_data, plan};
 use super::run::Run;
 use crate::data::augment::{self, Augment, Scratch};
 use crate::data::{Dataset, ImageSet};
-use crate::eval::Predictions;
+use crate::eval::{self, Predictions, SecondLook};
 use crate::models::Weights;
 use crate::plan::{Images, Plan};
 use crate::predict::Predictor;
@@ -20,6 +20,9 @@ use crate::{Error, Experiment, Result, artifact};
 
 /// Images of the first batch that a report shows.
 const INPUTS: usize = 24;
+
+/// Labels that look wrong that it shows.
+const SUSPECTS: usize = 20;
 
 /// Writes the page and the table of a run that has just ended, and is described by `record`.
 ///
@@ -176,7 +179,12 @@ fn add_model(report: &mut Report, session: &Session, exported: &Exported) -> Res
     let Exported { predictions, predictor, weights, .. } = exported;
     let test = &session.dataset.test;
     report.weights_sha256 = Some(weights.sha256());
-    report.test = Some(Test::new(predictions, test, &session.dataset.fingerprint)?);
+    let known = eval::known_label_errors(&session.dataset.fingerprint, predictions);
+    let (train, augment) = (&session.dataset.train, session.experiment.augment());
+    let distortion = (!augment::is_identity(augment)).then(|| Augment::new(augment, train, session.experiment.seed));
+    let look = SecondLook { predictor, test, train, augment: distortion.as_ref() };
+    let suspects = eval::suspects(predictions, &look, &known, SUSPECTS)?;
+    report.test = Some(Test::new(predictions, test, suspects, known)?);
     report.filters =
         Filters::new(&session.plan.layers, &session.dataset.train, first_weights(report, session)?.as_ref(), weights)?;
     let layers = predictor.layer_outputs(test.image(0))?;

@@ -197,11 +197,41 @@ impl Predictor {
 
     /// The logits of whole images as the network's layers compute them one by one.
     fn by_layers(&self, pixels: &[u8]) -> Result<Vec<f32>> {
-        let chunk = self.batch * self.manifest.preprocess.shape.len();
-        let compute = |batch: &[u8]| {
+        self.in_batches(pixels, |batch| {
             let output = self.networks.forward(self.images(batch)).try_into_vec_as::<f32>();
             output.map_err(|error| Error::failed("the device cannot compute the network").caused_by(error))
-        };
+        })
+    }
+
+    /// What tells whole images apart for the network, image after image: the output of its last layer that still has a
+    /// height and a width, or the inputs where none has.
+    ///
+    /// # Errors
+    /// A usage error when the model is an ensemble; when the device fails.
+    pub(crate) fn features(&self, pixels: &[u8]) -> Result<Vec<f32>> {
+        self.in_batches(pixels, |batch| {
+            let mut last = None;
+            let mut hook = |_: &str, activation: Activation| {
+                if activation.shape.len() == 4 {
+                    last = Some(activation);
+                }
+            };
+            let context = &mut ForwardContext::inference().with_hook(&mut hook);
+            self.networks.forward_in(self.images(batch), context).ok_or_else(no_layers)?;
+            match last {
+                Some(activation) => activation.values(),
+                None => {
+                    let mut values = vec![0.0; batch.len()];
+                    self.fill(batch, &mut values);
+                    Ok(values)
+                }
+            }
+        })
+    }
+
+    /// What `compute` makes of whole images, batch by batch and in order.
+    fn in_batches(&self, pixels: &[u8], compute: impl Fn(&[u8]) -> Result<Vec<f32>> + Send + Sync) -> Result<Vec<f32>> {
+        let chunk = self.batch * self.manifest.preprocess.shape.len();
         // Batches side by side leave no thread without work between two layers. What is in a batch is always the same.
         let batches: Result<Vec<_>> = if self.device == Device::flex() {
             pixels.par_chunks(chunk).map(compute).collect()
@@ -230,7 +260,7 @@ impl Predictor {
         };
         let context = &mut ForwardContext::inference().with_hook(&mut hook);
         if self.networks.forward_in(self.images(pixels), context).is_none() {
-            return Err(Error::usage("an ensemble has no layers of its own; look at one of its members"));
+            return Err(no_layers());
         }
         failure.map_or(Ok(outputs), Err)
     }
@@ -263,6 +293,10 @@ impl Predictor {
         let out_of_distribution = self.manifest.out_of_distribution.map(|limit| limit.warns(logits));
         Prediction { ranked, input: input.to_vec(), out_of_distribution }
     }
+}
+
+fn no_layers() -> Error {
+    Error::usage("an ensemble has no layers of its own; look at one of its members")
 }
 
 /// How many images may go through these layers together.

@@ -6,19 +6,15 @@ use serde::Serialize;
 
 use super::filters::FilterShape;
 use super::sheet::{LARGEST_SIDE, Picture, Sheet};
-use super::suspects::{self, Suspect};
 use crate::Result;
 use crate::data::ImageSet;
-use crate::eval::{CalibrationBin, Evaluation, Predictions, wilson};
+use crate::eval::{CalibrationBin, Evaluation, Predictions, Suspect, wilson};
 use crate::models::{LayerSummary, WeightTensor, Weights};
 use crate::predict::LayerOutput;
 use crate::run::{EpochMetrics, RunRecord};
 
 /// Mistakes that are shown.
 const MISTAKES: usize = 24;
-
-/// Labels that look wrong that are shown.
-const SUSPECTS: usize = 20;
 
 /// Filters and channels that are shown.
 const FILTERS: usize = 64;
@@ -192,18 +188,21 @@ impl LayerWords {
 }
 
 impl Test {
-    /// Everything that the answers for the images of `set`, whose data set has this `fingerprint`, say.
+    /// Everything that the answers for the images of `set` say, with what is known of its labels.
     ///
     /// # Errors
     /// When a picture cannot be made.
-    pub fn new(predictions: &Predictions, set: &ImageSet, fingerprint: &str) -> Result<Self> {
+    pub fn new(
+        predictions: &Predictions,
+        set: &ImageSet,
+        suspects: Vec<Suspect>,
+        known_label_errors: Vec<usize>,
+    ) -> Result<Self> {
         let evaluation = predictions.evaluation();
         let (cells, side) = cells(predictions, set);
         let shown: Vec<usize> = cells.iter().flat_map(|cell| cell.shown.iter().copied()).collect();
         let worst: Vec<Worst> =
             predictions.worst().into_iter().take(MISTAKES).map(|index| worst(predictions, index)).collect();
-        let known = suspects::known(fingerprint, predictions);
-        let suspects = suspects::suspects(predictions, &known, SUSPECTS);
         let places = |found: &mut dyn Iterator<Item = usize>| found.collect::<Vec<_>>();
         let worst_places = places(&mut worst.iter().map(|worst| worst.index));
         let suspect_places = places(&mut suspects.iter().map(|suspect| suspect.index));
@@ -223,7 +222,7 @@ impl Test {
             cells,
             worst,
             suspects,
-            known_label_errors: known,
+            known_label_errors,
         })
     }
 }
@@ -375,7 +374,7 @@ mod tests {
     #[test]
     fn the_cells_count_what_the_confusion_matrix_counts() {
         let set = set(500, 5, ImageShape { channels: 1, height: 28, width: 28 });
-        let test = Test::new(&answers(&set, |index| index / 7 % 5), &set, "").unwrap();
+        let test = Test::new(&answers(&set, |index| index / 7 % 5), &set, Vec::new(), Vec::new()).unwrap();
         let mut counted = vec![vec![0; 5]; 5];
         for cell in &test.cells {
             counted[cell.label][cell.answer] = cell.images;
@@ -389,7 +388,8 @@ mod tests {
     #[test]
     fn a_hundred_classes_of_large_pictures_stay_within_bounds() {
         let set = set(3000, 100, ImageShape { channels: 3, height: 80, width: 80 });
-        let test = Test::new(&answers(&set, |index| (index / 100 * 3 + index * 7) % 100), &set, "").unwrap();
+        let test = Test::new(&answers(&set, |index| (index / 100 * 3 + index * 7) % 100), &set, Vec::new(), Vec::new())
+            .unwrap();
         let sheet = test.cell_pictures.unwrap();
         assert!(sheet.count * sheet.width * sheet.height * 3 <= CELL_BYTES);
         assert!(test.cells.len() == 3000 && test.cells.iter().all(|cell| !cell.shown.is_empty()));

@@ -11,7 +11,6 @@ mod lesson;
 mod range_test;
 mod sheet;
 mod survey;
-mod suspects;
 mod sweep;
 mod terminal;
 

@@ -272,7 +272,7 @@ impl NpzConfig {
                     (0..train.len()).into_par_iter().map(|index| Sha256::digest(train.image(index)).into()).collect();
                 let held_out = pictures::held_out_for_testing(&train.labels, &train.classes, &digests, self.test);
                 notices.extend(held_out.1);
-                crate::data::split::divide(&train, &held_out.0)
+                crate::data::split::divide(train, &held_out.0)
             }
         };
         let validation = validation.map(|pair| pair.into_set(&classes)).transpose()?;

@@ -13,9 +13,10 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
     let confident = test.suspects.iter().filter(|suspect| suspect.confident).count();
     Some(html! {
         p.soft {
-            "Confident learning (Northcutt, Jiang and Chuang, 2021) on the test images, which the network did not learn from: " (confident)
-            " of these " (test.suspects.len()) " contradict their label with at least the confidence that is usual for the other class; \
-             any others are the next mistakes by the same margin. A network can be wrong and a label right: look before you change one."
+            "Test images, which the network did not learn from, that are seen as another class than their label, also when they are \
+             distorted as in training, or lie among training images of another class. " (confident) " of these " (test.suspects.len())
+            " contradict their label with at least the confidence that is usual for the other class (confident learning: Northcutt, \
+             Jiang and Chuang, 2021). A network can be wrong and a label right: look before you change one."
         }
         @if !test.known_label_errors.is_empty() { (known(test)) }
         (sheet_style("suspect", sheet))
@@ -26,7 +27,7 @@ pub(super) fn section(report: &Report) -> Option<Markup> {
                     div {
                         span.clip title=(name(report, suspect.label)) { "label " strong { (name(report, suspect.label)) } }
                         span.clip title=(name(report, suspect.suggested)) { "looks like " strong { (name(report, suspect.suggested)) } }
-                        span.soft { "image " (suspect.index) ", margin " (format!("{:.3}", suspect.margin)) }
+                        span.soft { "image " (suspect.index) ", margin " (format!("{:.2}", suspect.margin)) ", of neighbours " (format!("{:.1}", suspect.neighbour_margin)) }
                         @if suspect.known { " " span.tag { "known" } }
                     }
                 }

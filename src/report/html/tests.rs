@@ -1,6 +1,6 @@
 use super::page;
 use crate::data::{ImageSet, ImageShape};
-use crate::eval::Predictions;
+use crate::eval::{Predictions, Suspect};
 use crate::report::{Report, Test};
 use crate::run::{EpochMetrics, RunRecord, Status};
 
@@ -20,6 +20,12 @@ fn epoch(number: usize) -> EpochMetrics {
         images_per_second: 1234.0,
         seconds: 1.0,
     }
+}
+
+/// Image `index` of a set whose labels go round.
+fn suspect(index: usize, classes: usize) -> Suspect {
+    let (label, suggested) = (index % classes, (index + 1) % classes);
+    Suspect { index, label, suggested, margin: -0.9, neighbour_margin: -0.5, confident: true, known: index == 3 }
 }
 
 fn report(names: &[String], shape: ImageShape, images: usize) -> Report {
@@ -61,7 +67,9 @@ fn report(names: &[String], shape: ImageShape, images: usize) -> Report {
         notices: Vec::new(),
         epochs: (1..=3).map(epoch).collect(),
         best_epoch: Some(2),
-        test: Some(Test::new(&predictions, &set, "").unwrap()),
+        test: Some(
+            Test::new(&predictions, &set, (0..20).map(|index| suspect(index, count)).collect(), vec![3, 9]).unwrap(),
+        ),
         inputs: None,
         filters: None,
         activations: None,

@@ -109,13 +109,13 @@ pub(super) fn open(found: Found, reading: &Reading) -> Result<Splits> {
         }
     }
     let shape = reading.shape;
-    let image = |place: usize| &pixels[place * shape.len()..(place + 1) * shape.len()];
-    let set = |places: &Vec<usize>| {
-        let mut pixels = allocate(places.len(), shape)?;
-        pixels.chunks_exact_mut(shape.len()).zip(places).for_each(|(out, place)| out.copy_from_slice(image(*place)));
-        let labels = places.iter().map(|place| read[*place].0.label).collect();
-        ImageSet::new(shape, pixels, labels, names.clone())
-    };
+    let labels = read.iter().map(|(entry, _)| entry.label).collect();
+    let all = ImageSet::new(shape, pixels, labels, names)?;
+    let validation_set = has_validation.then(|| all.select(&places[1]));
+    let test_set = all.select(&places[2]);
+    let mut is_training = vec![false; read.len()];
+    places[0].iter().for_each(|place| is_training[*place] = true);
+    let training_set = all.retain(|place| is_training[place]);
     let files = |places: &Vec<usize>| {
         let file = |place: &usize| {
             let (entry, picture) = &read[*place];
@@ -137,9 +137,8 @@ pub(super) fn open(found: Found, reading: &Reading) -> Result<Splits> {
     };
     notices.extend(unreadable.left_out(read.len()));
     let [train, validation, test] = &places;
-    let validation_set = if has_validation { Some(set(validation)?) } else { None };
     let files = Files { train: files(train), validation: files(validation), test: files(test), unreadable };
-    Ok(Splits { files, validation: validation_set, has_test, notices, ..Splits::new(set(train)?, set(test)?) })
+    Ok(Splits { files, validation: validation_set, has_test, notices, ..Splits::new(training_set, test_set) })
 }
 
 /// Which images are kept for testing, by the contents of their files alone, and what to say of classes of which none is.
