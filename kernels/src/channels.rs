@@ -7,8 +7,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::reduce;
-use super::simd::vectorised;
+use super::{reduce, transpose};
 
 /// Places whose sums are kept in registers together.
 const TILE: usize = 6;
@@ -50,10 +49,7 @@ impl Vectors {
     /// zeros where a block has fewer rows.
     pub(super) fn pack(self, weights: &[f32], depth: usize) -> Vec<f32> {
         let mut packed = vec![0.0; self.packed(weights.len() / depth, depth)];
-        vectorised(
-            #[inline(always)]
-            || transpose(weights, depth, self.block, &mut packed, self.block * depth),
-        );
+        transpose(weights, depth, self.block, &mut packed, self.block * depth);
         packed
     }
 
@@ -61,10 +57,7 @@ impl Vectors {
     pub(super) fn unpack(self, packed: &[f32], rows: usize, depth: usize) -> Vec<f32> {
         let mut weights = vec![0.0; rows * depth];
         let blocks = weights.chunks_mut(self.block * depth).zip(packed.chunks_exact(self.block * depth));
-        vectorised(
-            #[inline(always)]
-            || blocks.for_each(|(rows, packed)| transpose_back(packed, self.block, rows, depth, depth)),
-        );
+        blocks.for_each(|(rows, packed)| transpose_back(packed, self.block, rows, depth, depth));
         weights
     }
 }
@@ -249,82 +242,13 @@ const MOST_LANES: usize = 16;
 
 /// `to[n, row] = from[row, n]` for the rows of `from`, each of `length` values, a block of `block` of them at a time:
 /// the blocks of `to` are `part` apart. What fills up a block is left as it is.
-#[inline(always)]
 pub(super) fn transpose(from: &[f32], length: usize, block: usize, to: &mut [f32], part: usize) {
-    match block {
-        16 => transpose_blocks::<16>(from, length, to, part),
-        32 => transpose_blocks::<32>(from, length, to, part),
-        _ => {
-            for (rows, to) in from.chunks(block * length).zip(to.chunks_mut(part)) {
-                transpose_rows(rows, length, block, 0, to);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn transpose_blocks<const BLOCK: usize>(from: &[f32], length: usize, to: &mut [f32], part: usize) {
-    const SIDE: usize = 8;
-    for (rows, to) in from.chunks(BLOCK * length).zip(to.chunks_mut(part)) {
-        let mut done = 0;
-        if rows.len() == BLOCK * length {
-            for (n, to) in to.chunks_exact_mut(SIDE * BLOCK).enumerate().take(length / SIDE) {
-                // In squares of a known size, which the compiler turns into shuffles.
-                let from: [&[f32; SIDE]; BLOCK] = std::array::from_fn(|row| {
-                    rows[row * length + n * SIDE..].first_chunk().expect("as many as a side of the square")
-                });
-                for (n, to) in to.chunks_exact_mut(BLOCK).enumerate() {
-                    for (to, from) in to.iter_mut().zip(&from) {
-                        *to = from[n];
-                    }
-                }
-            }
-            done = length / SIDE * SIDE;
-        }
-        transpose_rows(rows, length, BLOCK, done, to);
-    }
-}
-
-/// The columns of one block from `first` on.
-#[inline(always)]
-fn transpose_rows(rows: &[f32], length: usize, block: usize, first: usize, to: &mut [f32]) {
-    for (row, values) in rows.chunks_exact(length).enumerate() {
-        for (n, value) in values.iter().enumerate().skip(first) {
-            to[n * block + row] = *value;
-        }
+    for (rows, to) in from.chunks(block * length).zip(to.chunks_mut(part)) {
+        transpose::transpose(rows, length, [rows.len() / length, length], to, block);
     }
 }
 
 /// The reverse, of one block: `to[row, n] = from[n, row]` for the rows of `to`, each of `length` values, `stride` apart.
-#[inline(always)]
 pub(super) fn transpose_back(from: &[f32], block: usize, to: &mut [f32], length: usize, stride: usize) {
-    match block {
-        16 => transpose_block_back::<16>(from, to, length, stride),
-        32 => transpose_block_back::<32>(from, to, length, stride),
-        _ => {
-            for (row, to) in to.chunks_mut(stride).enumerate() {
-                for (to, from) in to[..length].iter_mut().zip(from.chunks_exact(block)) {
-                    *to = from[row];
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn transpose_block_back<const BLOCK: usize>(from: &[f32], to: &mut [f32], length: usize, stride: usize) {
-    const SIDE: usize = 8;
-    let from = &from.as_chunks::<BLOCK>().0[..length];
-    for (row, to) in to.chunks_mut(stride).enumerate() {
-        let (squares, rest) = from.as_chunks::<SIDE>();
-        let (to, last) = to[..length].split_at_mut(squares.len() * SIDE);
-        for (to, from) in to.as_chunks_mut::<SIDE>().0.iter_mut().zip(squares) {
-            for (to, from) in to.iter_mut().zip(from) {
-                *to = from[row];
-            }
-        }
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = from[row];
-        }
-    }
+    transpose::transpose(from, block, [length, to.len().div_ceil(stride)], to, stride);
 }

@@ -5,8 +5,8 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::fill::{with_capacity, with_scratch};
-use super::simd::vectorised;
 use super::size::{assert_length, product};
+use super::transpose::transpose;
 
 /// A matrix in a slice: the value at `(row, column)` is `values[row * strides[0] + column * strides[1]]`.
 ///
@@ -174,10 +174,7 @@ impl Tiles {
         with_scratch([if is_transposed { depth * wide } else { 0 }], |[scratch]| {
             let (columns, strides) = if is_transposed {
                 // The gemm crate would do it value by value.
-                vectorised(
-                    #[inline(always)]
-                    || transpose(columns, depth, scratch),
-                );
+                transpose(columns, depth, [wide, depth], scratch, wide);
                 (&*scratch, [wide, 1])
             } else {
                 (columns, right.strides)
@@ -216,35 +213,5 @@ impl Tiles {
                 }
             }
         });
-    }
-}
-
-/// Side of the blocks that [`transpose`] moves: one cache line.
-const SIDE: usize = 16;
-
-/// Writes `rows`, each of `length` values, as the columns of `result`.
-#[inline(always)]
-fn transpose(rows: &[f32], length: usize, result: &mut [f32]) {
-    let count = result.len() / length;
-    let (whole_rows, whole_columns) = (count / SIDE * SIDE, length / SIDE * SIDE);
-    for row in (0..whole_rows).step_by(SIDE) {
-        for column in (0..whole_columns).step_by(SIDE) {
-            let mut block = [[0.0; SIDE]; SIDE];
-            for (i, line) in block.iter_mut().enumerate() {
-                line.copy_from_slice(&rows[(row + i) * length + column..][..SIDE]);
-            }
-            for i in 0..SIDE {
-                let line = &mut result[(column + i) * count + row..][..SIDE];
-                for (value, block) in line.iter_mut().zip(&block) {
-                    *value = block[i];
-                }
-            }
-        }
-    }
-    for row in 0..count {
-        let first = if row < whole_rows { whole_columns } else { 0 };
-        for column in first..length {
-            result[column * count + row] = rows[row * length + column];
-        }
     }
 }

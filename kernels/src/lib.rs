@@ -8,7 +8,7 @@
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
 //! Files import one way: `compiled` -> `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `sparse`, `im2col`,
-//! `channels`, `direct`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `simd`, `size`.
+//! `channels`, `direct`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `transpose`, `simd`, `size`.
 #![allow(rustdoc::private_intra_doc_links, reason = "read by those who change it, and they see all of it")]
 
 mod channels;
@@ -33,5 +33,6 @@ mod sparse;
 pub mod sum;
 #[cfg(test)]
 mod tests;
+mod transpose;
 pub mod update;
 mod winograd;

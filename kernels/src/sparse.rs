@@ -4,7 +4,7 @@
 //! instead of two dense matrix products, each maximum at `(o, y, x)` with gradient `g` adds `g * patch` to `dW[o]` and
 //! `g * W[o]` to its patch of `dx`. With channels last (NHWC), a patch is `k` runs of `k * channels` neighbouring values;
 //! the image is copied to that order with its padding, and `dx` back from it. Of a first layer, whose runs are short and whose
-//! `dx` nobody needs, each patch is copied to a run of its own.
+//! `dx` nobody needs, the image stays as it is, and each row of a patch is a run.
 //!
 //! While the maxima of a channel are visited, the sums of `dW`, or the weights for `dx`, stay in registers.
 
@@ -13,12 +13,14 @@ use pulp::{Simd, WithSimd};
 use super::geometry::ConvGeometry;
 use super::padded::Layout;
 use super::pool::{INACTIVE, PoolIndex};
+use super::transpose::transpose;
 
 /// With fewer values in a run, matrix products are faster.
 const SHORTEST_RUN: usize = 32;
 
-/// Up to so many values, a patch is one run of its own, copied once for each place: for the first layer of a network.
-const LARGEST_PATCH: usize = 64;
+/// The most rows that the patches of a first layer may have, channels counted, and the most values in a row.
+const MOST_ROWS: usize = TILE;
+const LONGEST_ROW: usize = 8;
 
 /// Most windows in a row.
 const WIDEST: usize = 128;
@@ -30,113 +32,90 @@ const NEAREST: usize = 6 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patches {
     /// In the image with its padding, channels last: `kernel` runs each.
-    InPlace,
-    /// Each in a run of its own.
-    Copied,
+    Last,
+    /// In the image with its padding, channels first: a run for each channel and row.
+    First,
 }
 
 impl Patches {
     /// How to visit the maxima; none if matrix products are faster.
     pub(super) fn of(geometry: &ConvGeometry, needs_input: bool) -> Option<Self> {
         let ConvGeometry { channels_in, kernel, stride, epilogue, .. } = *geometry;
-        if !epilogue.pool || geometry.output()[3] > WIDEST {
+        if !epilogue.pool || geometry.output()[3] > WIDEST || kernel > MOST_ROWS {
             return None;
         }
-        let fits = kernel <= COPIED && stride == 1 && geometry.patch() <= LARGEST_PATCH && !needs_input;
+        let fits = stride == 1 && kernel <= LONGEST_ROW && channels_in * kernel <= MOST_ROWS;
         match kernel * channels_in >= SHORTEST_RUN {
-            true => Some(Self::InPlace),
-            false => fits.then_some(Self::Copied),
+            true => Some(Self::Last),
+            false => (fits && !needs_input).then_some(Self::First),
         }
     }
 
-    /// Values of all patches of an image.
+    /// Values of an image.
     pub(super) fn values(self, geometry: &ConvGeometry) -> usize {
         match self {
-            Self::InPlace => geometry.padded_plane() * geometry.channels_in,
-            Self::Copied => geometry.conv_plane() * Self::slot(geometry) + COPIED,
+            Self::Last => geometry.padded_plane() * geometry.channels_in,
+            Self::First => Layout::input(geometry, 1).size(),
         }
     }
 
-    /// Values of scratch memory that [`read`](Self::read) needs.
-    pub(super) fn scratch(self, geometry: &ConvGeometry) -> usize {
-        match self {
-            Self::InPlace => 0,
-            Self::Copied => Layout::input(geometry, 1).size(),
-        }
-    }
-
-    /// Brings the patches of an image to their places.
+    /// Brings an image to where its patches are looked for.
     #[inline(always)]
-    pub(super) fn read(self, geometry: &ConvGeometry, image: &[f32], scratch: &mut [f32], patches: &mut [f32]) {
+    pub(super) fn read(self, geometry: &ConvGeometry, image: &[f32], patches: &mut [f32]) {
         match self {
-            Self::InPlace => pad_to_nhwc(geometry, image, patches),
-            Self::Copied => copy_patches(geometry, image, scratch, patches),
+            Self::Last => pad_to_nhwc(geometry, image, patches),
+            Self::First => {
+                patches.fill(0.0);
+                Layout::input(geometry, 1).put(0, image, patches);
+            }
         }
     }
 
     /// Values of the sums for the weights.
     pub(super) fn sums(self, geometry: &ConvGeometry) -> usize {
         match self {
-            Self::InPlace => geometry.weights(),
-            Self::Copied => geometry.channels_out * Self::slot(geometry),
+            Self::Last => geometry.weights(),
+            Self::First => geometry.channels_out * geometry.channels_in * geometry.kernel * ROW,
         }
     }
 
     /// The gradient of the weights from such sums.
     pub(super) fn weights(self, geometry: &ConvGeometry, sums: &[f32]) -> Vec<f32> {
         match self {
-            Self::InPlace => channels_first(geometry, sums),
-            Self::Copied => {
-                sums.chunks_exact(Self::slot(geometry)).flat_map(|sums| &sums[..geometry.patch()]).copied().collect()
-            }
+            Self::Last => channels_first(geometry, sums),
+            Self::First => sums.chunks_exact(ROW).flat_map(|row| &row[..geometry.kernel]).copied().collect(),
         }
-    }
-
-    /// Values from one copied patch to the next: whole vectors.
-    fn slot(geometry: &ConvGeometry) -> usize {
-        geometry.patch().next_multiple_of(16)
     }
 
     /// How a patch lies.
     fn shape(self, geometry: &ConvGeometry) -> Shape {
         let ConvGeometry { channels_in, kernel, stride, .. } = *geometry;
+        let mut runs = [0; MOST_ROWS];
         match self {
-            Self::InPlace => {
+            Self::Last => {
                 let row = geometry.padded()[1] * channels_in;
-                Shape { down: row * stride, right: channels_in * stride, runs: kernel, run: kernel * channels_in, row }
+                runs.iter_mut().enumerate().for_each(|(y, run)| *run = y * row);
+                Shape {
+                    down: row * stride,
+                    right: channels_in * stride,
+                    runs,
+                    count: kernel,
+                    run: kernel * channels_in,
+                }
             }
-            Self::Copied => {
-                let slot = Self::slot(geometry);
-                Shape { down: geometry.conv_output()[1] * slot, right: slot, runs: 1, run: slot, row: 0 }
+            Self::First => {
+                let layout = Layout::input(geometry, 1);
+                for (index, run) in runs.iter_mut().enumerate() {
+                    *run = index / kernel * layout.channel() + index % kernel * layout.row();
+                }
+                Shape { down: layout.row(), right: 1, runs, count: channels_in * kernel, run: kernel }
             }
         }
     }
 }
 
-/// Values that are copied at once: a row of a patch and what is written over by the next.
-const COPIED: usize = 8;
-
-/// Copies the patch of each place into a slot of its own; `padded` is scratch memory for the image with its zeros.
-#[inline(always)]
-fn copy_patches(geometry: &ConvGeometry, image: &[f32], padded: &mut [f32], patches: &mut [f32]) {
-    let ConvGeometry { channels_in, kernel, .. } = *geometry;
-    let (layout, [height, width]) = (Layout::input(geometry, 1), geometry.conv_output());
-    padded.fill(0.0);
-    layout.put(0, image, padded);
-    let slot = Patches::slot(geometry);
-    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-        let mut to = (y * width + x) * slot;
-        for channel in 0..channels_in {
-            let from = channel * layout.channel() + y * layout.row() + x;
-            for ky in 0..kernel {
-                let from: &[f32; COPIED] =
-                    padded[from + ky * layout.row()..].first_chunk().expect("zeros after the last");
-                *patches[to..].first_chunk_mut().expect("room after the last") = *from;
-                to += kernel;
-            }
-        }
-    }
-}
+/// Values from the sums of one row of a patch to the next, with channels first: whole vectors.
+const ROW: usize = 16;
 
 /// Weights `[out, in, k, k]` to `[out, k, k, in]`.
 pub(super) fn channels_last(geometry: &ConvGeometry, weight: &[f32]) -> Vec<f32> {
@@ -177,13 +156,15 @@ pub(super) struct Image<'a> {
     pub(super) input_sums: &'a mut [f32],
 }
 
-/// How the patch of a place lies: from one place to the next `down` and `right`; `runs` of `run` values, `row` apart.
+/// How the patch of a place lies.
 struct Shape {
+    /// Values from one place to the next.
     down: usize,
     right: usize,
-    runs: usize,
+    /// Where the first `count` runs begin, from the place on, and how many values each has.
+    runs: [usize; MOST_ROWS],
+    count: usize,
     run: usize,
-    row: usize,
 }
 
 /// Adds what image number `number` contributes to the sums in `image`; `indices` and `gradient` are those of the pooled
@@ -199,6 +180,7 @@ pub(super) fn backward(
     let size = channels * height * width;
     let (indices, gradient) = (&indices[number * size..][..size], &gradient[number * size..][..size]);
     pulp::Arch::new().dispatch(Pass {
+        patches,
         shape: patches.shape(geometry),
         size: [height, width],
         indices,
@@ -208,6 +190,7 @@ pub(super) fn backward(
 }
 
 struct Pass<'a> {
+    patches: Patches,
     shape: Shape,
     /// Of a plane of the pooled output.
     size: [usize; 2],
@@ -221,7 +204,7 @@ impl WithSimd for Pass<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { shape, size: [height, width], indices, gradient, image } = self;
+        let Self { patches: how, shape, size: [height, width], indices, gradient, image } = self;
         let Image { patches, weight, weight_sums, bias_sums, input_sums } = image;
         let mut maxima = [(0, 0.0); WIDEST];
         let places = [0, shape.right, shape.down, shape.down + shape.right];
@@ -231,40 +214,81 @@ impl WithSimd for Pass<'_> {
         for first in (0..height).step_by(rows) {
             let some = first * width..height.min(first + rows) * width;
             for (channel, (gradient, indices)) in planes.clone().enumerate() {
-                let (mut count, mut sum) = (0, 0.0);
-                let lines = gradient[some.clone()].chunks_exact(width).zip(indices[some.clone()].chunks_exact(width));
+                let (gradient, indices) = (&gradient[some.clone()], &indices[some.clone()]);
+                let mut count = 0;
+                let lines = gradient.chunks_exact(width).zip(indices.chunks_exact(width));
                 for (y, (gradient, indices)) in lines.enumerate() {
                     let mut window = 2 * (first + y) * shape.down;
                     for (gradient, index) in gradient.iter().zip(indices) {
-                        let is_active = *index < INACTIVE;
+                        // No branch: whether ReLU is active is as good as random.
                         maxima[count] = (window + places[usize::from(*index & 3)], *gradient);
-                        count += usize::from(is_active);
-                        sum += if is_active { *gradient } else { 0.0 };
+                        count += usize::from(*index < INACTIVE);
                         window += 2 * shape.right;
                     }
                 }
                 let maxima = &maxima[..count];
-                for run in 0..shape.runs {
-                    let weights = (channel * shape.runs + run) * shape.run;
-                    if !weight_sums.is_empty() {
-                        let sums = &mut weight_sums[weights..][..shape.run];
-                        gather(simd, maxima, &patches[run * shape.row..], sums);
-                    }
-                    if !input_sums.is_empty() {
-                        let weight = &weight[weights..][..shape.run];
-                        scatter(simd, maxima, weight, &mut input_sums[run * shape.row..]);
+                if how == Patches::First {
+                    let sums = &mut weight_sums[channel * shape.count * ROW..][..shape.count * ROW];
+                    gather_rows(simd, maxima, patches, &shape, sums);
+                } else {
+                    for (run, start) in shape.runs[..shape.count].iter().enumerate() {
+                        let weights = (channel * shape.count + run) * shape.run;
+                        if !weight_sums.is_empty() {
+                            let sums = &mut weight_sums[weights..][..shape.run];
+                            gather(simd, maxima, &patches[*start..], sums);
+                        }
+                        if !input_sums.is_empty() {
+                            let weight = &weight[weights..][..shape.run];
+                            scatter(simd, maxima, weight, &mut input_sums[*start..]);
+                        }
                     }
                 }
                 if let Some(of_channel) = bias_sums.get_mut(channel) {
-                    *of_channel += sum;
+                    *of_channel += active_sum(gradient, indices);
                 }
             }
         }
     }
 }
 
+/// The sum of the gradients where ReLU is active.
+#[inline(always)]
+fn active_sum(gradient: &[f32], indices: &[PoolIndex]) -> f32 {
+    const LANES: usize = 8;
+    let active = |gradient: f32, index: PoolIndex| if index < INACTIVE { gradient } else { 0.0 };
+    let ((gradient, rest), (indices, rest_indices)) = (gradient.as_chunks::<LANES>(), indices.as_chunks::<LANES>());
+    let mut lanes = [0.0; LANES];
+    for (gradient, indices) in gradient.iter().zip(indices) {
+        for (sum, (gradient, index)) in lanes.iter_mut().zip(gradient.iter().zip(indices)) {
+            *sum += active(*gradient, *index);
+        }
+    }
+    let rest: f32 = rest.iter().zip(rest_indices).map(|(gradient, index)| active(*gradient, *index)).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
 /// Vectors of a run that stay in registers while all maxima are visited.
-const TILE: usize = 6;
+const TILE: usize = 12;
+
+/// Calls a function compiled for `1..=TILE` vectors.
+macro_rules! of_length {
+    ($function:ident::<$simd:ident>($length:expr) $arguments:tt) => {
+        match $length {
+            1 => $function::<$simd, 1> $arguments,
+            2 => $function::<$simd, 2> $arguments,
+            3 => $function::<$simd, 3> $arguments,
+            4 => $function::<$simd, 4> $arguments,
+            5 => $function::<$simd, 5> $arguments,
+            6 => $function::<$simd, 6> $arguments,
+            7 => $function::<$simd, 7> $arguments,
+            8 => $function::<$simd, 8> $arguments,
+            9 => $function::<$simd, 9> $arguments,
+            10 => $function::<$simd, 10> $arguments,
+            11 => $function::<$simd, 11> $arguments,
+            _ => $function::<$simd, TILE> $arguments,
+        }
+    };
+}
 
 /// `sums += gradient * values[start..]` for each of the maxima.
 #[inline(always)]
@@ -273,24 +297,18 @@ fn gather<S: Simd>(simd: S, maxima: &[(usize, f32)], values: &[f32], sums: &mut 
     let mut at = 0;
     for part in vectors.chunks_mut(TILE) {
         let values = &values[at..];
-        match part {
-            [a] => gather_tile::<S, 1>(simd, maxima, values, [a]),
-            [a, b] => gather_tile::<S, 2>(simd, maxima, values, [a, b]),
-            [a, b, c] => gather_tile::<S, 3>(simd, maxima, values, [a, b, c]),
-            [a, b, c, d] => gather_tile::<S, 4>(simd, maxima, values, [a, b, c, d]),
-            [a, b, c, d, e] => gather_tile::<S, 5>(simd, maxima, values, [a, b, c, d, e]),
-            [a, b, c, d, e, f] => gather_tile::<S, TILE>(simd, maxima, values, [a, b, c, d, e, f]),
-            _ => {}
-        }
+        of_length!(gather_tile::<S>(part.len())(simd, maxima, values, part));
         at += part.len() * S::F32_LANES;
     }
-    for (start, gradient) in maxima {
-        add_scaled(rest, *gradient, &values[start + at..]);
+    if !rest.is_empty() {
+        for (start, gradient) in maxima {
+            add_scaled(rest, *gradient, &values[start + at..]);
+        }
     }
 }
 
 #[inline(always)]
-fn gather_tile<S: Simd, const V: usize>(simd: S, maxima: &[(usize, f32)], values: &[f32], sums: [&mut S::f32s; V]) {
+fn gather_tile<S: Simd, const V: usize>(simd: S, maxima: &[(usize, f32)], values: &[f32], sums: &mut [S::f32s]) {
     let mut tile = [simd.splat_f32s(0.0); V];
     for (start, gradient) in maxima {
         let gradient = simd.splat_f32s(*gradient);
@@ -299,7 +317,43 @@ fn gather_tile<S: Simd, const V: usize>(simd: S, maxima: &[(usize, f32)], values
             *sum = simd.mul_add_e_f32s(gradient, *value, *sum);
         }
     }
-    for (sum, value) in sums.into_iter().zip(tile) {
+    for (sum, value) in sums.iter_mut().zip(tile) {
+        *sum = simd.add_f32s(*sum, value);
+    }
+}
+
+/// `sums[run] += gradient * values[start + run..]` for each of the maxima and all runs of a patch, of at most a row's values
+/// each; the sums of each are in whole vectors.
+#[inline(always)]
+fn gather_rows<S: Simd>(simd: S, maxima: &[(usize, f32)], values: &[f32], shape: &Shape, sums: &mut [f32]) {
+    let runs = shape.runs[..shape.count].chunks(TILE).zip(sums.chunks_mut(TILE * ROW));
+    for (runs, sums) in runs {
+        for at in (0..shape.run).step_by(S::F32_LANES) {
+            let (values, sums) = (&values[at..], &mut sums[at..]);
+            of_length!(gather_rows_tile::<S>(runs.len())(simd, maxima, values, runs, sums));
+        }
+    }
+}
+
+#[inline(always)]
+fn gather_rows_tile<S: Simd, const V: usize>(
+    simd: S,
+    maxima: &[(usize, f32)],
+    values: &[f32],
+    runs: &[usize],
+    sums: &mut [f32],
+) {
+    let runs: [usize; V] = *runs.first_chunk().expect("as many as the tile has");
+    let mut tile = [simd.splat_f32s(0.0); V];
+    for (start, gradient) in maxima {
+        let gradient = simd.splat_f32s(*gradient);
+        for (sum, run) in tile.iter_mut().zip(runs) {
+            let value = S::as_simd_f32s(&values[start + run..][..S::F32_LANES]).0[0];
+            *sum = simd.mul_add_e_f32s(gradient, value, *sum);
+        }
+    }
+    for (sums, value) in sums.chunks_mut(ROW).zip(tile) {
+        let sum = &mut S::as_mut_simd_f32s(&mut sums[..S::F32_LANES]).0[0];
         *sum = simd.add_f32s(*sum, value);
     }
 }
@@ -311,18 +365,13 @@ fn scatter<S: Simd>(simd: S, maxima: &[(usize, f32)], weight: &[f32], sums: &mut
     let mut at = 0;
     for part in vectors.chunks(TILE) {
         let sums = &mut sums[at..];
-        match part.len() {
-            1 => scatter_tile::<S, 1>(simd, maxima, part, sums),
-            2 => scatter_tile::<S, 2>(simd, maxima, part, sums),
-            3 => scatter_tile::<S, 3>(simd, maxima, part, sums),
-            4 => scatter_tile::<S, 4>(simd, maxima, part, sums),
-            5 => scatter_tile::<S, 5>(simd, maxima, part, sums),
-            _ => scatter_tile::<S, TILE>(simd, maxima, part, sums),
-        }
+        of_length!(scatter_tile::<S>(part.len())(simd, maxima, part, sums));
         at += part.len() * S::F32_LANES;
     }
-    for (start, gradient) in maxima {
-        add_scaled(&mut sums[start + at..], *gradient, rest);
+    if !rest.is_empty() {
+        for (start, gradient) in maxima {
+            add_scaled(&mut sums[start + at..], *gradient, rest);
+        }
     }
 }
 
@@ -354,19 +403,7 @@ fn pad_to_nhwc(geometry: &ConvGeometry, image: &[f32], padded: &mut [f32]) {
     }
     let (channels, plane) = (geometry.channels_in, geometry.height * geometry.width);
     for (nchw, nhwc, length) in lines(geometry) {
-        let padded = &mut padded[nhwc..][..length * channels];
-        for first in (0..channels).step_by(SIDE) {
-            let from = &image[first * plane + nchw..];
-            match channels - first {
-                SIDE.. => squares_to_last(from, plane, length, &mut padded[first..], channels),
-                rest => {
-                    for channel in 0..rest {
-                        let to = padded[first + channel..].iter_mut().step_by(channels);
-                        to.zip(&from[channel * plane..][..length]).for_each(|(to, from)| *to = *from);
-                    }
-                }
-            }
-        }
+        transpose(&image[nchw..], plane, [channels, length], &mut padded[nhwc..], channels);
     }
 }
 
@@ -375,19 +412,7 @@ fn pad_to_nhwc(geometry: &ConvGeometry, image: &[f32], padded: &mut [f32]) {
 pub(super) fn crop_to_nchw(geometry: &ConvGeometry, padded: &[f32], image: &mut [f32]) {
     let (channels, plane) = (geometry.channels_in, geometry.height * geometry.width);
     for (nchw, nhwc, length) in lines(geometry) {
-        let padded = &padded[nhwc..][..length * channels];
-        for first in (0..channels).step_by(SIDE) {
-            let to = &mut image[first * plane + nchw..];
-            match channels - first {
-                SIDE.. => squares_to_first(&padded[first..], channels, length, to, plane),
-                rest => {
-                    for channel in 0..rest {
-                        let from = padded[first + channel..].iter().step_by(channels);
-                        to[channel * plane..][..length].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                    }
-                }
-            }
-        }
+        transpose(&padded[nhwc..], channels, [length, channels], &mut image[nchw..], plane);
     }
 }
 
@@ -399,53 +424,4 @@ fn lines(geometry: &ConvGeometry) -> impl Iterator<Item = (usize, usize, usize)>
     let (count, length) = if padding == 0 { (1, height * width) } else { (height, width) };
     let row = width + 2 * padding;
     (0..count).map(move |y| (y * width, ((y + padding) * row + padding) * channels_in, length))
-}
-
-/// The side of the squares in which channels and places are exchanged: the compiler turns them into shuffles.
-const SIDE: usize = 8;
-
-/// `to[n * channels + c] = from[c * plane + n]` for [`SIDE`] channels and `length` places.
-#[inline(always)]
-fn squares_to_last(from: &[f32], plane: usize, length: usize, to: &mut [f32], channels: usize) {
-    let whole = length / SIDE * SIDE;
-    for n in (0..whole).step_by(SIDE) {
-        let mut square = [[0.0; SIDE]; SIDE];
-        for (c, row) in square.iter_mut().enumerate() {
-            *row = *from[c * plane + n..].first_chunk().expect("a side of the square");
-        }
-        for i in 0..SIDE {
-            let to: &mut [f32; SIDE] = to[(n + i) * channels..].first_chunk_mut().expect("a side of the square");
-            for (to, row) in to.iter_mut().zip(&square) {
-                *to = row[i];
-            }
-        }
-    }
-    for n in whole..length {
-        for (c, to) in to[n * channels..][..SIDE].iter_mut().enumerate() {
-            *to = from[c * plane + n];
-        }
-    }
-}
-
-/// `to[c * plane + n] = from[n * channels + c]` for [`SIDE`] channels and `length` places.
-#[inline(always)]
-fn squares_to_first(from: &[f32], channels: usize, length: usize, to: &mut [f32], plane: usize) {
-    let whole = length / SIDE * SIDE;
-    for n in (0..whole).step_by(SIDE) {
-        let mut square = [[0.0; SIDE]; SIDE];
-        for (i, row) in square.iter_mut().enumerate() {
-            *row = *from[(n + i) * channels..].first_chunk().expect("a side of the square");
-        }
-        for c in 0..SIDE {
-            let to: &mut [f32; SIDE] = to[c * plane + n..].first_chunk_mut().expect("a side of the square");
-            for (to, row) in to.iter_mut().zip(&square) {
-                *to = row[c];
-            }
-        }
-    }
-    for n in whole..length {
-        for c in 0..SIDE {
-            to[c * plane + n] = from[n * channels + c];
-        }
-    }
 }

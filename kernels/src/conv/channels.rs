@@ -185,22 +185,17 @@ impl Back {
                 targets: &self.targets,
                 sums: &mut *sums,
             });
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (input, sums) in inputs.chunks_exact_mut(image).zip(sums.chunks_exact(padded * block)) {
-                        let input = &mut input[i * block * plane..][..rows * plane];
-                        if padding == 0 {
-                            transpose_back(sums, block, input, plane, plane);
-                            continue;
-                        }
-                        let row = (width + 2 * padding) * block;
-                        for (y, sums) in sums.chunks_exact(row).skip(padding).take(height).enumerate() {
-                            transpose_back(&sums[padding * block..], block, &mut input[y * width..], width, plane);
-                        }
-                    }
-                },
-            );
+            for (input, sums) in inputs.chunks_exact_mut(image).zip(sums.chunks_exact(padded * block)) {
+                let input = &mut input[i * block * plane..][..rows * plane];
+                if padding == 0 {
+                    transpose_back(sums, block, input, plane, plane);
+                    continue;
+                }
+                let row = (width + 2 * padding) * block;
+                for (y, sums) in sums.chunks_exact(row).skip(padding).take(height).enumerate() {
+                    transpose_back(&sums[padding * block..], block, &mut input[y * width..], width, plane);
+                }
+            }
         }
     }
 }

@@ -43,16 +43,15 @@ impl Backward {
         let if_needed = |is_needed: bool, length: usize| if is_needed { length } else { 0 };
         let lengths = [
             if_needed(!weight_sums.is_empty(), self.patches.values(geometry)),
-            if_needed(!weight_sums.is_empty(), self.patches.scratch(geometry)),
             if_needed(target.is_some(), geometry.padded_plane() * geometry.channels_in),
         ];
-        with_scratch(lengths, |[patches, scratch, input_sums]| {
+        with_scratch(lengths, |[patches, input_sums]| {
             input_sums.fill(0.0);
             if !patches.is_empty() {
                 let image = &saved.input[image * geometry.image()..][..geometry.image()];
                 vectorised(
                     #[inline(always)]
-                    || self.patches.read(geometry, image, scratch, patches),
+                    || self.patches.read(geometry, image, patches),
                 );
             }
             // One after the other: the arrays of one fit into the nearest cache.
@@ -63,10 +62,7 @@ impl Backward {
             if let Some(target) = target {
                 let (weight_sums, bias_sums) = (&mut [][..], &mut [][..]);
                 pass(sparse::Image { patches: &[], weight: &self.weight, weight_sums, bias_sums, input_sums });
-                vectorised(
-                    #[inline(always)]
-                    || sparse::crop_to_nchw(geometry, input_sums, target),
-                );
+                sparse::crop_to_nchw(geometry, input_sums, target);
             }
         });
     }
