@@ -46,7 +46,7 @@ impl Drop for Memory {
     }
 }
 
-/// What a step reads and writes: the same for all who take part.
+/// What a step reads and writes, in equal parts: the same for all who take part.
 pub(super) struct Access<const N: usize> {
     /// The arrays that are read, other ones than that which is written.
     pub(super) reads: [usize; N],

@@ -170,7 +170,8 @@ fn a_sum_is_that_of_its_values() {
 fn layers_that_no_blocks_suit_lie_plane_by_plane() {
     // A convolution after a fully connected layer, and a value that both read.
     let weight = vec![0.5; 12];
-    let describe: [fn(&mut Compiler, Value, &[f32]) -> Value; 2] = [
+    type Describe = fn(&mut Compiler, Value, &[f32]) -> Value;
+    let describe: [Describe; 2] = [
         |compiler, input, weight| {
             let value = compiler.linear(input, weight, vec![0.0; 2], false);
             compiler.conv(value, layer([3, 2, 1], 1, 0, false, false), None)

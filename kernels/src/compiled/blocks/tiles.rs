@@ -13,7 +13,7 @@ use super::patches::pack;
 use super::shape::Shape;
 use super::sums::{Sums, activate, load, maximum, store, sum};
 
-/// With fewer channels, the transforms take longer than the products that they save.
+/// With fewer channels, the transforms take longer than the products that they save, by count of their instructions.
 const FEWEST_CHANNELS: usize = 12;
 
 /// Transformed values that stay in a core's cache.
