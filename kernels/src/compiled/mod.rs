@@ -4,11 +4,17 @@
 //! by every thread for itself. Each value is one sum in one order either way, so that an image gives the same to the last bit alone
 //! and among others, on any number of threads.
 //!
-//! Files import one way: this file -> `conv`, `dense`, `group` -> `team`.
+//! Values between the layers lie in [`blocks`] of channels where vectors are short and registers few, and in [`planes`] elsewhere.
+//!
+//! Files import one way: this file -> `plan` -> `program` -> `blocks`, `planes` -> `conv`, `dense`, `group` -> `team`.
 
+mod blocks;
 mod conv;
 mod dense;
 mod group;
+mod plan;
+mod planes;
+mod program;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -17,22 +23,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::channels::Vectors;
 use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
-use super::reduce;
-use super::simd::vectorised;
 use super::size::{assert_length, product};
-use conv::{Conv, Places};
-use dense::Dense;
 use group::GroupNorm;
 pub use group::GroupNormLayer;
-use team::{Access, Member, Memory};
+use program::Program;
+use team::Memory;
 
 /// What a layer puts out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value(usize);
 
 /// A convolution and what follows it: bias, ReLU, pool; or bias, the sum with another value, ReLU.
+#[derive(Clone)]
 pub struct ConvLayer {
     /// `[out, in, k, k]`.
     pub weight: Vec<f32>,
@@ -57,23 +62,32 @@ pub struct Compiler {
     shapes: Vec<[usize; 3]>,
 }
 
+/// A layer as it was described: layer `n` puts out value `n + 1`.
 struct Layer {
     inputs: Vec<Value>,
-    output: Value,
-    /// Channels of the input, and values of each.
-    shape: [usize; 2],
-    operation: Operation,
+    kind: Kind,
 }
 
-enum Operation {
-    Conv(Box<Conv>),
-    Dense(Dense),
-    /// `x * slope + offset`, then ReLU.
+enum Kind {
+    /// Of one image.
+    Conv {
+        geometry: ConvGeometry,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        relu: bool,
+    },
+    /// With weights `[in, out]`.
+    Linear {
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+        relu: bool,
+    },
+    /// Slope and offset of each channel.
     Norm(Vec<[f32; 2]>),
     GroupNorm(GroupNorm),
-    /// The sum of two values, then ReLU if asked.
-    Sum(bool),
-    /// The mean over height and width.
+    Sum {
+        relu: bool,
+    },
     Mean,
 }
 
@@ -83,12 +97,11 @@ impl Compiler {
         (Self { layers: Vec::new(), shapes: vec![shape] }, Value(0))
     }
 
-    fn push(&mut self, inputs: Vec<Value>, shape: [usize; 3], operation: Operation) -> Value {
+    fn push(&mut self, inputs: Vec<Value>, shape: [usize; 3], kind: Kind) -> Value {
         product(&shape);
         let output = Value(self.shapes.len());
-        let [channels, height, width] = self.shapes[inputs[0].0];
         self.shapes.push(shape);
-        self.layers.push(Layer { inputs, output, shape: [channels, height * width], operation });
+        self.layers.push(Layer { inputs, kind });
         output
     }
 
@@ -100,101 +113,73 @@ impl Compiler {
         let ConvLayer { weight, shape, bias, stride, padding, relu, pool } = layer;
         let [channels, height, width] = self.shapes[input.0];
         let epilogue = Epilogue { relu: relu && shortcut.is_none(), pool };
+        assert!(shortcut.is_none() || !pool, "a pool before a sum");
         let geometry = ConvGeometry::new([1, channels, height, width], shape, stride, padding, epilogue);
         let [_, channels, height, width] = geometry.output();
         let output = [channels, height, width];
         if let Some(shortcut) = shortcut {
             assert!(self.shapes[shortcut.0] == output, "a sum of {:?} and {output:?}", self.shapes[shortcut.0]);
         }
-        let conv = Conv::new(geometry, &weight, bias, shortcut.map(|_| relu));
-        self.push([input].into_iter().chain(shortcut).collect(), output, Operation::Conv(Box::new(conv)))
+        assert_length("convolution's weight", &weight, geometry.weights());
+        assert_length("convolution's bias", &bias, geometry.channels_out);
+        let inputs = [input].into_iter().chain(shortcut).collect();
+        self.push(inputs, output, Kind::Conv { geometry, weight, bias, relu })
     }
 
     /// `x * slope + offset` with `[slope, offset]` of each channel, then ReLU.
     pub fn norm_relu(&mut self, input: Value, lines: Vec<[f32; 2]>) -> Value {
         assert_length("norm", &lines, self.shapes[input.0][0]);
-        self.push(vec![input], self.shapes[input.0], Operation::Norm(lines))
+        self.push(vec![input], self.shapes[input.0], Kind::Norm(lines))
     }
 
     /// A group norm and what follows it.
     pub fn group_norm(&mut self, input: Value, layer: GroupNormLayer) -> Value {
         let norm = GroupNorm::new(layer, self.shapes[input.0]);
-        self.push(vec![input], norm.output(), Operation::GroupNorm(norm))
+        self.push(vec![input], norm.output(), Kind::GroupNorm(norm))
     }
 
     /// The sum of two values, then ReLU if asked.
     pub fn sum(&mut self, left: Value, right: Value, relu: bool) -> Value {
         let shape = self.shapes[left.0];
         assert!(shape == self.shapes[right.0], "a sum of {shape:?} and {:?}", self.shapes[right.0]);
-        self.push(vec![left, right], shape, Operation::Sum(relu))
+        self.push(vec![left, right], shape, Kind::Sum { relu })
     }
 
     /// The mean over height and width of each channel.
     pub fn mean(&mut self, input: Value) -> Value {
-        self.push(vec![input], [self.shapes[input.0][0], 1, 1], Operation::Mean)
+        self.push(vec![input], [self.shapes[input.0][0], 1, 1], Kind::Mean)
     }
 
     /// A fully connected layer from all values of `input`, with weights `[in, out]`.
     pub fn linear(&mut self, input: Value, weight: &[f32], bias: Vec<f32>, relu: bool) -> Value {
+        assert!(!bias.is_empty(), "a fully connected layer without outputs");
         assert_length("fully connected layer's weight", weight, product(&self.shapes[input.0]) * bias.len());
-        let dense = Dense::new(weight, bias, relu);
-        self.push(vec![input], [dense.outputs, 1, 1], Operation::Dense(dense))
+        let outputs = bias.len();
+        self.push(vec![input], [outputs, 1, 1], Kind::Linear { weight: weight.to_vec(), bias, relu })
     }
 
     /// The network whose logits are `output`.
     pub fn finish(self, output: Value) -> Compiled {
-        let sizes = self.shapes.iter().map(|shape| product(shape)).collect::<Vec<_>>();
-        // Each value gets the first array that nobody reads any more.
-        let mut last_use = (0..sizes.len()).collect::<Vec<_>>();
-        for (index, layer) in self.layers.iter().enumerate() {
-            layer.inputs.iter().for_each(|input| last_use[input.0] = index + 1);
-        }
-        last_use[output.0] = usize::MAX;
-        let (mut arrays, mut free_from, mut places) = (Vec::new(), Vec::new(), vec![0; sizes.len()]);
-        for (value, &size) in sizes.iter().enumerate() {
-            // Value `n` is written by layer `n - 1`.
-            let place = free_from.iter().position(|&free| free < value).unwrap_or(arrays.len());
-            if place == arrays.len() {
-                arrays.push(0);
-                free_from.push(0);
-            }
-            arrays[place] = size.max(arrays[place]);
-            free_from[place] = last_use[value];
-            places[value] = place;
-        }
-        let convs = self.layers.iter().filter_map(|layer| match &layer.operation {
-            Operation::Conv(conv) => Some(conv),
-            _ => None,
-        });
-        let workspace = convs.clone().map(|conv| conv.workspace()).max().unwrap_or(0);
-        let work = self.layers.iter().map(|layer| match &layer.operation {
-            Operation::Conv(conv) => conv.geometry.multiply_adds(),
-            Operation::Dense(dense) => (dense.inputs * dense.outputs) as u64,
-            Operation::Norm(_) | Operation::GroupNorm(_) | Operation::Sum(_) | Operation::Mean => 0,
-        });
-        let steps = convs.map(|conv| conv.steps()).sum::<usize>() + self.layers.len();
-        let program = Program {
-            workspace: arrays.len(),
-            work: work.sum(),
-            input: sizes[0],
-            outputs: sizes[output.0],
-            result: places[output.0],
-            layers: self.layers,
-            places,
+        let vectors = Vectors::here();
+        // With many registers, long vectors would be half empty where channels are few.
+        let lanes = (!vectors.are_many).then_some(vectors.block / 2);
+        self.finish_with(output, lanes.filter(|lanes| *lanes > 1), rayon::current_num_threads())
+    }
+
+    /// With blocks of so many channels, where there are any and the layers allow it; for so many threads.
+    fn finish_with(self, output: Value, lanes: Option<usize>, threads: usize) -> Compiled {
+        let blocks = lanes.filter(|_| plan::allows_blocks(&self, output));
+        let program = match blocks {
+            Some(lanes) => plan::in_blocks(self, output, lanes, threads),
+            None => plan::in_planes(self, output),
         };
-        Compiled { program: Arc::new(program), arrays, workspace, steps, idle: Mutex::default() }
+        Compiled { program: Arc::new(program), idle: Mutex::default() }
     }
 }
 
 /// A network that is ready to compute; threads can share it.
 pub struct Compiled {
     program: Arc<Program>,
-    /// Values per image of each array.
-    arrays: Vec<usize>,
-    /// Values that the threads which compute one image share.
-    workspace: usize,
-    /// Steps that an image takes at most.
-    steps: usize,
     /// Memory that nobody uses at the moment, and for how many images it is.
     idle: Mutex<Vec<(usize, Memory)>>,
 }
@@ -203,20 +188,6 @@ impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.debug_struct("Compiled").field("layers", &self.program.layers.len()).finish_non_exhaustive()
     }
-}
-
-struct Program {
-    layers: Vec<Layer>,
-    /// The array of each value.
-    places: Vec<usize>,
-    /// The array of the workspace.
-    workspace: usize,
-    /// Multiply-adds for an image.
-    work: u64,
-    input: usize,
-    outputs: usize,
-    /// The array of the logits.
-    result: usize,
 }
 
 /// Multiply-adds from which several threads pay: waking one takes longer than fewer of them.
@@ -230,7 +201,7 @@ impl Compiled {
     /// `fill(first image, values)` writes some of them, each `[channels, height, width]`.
     pub fn run(&self, count: usize, batch: usize, fill: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
         let (program, threads) = (&self.program, rayon::current_num_threads());
-        let mut logits = vec![0.0; product(&[count, program.outputs])];
+        let mut logits = vec![0.0; product(&[count, program.outputs()])];
         let is_much = program.work.saturating_mul(count as u64) >= MUCH_WORK;
         let is_outside = rayon::current_thread_index().is_none();
         if threads > 1 && is_much && is_outside && count <= FEW_IMAGES.min(threads) {
@@ -243,25 +214,25 @@ impl Compiled {
             self.run_alone(0, &mut logits, fill);
             return logits;
         }
-        let parts = logits.par_chunks_mut(share * program.outputs).enumerate();
+        let parts = logits.par_chunks_mut(share * program.outputs()).enumerate();
         parts.for_each(|(part, logits)| self.run_alone(part * share, logits, fill));
         logits
     }
 
     /// On this thread.
     fn run_alone(&self, first: usize, logits: &mut [f32], fill: &dyn Fn(usize, &mut [f32])) {
-        let count = logits.len() / self.program.outputs;
+        let count = logits.len() / self.program.outputs();
         let mut memory = self.filled(first, count, fill);
         team::alone(&mut memory, |member| self.program.run(member, count));
-        logits.copy_from_slice(&memory.array(self.program.result)[..logits.len()]);
+        logits.copy_from_slice(&memory.array(self.program.values[self.program.result].array)[..logits.len()]);
         self.put_back(memory, count);
     }
 
     /// On this thread and on others that are free.
     fn run_together(&self, helpers: usize, logits: &mut [f32], fill: &dyn Fn(usize, &mut [f32])) {
-        let (program, count) = (self.program.clone(), logits.len() / self.program.outputs);
+        let (program, count) = (self.program.clone(), logits.len() / self.program.outputs());
         let memory = self.filled(0, count, fill);
-        let (steps, result) = (self.steps * count, program.result);
+        let (steps, result) = (program.steps(count), program.values[program.result].array);
         let finish = |values: &[f32]| logits.copy_from_slice(&values[..logits.len()]);
         let left = team::together(memory, steps, helpers, move |member| program.run(member, count), finish, result);
         if let Some(memory) = left {
@@ -272,7 +243,8 @@ impl Compiled {
     /// Memory with `count` images.
     fn filled(&self, first: usize, count: usize, fill: &dyn Fn(usize, &mut [f32])) -> Memory {
         let mut memory = self.memory(count);
-        fill(first, &mut memory.array(self.program.places[0])[..count * self.program.input]);
+        let input = self.program.values[self.program.input];
+        fill(first, &mut memory.array(input.array)[..count * input.size]);
         memory
     }
 
@@ -284,9 +256,7 @@ impl Compiled {
         }
         drop(idle);
         let room = count.max(FEW_IMAGES);
-        let mut lengths = self.arrays.iter().map(|values| product(&[room, *values])).collect::<Vec<_>>();
-        lengths.push(self.workspace);
-        Memory::new(&lengths)
+        Memory::new(&self.program.arrays(room))
     }
 
     /// Keeps the memory of a call for the next ones, as much as threads can use at once.
@@ -297,75 +267,4 @@ impl Compiled {
         }
         idle.push((count.max(FEW_IMAGES), memory));
     }
-}
-
-impl Program {
-    fn run(&self, member: &Member, count: usize) {
-        for layer in &self.layers {
-            let (input, output) = (self.places[layer.inputs[0].0], self.places[layer.output.0]);
-            match &layer.operation {
-                Operation::Conv(conv) => {
-                    let shortcut = layer.inputs.get(1).map(|value| self.places[value.0]);
-                    conv.run(member, &Places { input, shortcut, output, workspace: self.workspace }, count);
-                }
-                Operation::Dense(dense) => dense.run(member, [input, output], count),
-                Operation::GroupNorm(norm) => norm.run(member, [input, output], count),
-                Operation::Norm(lines) => norm(member, lines, [input, output], count, layer.shape),
-                Operation::Sum(relu) => {
-                    let right = layer.inputs.get(1).map_or(input, |value| self.places[value.0]);
-                    sum(member, [input, right], output, *relu, (count, layer.shape));
-                }
-                Operation::Mean => mean(member, [input, output], count, layer.shape),
-            }
-        }
-    }
-}
-
-/// `x * slope + offset`, then ReLU, image by image.
-fn norm(member: &Member, lines: &[[f32; 2]], [input, output]: [usize; 2], count: usize, [channels, plane]: [usize; 2]) {
-    let image = channels * plane;
-    let access = Access { reads: [input], writes: output, range: 0..count * image, chunk: image };
-    member.step(access, |part, [input], output| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let planes = input[part * image..].chunks_exact(plane).zip(output.chunks_exact_mut(plane));
-                for ((input, output), [slope, offset]) in planes.zip(lines) {
-                    for (output, input) in output.iter_mut().zip(input) {
-                        let value = input * slope + offset;
-                        // A NaN passes, so that a broken run shows.
-                        *output = if value <= 0.0 { 0.0 } else { value };
-                    }
-                }
-            },
-        );
-    });
-}
-
-/// The sum of two arrays, image by image, then ReLU if asked.
-fn sum(member: &Member, reads: [usize; 2], writes: usize, relu: bool, (count, [channels, plane]): (usize, [usize; 2])) {
-    let image = channels * plane;
-    member.step(Access { reads, writes, range: 0..count * image, chunk: image }, |part, [left, right], output| {
-        output.copy_from_slice(&left[part * image..][..image]);
-        vectorised(
-            #[inline(always)]
-            || conv::add(output, &right[part * image..], relu),
-        );
-    });
-}
-
-/// The mean of each plane, image by image.
-fn mean(member: &Member, [input, output]: [usize; 2], count: usize, [channels, plane]: [usize; 2]) {
-    let access = Access { reads: [input], writes: output, range: 0..count * channels, chunk: channels };
-    member.step(access, |part, [input], output| {
-        vectorised(
-            #[inline(always)]
-            || {
-                let planes = input[part * channels * plane..].chunks_exact(plane);
-                for (output, plane) in output.iter_mut().zip(planes) {
-                    *output = reduce::sum(plane) / plane.len() as f32;
-                }
-            },
-        );
-    });
 }

@@ -46,7 +46,7 @@ impl Drop for Memory {
     }
 }
 
-/// What a step reads and writes: the same for all who take part.
+/// What a step reads and writes, in equal parts: the same for all who take part.
 pub(super) struct Access<const N: usize> {
     /// The arrays that are read, other ones than that which is written.
     pub(super) reads: [usize; N],
@@ -58,11 +58,56 @@ pub(super) struct Access<const N: usize> {
     pub(super) chunk: usize,
 }
 
+/// What a step writes: an array's values from `start` on, `blocks` times `block` of them. A part is a band of the blocks of a
+/// group: the first band ends at `first`, the others are `chunk` values each, and the last ends with the block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub(super) start: usize,
+    pub(super) blocks: usize,
+    pub(super) block: usize,
+    /// Blocks of a group.
+    pub(super) group: usize,
+    pub(super) first: usize,
+    pub(super) chunk: usize,
+    pub(super) bands: usize,
+}
+
+impl Grid {
+    /// One block in equal chunks.
+    fn of(range: &Range<usize>, chunk: usize) -> Self {
+        let (block, chunk) = (range.len(), chunk.max(1));
+        Self { start: range.start, blocks: 1, block, group: 1, first: chunk, chunk, bands: block.div_ceil(chunk) }
+    }
+
+    /// Where the band number `band` begins in a block.
+    fn bound(&self, band: usize) -> usize {
+        match band {
+            0 => 0,
+            _ if band == self.bands => self.block,
+            _ => self.first + (band - 1) * self.chunk,
+        }
+    }
+
+    /// # Panics
+    /// If the grid is not inside of `length` values, or a band outside of its block.
+    fn check(&self, length: usize) {
+        let end = self.blocks.checked_mul(self.block).and_then(|size| size.checked_add(self.start));
+        assert!(end.is_some_and(|end| end <= length), "step: {self:?} is not inside of {length} values");
+        let last = self.bands.saturating_sub(2).checked_mul(self.chunk).and_then(|size| size.checked_add(self.first));
+        let fits = self.bands < 2 || last.is_some_and(|last| last <= self.block);
+        assert!(fits && self.group > 0, "step: bands of {self:?} are not inside of its blocks");
+    }
+
+    fn parts(&self) -> usize {
+        self.blocks.div_ceil(self.group) * self.bands
+    }
+}
+
 /// The most arrays that a step reads.
 const MOST_READS: usize = 2;
 
-/// An [`Access`] to compare: reads, what is written, its start, its end, values of a part.
-type Agreed = ([usize; MOST_READS], [usize; 4]);
+/// What all members agree on: the arrays that are read, the one that is written, and what of it.
+type Agreed = ([usize; MOST_READS], usize, Grid);
 
 #[derive(Default)]
 struct Step {
@@ -149,28 +194,51 @@ impl Member<'_> {
     /// If a range is not inside of its array, an array would be read and written, or members do not agree on the step.
     pub(super) fn step<const N: usize>(&self, access: Access<N>, compute: impl Fn(usize, [&[f32]; N], &mut [f32])) {
         let Access { reads, writes, range, chunk } = access;
+        assert!(range.start <= range.end, "step: {range:?} ends before it begins");
+        self.step_of_blocks(reads, writes, Grid::of(&range, chunk), |part, inputs, pieces| {
+            for piece in pieces {
+                compute(part, inputs, piece);
+            }
+        });
+    }
+
+    /// The same for the parts of a grid: `compute(part, the arrays read, the part's band of each block of its group)`; the bands
+    /// of a group follow each other.
+    ///
+    /// # Panics
+    /// As [`step`](Self::step).
+    pub(super) fn step_of_blocks<const N: usize>(
+        &self,
+        reads: [usize; N],
+        writes: usize,
+        grid: Grid,
+        compute: impl Fn(usize, [&[f32]; N], &mut [&mut [f32]]),
+    ) {
         let (start, length) = self.memory.arrays[writes];
-        assert!(range.start <= range.end && range.end <= length, "step: {range:?} is not inside of {length} values");
+        grid.check(length);
         assert!(!reads.contains(&writes), "step: array {writes} would be read and written");
-        let chunk = chunk.max(1);
-        let parts = range.len().div_ceil(chunk);
+        let parts = grid.parts();
         let run = |part: usize| {
-            let first = range.start + part * chunk;
-            let count = chunk.min(range.end - first);
             // SAFETY: the arrays are as long as that. Nobody writes to them now: all members agree on what is written in this step,
             // as `agreed` makes sure; this part is not done, so nobody has begun a later step, and former ones are over.
             let inputs = reads.map(|read| {
                 let (start, length) = self.memory.arrays[read];
                 unsafe { std::slice::from_raw_parts(start, length) }
             });
-            // SAFETY: parts are inside of `range`, which is inside of the array, and do not overlap. Each is computed once: alone,
-            // by the loop below, and otherwise by who took its number from `next`; the range and the chunk are agreed on.
-            let values = unsafe { std::slice::from_raw_parts_mut(start.add(first), count) };
-            compute(part, inputs, values);
+            let (group, band) = (part / grid.bands * grid.group, part % grid.bands);
+            let (from, to) = (grid.bound(band), grid.bound(band + 1));
+            let blocks = group..grid.blocks.min(group + grid.group);
+            // SAFETY: `check` has found all blocks inside of the array, and bounds of bands, which ascend, inside of a block. So
+            // the pieces are inside and do not overlap, neither those of one part nor those of several. Each part is computed
+            // once: alone, by the loop below, and otherwise by who took its number from `next`; the grid is agreed on.
+            let pieces = blocks.map(|block| unsafe {
+                std::slice::from_raw_parts_mut(start.add(grid.start + block * grid.block + from), to - from)
+            });
+            compute(part, inputs, &mut pieces.collect::<Vec<_>>());
         };
         let Some(shared) = self.shared else { return (0..parts).for_each(run) };
         let step = &shared.steps[self.step.replace(self.step.get() + 1)];
-        let mut agreed: Agreed = ([usize::MAX; MOST_READS], [writes, range.start, range.end, chunk]);
+        let mut agreed: Agreed = ([usize::MAX; MOST_READS], writes, grid);
         agreed.0[..N].copy_from_slice(&reads);
         assert!(*step.agreed.get_or_init(|| agreed) == agreed, "step: not the same for all who take part");
         loop {

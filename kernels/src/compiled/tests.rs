@@ -3,6 +3,8 @@
 use super::super::conv;
 use super::super::linear;
 use super::super::tests::{assert_close, random};
+use super::program::Operation;
+use super::team::{self, Access, Member};
 use super::*;
 
 /// A convolution with weights that depend on `seed`, `[out, in, k]`.
@@ -14,7 +16,7 @@ fn layer([out, channels, kernel]: [usize; 3], stride: usize, padding: usize, rel
 
 /// The logits of each image, which must be the same to the last bit alone, among others, on this thread and on several.
 fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
-    let size = network.program.input;
+    let size = network.program.values[network.program.input].size;
     let fill = |images: &[f32], first: usize, values: &mut [f32]| {
         values.copy_from_slice(&images[first * size..][..values.len()]);
     };
@@ -36,6 +38,18 @@ fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
     all
 }
 
+/// Compiles with values plane by plane and in blocks, for few and for many threads, and compares the logits.
+fn assert_gives(describe: impl Fn() -> (Compiler, Value), images: &[f32], expected: &[f32], what: &str) {
+    let lanes = Vectors::here().block / 2;
+    for (lanes, threads) in [(None, 2), (Some(lanes), 1), (Some(lanes), 2), (Some(lanes), 5)] {
+        let (compiler, value) = describe();
+        let network = compiler.finish_with(value, lanes, threads);
+        let is_in_planes = |layer: &program::Layer| matches!(layer.operation, Operation::Planes(..));
+        assert!(lanes.is_none() == network.program.layers.iter().any(is_in_planes), "{what}: not as asked for");
+        assert_close(&logits(&network, images), expected, &format!("{what}, blocks of {lanes:?}, {threads} threads"));
+    }
+}
+
 fn convolved(input: &[f32], shape: [usize; 4], layer: &ConvLayer) -> (Vec<f32>, [usize; 4]) {
     let epilogue = Epilogue { relu: layer.relu, pool: layer.pool };
     let geometry = ConvGeometry::new(shape, layer.shape, layer.stride, layer.padding, epilogue);
@@ -45,32 +59,45 @@ fn convolved(input: &[f32], shape: [usize; 4], layer: &ConvLayer) -> (Vec<f32>, 
 #[test]
 fn plain_networks_give_what_their_layers_give() {
     // Tiles, in one band and in several, slices with and without stride, the patch matrix, one pixel, all with odd sizes.
-    let cases: [(usize, [usize; 3], Vec<ConvLayer>); 6] = [
+    let cases: [(usize, [usize; 3], Vec<ConvLayer>); 9] = [
         (5, [1, 13, 11], vec![layer([25, 1, 5], 1, 2, true, true), layer([30, 25, 3], 1, 0, true, true)]),
         (2, [24, 35, 33], vec![layer([27, 24, 3], 1, 1, true, false), layer([24, 27, 3], 1, 2, true, true)]),
         (5, [3, 15, 14], vec![layer([7, 3, 3], 2, 1, true, false), layer([9, 7, 1], 2, 0, false, false)]),
         (5, [9, 6, 7], vec![layer([12, 9, 1], 1, 0, true, true), layer([5, 12, 2], 3, 0, true, false)]),
         (2, [1, 1, 1], vec![layer([33, 1, 1], 1, 0, true, false), layer([26, 33, 3], 1, 1, true, false)]),
         (4, [40, 4, 4], vec![layer([41, 40, 3], 1, 1, true, true), layer([8, 41, 5], 2, 3, true, false)]),
+        // Channels that fill one, two and three blocks, tiles and patches with more zeros around them than they look at.
+        (3, [1, 9, 7], vec![layer([24, 1, 3], 1, 1, true, true), layer([16, 24, 3], 1, 2, true, false)]),
+        (3, [3, 8, 5], vec![layer([17, 3, 1], 1, 2, false, false), layer([40, 17, 3], 1, 0, true, true)]),
+        (2, [13, 5, 5], vec![layer([13, 13, 3], 1, 1, false, false), layer([3, 13, 5], 5, 0, false, false)]),
     ];
-    for (batch, [channels, height, width], layers) in cases {
+    for (batch, [channels, height, width], layers) in &cases {
+        let (batch, size) = (*batch, [*channels, *height, *width]);
         let images = random(batch * channels * height * width, 7);
-        let (mut values, mut shape) = (images.clone(), [batch, channels, height, width]);
-        let (mut compiler, mut value) = Compiler::new([channels, height, width]);
+        let (mut values, mut shape) = (images.clone(), [batch, *channels, *height, *width]);
         for layer in layers {
-            (values, shape) = convolved(&values, shape, &layer);
-            value = compiler.conv(value, layer, None);
+            (values, shape) = convolved(&values, shape, layer);
         }
         let inputs = values.len() / batch;
-        for (outputs, relu) in [(130, true), (3, false)] {
-            let inputs = if outputs == 3 { 130 } else { inputs };
+        let dense = [[inputs, 130], [130, 3]].map(|[inputs, outputs]| {
             let weight = random(inputs * outputs, 8).into_iter().map(|value| value / inputs as f32).collect::<Vec<_>>();
-            let (bias, geometry) =
-                (random(outputs, 9), linear::Geometry::new([batch, inputs], [inputs, outputs], relu));
-            values = linear::forward(&geometry, &values, &weight, &bias);
-            value = compiler.linear(value, &weight, bias, relu);
+            (inputs, weight, random(outputs, 9), outputs == 130)
+        });
+        for (inputs, weight, bias, relu) in &dense {
+            let geometry = linear::Geometry::new([batch, *inputs], [*inputs, bias.len()], *relu);
+            values = linear::forward(&geometry, &values, weight, bias);
         }
-        assert_close(&logits(&compiler.finish(value), &images), &values, &format!("{shape:?}"));
+        let describe = || {
+            let (mut compiler, mut value) = Compiler::new(size);
+            for layer in layers {
+                value = compiler.conv(value, layer.clone(), None);
+            }
+            for (_, weight, bias, relu) in &dense {
+                value = compiler.linear(value, weight, bias.clone(), *relu);
+            }
+            (compiler, value)
+        };
+        assert_gives(describe, &images, &values, &format!("{shape:?}"));
     }
 }
 
@@ -81,7 +108,6 @@ fn residual_networks_give_what_their_layers_give() {
         let (batch, size) = (5, 9);
         let images = random(batch * channels * size * size, 11);
         let shape = [batch, channels, size, size];
-        let (mut compiler, input) = Compiler::new([channels, size, size]);
         let add = |left: &[f32], right: &[f32], relu: bool| -> Vec<f32> {
             left.iter().zip(right).map(|(a, b)| if relu { (a + b).max(0.0) } else { a + b }).collect()
         };
@@ -91,11 +117,9 @@ fn residual_networks_give_what_their_layers_give() {
             let [slope, offset] = lines[i % channels];
             plane.iter_mut().for_each(|value| *value = (*value * slope + offset).max(0.0));
         }
-        let active = compiler.norm_relu(input, lines);
         let bare = || layer([channels, channels, 3], 1, 1, false, false);
         let (first, _) = convolved(&normed, shape, &bare());
         let first = add(&first, &images, false);
-        let mid = compiler.conv(active, bare(), Some(input));
         let projection = || layer([wide, channels, 1], 2, 0, false, false);
         let strided = || layer([wide, channels, 3], 2, 1, true, false);
         let closing = |relu| layer([wide, wide, 3], 1, 1, relu, false);
@@ -103,14 +127,25 @@ fn residual_networks_give_what_their_layers_give() {
         let (second, shape) = convolved(&first, shape, &strided());
         let (second, shape) = convolved(&second, shape, &closing(false));
         let values = add(&second, &shortcut, true);
-        let by_shortcut = compiler.conv(mid, projection(), None);
-        let value = compiler.conv(mid, strided(), None);
-        let value = compiler.conv(value, closing(true), Some(by_shortcut));
-        let value = compiler.mean(value);
         let plane = shape[2] * shape[3];
         let means = values.chunks_exact(plane).map(|plane| plane.iter().sum::<f32>() / plane.len() as f32);
         let means = means.collect::<Vec<_>>();
-        assert_close(&logits(&compiler.finish(value), &images), &means, "means");
+        let describe = || {
+            let (mut compiler, input) = Compiler::new([channels, size, size]);
+            let active = compiler.norm_relu(input, lines.clone());
+            let mid = compiler.conv(active, bare(), Some(input));
+            let by_shortcut = compiler.conv(mid, projection(), None);
+            let value = compiler.conv(mid, strided(), None);
+            let value = compiler.conv(value, closing(true), Some(by_shortcut));
+            (compiler, value)
+        };
+        assert_gives(describe, &images, &values, "values");
+        let mean = || {
+            let (mut compiler, value) = describe();
+            let value = compiler.mean(value);
+            (compiler, value)
+        };
+        assert_gives(mean, &images, &means, "means");
     }
 }
 
@@ -119,12 +154,57 @@ fn a_sum_is_that_of_its_values() {
     let (batch, shape) = (3, [5, 3, 7]);
     let images = random(batch * 105, 3);
     for relu in [false, true] {
-        let (mut compiler, input) = Compiler::new(shape);
-        let active = compiler.norm_relu(input, vec![[0.5, -0.1]; 5]);
-        let value = compiler.sum(active, input, relu);
+        let describe = || {
+            let (mut compiler, input) = Compiler::new(shape);
+            let active = compiler.norm_relu(input, vec![[0.5, -0.1]; 5]);
+            let value = compiler.sum(active, input, relu);
+            (compiler, value)
+        };
         let sum = |x: &f32| (x * 0.5 - 0.1).max(0.0) + x;
         let expected = images.iter().map(|x| if relu { sum(x).max(0.0) } else { sum(x) }).collect::<Vec<_>>();
-        assert_close(&logits(&compiler.finish(value), &images), &expected, "sum");
+        assert_gives(describe, &images, &expected, "sum");
+    }
+}
+
+#[test]
+fn layers_that_no_blocks_suit_lie_plane_by_plane() {
+    // A convolution after a fully connected layer, and a value that both read.
+    let weight = vec![0.5; 12];
+    type Describe = fn(&mut Compiler, Value, &[f32]) -> Value;
+    let describe: [Describe; 2] = [
+        |compiler, input, weight| {
+            let value = compiler.linear(input, weight, vec![0.0; 2], false);
+            compiler.conv(value, layer([3, 2, 1], 1, 0, false, false), None)
+        },
+        |compiler, input, weight| {
+            let value = compiler.conv(input, layer([3, 3, 1], 1, 0, false, false), None);
+            let _ = compiler.conv(value, layer([3, 3, 1], 1, 0, false, false), None);
+            compiler.linear(value, &[weight, weight].concat()[..12], vec![0.0; 2], false)
+        },
+    ];
+    let images = random(2 * 6, 3);
+    for describe in describe {
+        let all = [None, Some(Vectors::here().block / 2)].map(|lanes| {
+            let (mut compiler, input) = Compiler::new([3, 2, 1]);
+            let value = describe(&mut compiler, input, &weight);
+            logits(&compiler.finish_with(value, lanes, 2), &images)
+        });
+        assert!(all[0] == all[1]);
+    }
+}
+
+#[test]
+fn a_nan_stays_one() {
+    for lanes in [None, Some(Vectors::here().block / 2)] {
+        let (mut compiler, input) = Compiler::new([1, 6, 6]);
+        let value = compiler.conv(input, layer([16, 1, 3], 1, 1, true, false), None);
+        let value = compiler.conv(value, layer([16, 16, 3], 1, 1, true, true), None);
+        let value = compiler.mean(value);
+        let mut image = vec![0.0; 36];
+        image[14] = f32::NAN;
+        let network = compiler.finish_with(value, lanes, 2);
+        let logits = network.run(1, 1, &|_, values| values.copy_from_slice(&image));
+        assert!(logits.iter().all(|value| value.is_nan()), "{lanes:?}: {logits:?}");
     }
 }
 
@@ -178,6 +258,34 @@ fn a_panic_of_any_part_reaches_whoever_asked() {
             team::together(Memory::new(&[64, 64]), 1, 2, program, |_| (), 1)
         });
         assert!(answer.is_err(), "part {part_that_panics}");
+    }
+}
+
+#[test]
+fn the_parts_of_a_grid_are_all_of_it_once() {
+    use super::team::Grid;
+    let grid = Grid { start: 3, blocks: 5, block: 11, group: 2, first: 4, chunk: 3, bands: 4 };
+    let mut memory = Memory::new(&[64, 64]);
+    team::alone(&mut memory, |member| {
+        member.step_of_blocks([0], 1, grid, |part, _, pieces| {
+            assert!(pieces.len() == if part / 4 == 2 { 1 } else { 2 });
+            let length = [4, 3, 3, 1][part % 4];
+            for piece in pieces {
+                assert!(piece.len() == length, "part {part}: {}", piece.len());
+                piece.iter_mut().for_each(|value| *value += 1.0);
+            }
+        });
+    });
+    let written = |at: usize| if (3..58).contains(&at) { 1.0 } else { 0.0 };
+    assert!(memory.array(1).iter().enumerate().all(|(at, value)| *value == written(at)));
+    for bad in [
+        Grid { start: 10, ..grid },
+        Grid { first: 6, ..grid },
+        Grid { group: 0, ..grid },
+        Grid { blocks: usize::MAX, ..grid },
+    ] {
+        let run = || team::alone(&mut memory, |member| member.step_of_blocks([0], 1, bad, |_, _, _| ()));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err(), "{bad:?}");
     }
 }
 
