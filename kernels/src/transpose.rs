@@ -78,7 +78,7 @@ impl pulp::NullaryFnOnce for OnAvx<'_> {
         work.run(
             #[inline(always)]
             |square| {
-                let rows = square.map(|row| pulp::cast(row));
+                let rows = square.map(pulp::cast);
                 // Of rows a and b: a0 b0 a1 b1 | a4 b4 a5 b5, and the others.
                 let pairs = |a: usize, b: usize| {
                     (avx._mm256_unpacklo_ps(rows[a], rows[b]), avx._mm256_unpackhi_ps(rows[a], rows[b]))
@@ -93,7 +93,7 @@ impl pulp::NullaryFnOnce for OnAvx<'_> {
                     |a, b| (avx._mm256_permute2f128_ps::<0x20>(a, b), avx._mm256_permute2f128_ps::<0x31>(a, b));
                 let ((c0, c4), (c1, c5)) = (halves(upper[0].0, lower[0].0), halves(upper[0].1, lower[0].1));
                 let ((c2, c6), (c3, c7)) = (halves(upper[1].0, lower[1].0), halves(upper[1].1, lower[1].1));
-                [c0, c1, c2, c3, c4, c5, c6, c7].map(|column| pulp::cast(column))
+                [c0, c1, c2, c3, c4, c5, c6, c7].map(pulp::cast)
             },
         );
     }

@@ -173,7 +173,7 @@ mod tests {
         let shape = ImageShape { channels: 1, height: 1, width: 2 };
         let set =
             || ImageSet::new(shape, (0..20).collect(), (0..10).collect(), (0..10).map(|n| n.to_string()).collect());
-        let is_kept = |index: usize| index % 3 != 0;
+        let is_kept = |index: usize| !index.is_multiple_of(3);
         let indices: Vec<usize> = (0..10).filter(|&index| is_kept(index)).collect();
         let selected = set().unwrap().select(&indices);
         let shared = set().unwrap();
