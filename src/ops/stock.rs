@@ -79,9 +79,8 @@ pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> T
 fn mean_of_groups(values: Tensor<4>, groups: usize) -> Tensor<4> {
     let [_, channels, height, width] = values.dims();
     let options = (&values.device(), values.dtype());
-    let constant = |value: f32, shape: [usize; 4]| {
-        Tensor::<4>::from_data(TensorData::new(vec![value; channels], shape), options)
-    };
+    let constant =
+        |value: f32, shape: [usize; 4]| Tensor::<4>::from_data(TensorData::new(vec![value; channels], shape), options);
     let of_each = channels / groups;
     let mean = constant(1.0 / (of_each * height * width) as f32, [groups, of_each, 1, 1]);
     let spread = constant(1.0, [channels, 1, 1, 1]);
