@@ -150,14 +150,14 @@ function modelOf({ dtype, networks, tensors: shapes, views }, base64, size) {
   }
   const members = networks.map((network) => networkOf(network, tensors, size));
   return (pixels) => {
-    const seen = views.map((view) => look(view, pixels));
+    const seen = views.map((view) => shownBy(view, pixels));
     const logits = seen.flatMap((image) => members.map((member) => member(image)));
     return logits.length === 1 ? logits[0] : logMean(logits);
   };
 }
 
 /** What a view shows of an image: src/data/views.rs. */
-function look({ rows, columns, outside }, pixels) {
+function shownBy({ rows, columns, outside }, pixels) {
   const width = columns.length, plane = rows.length * width;
   return pixels.map((_, i) => {
     const c = Math.floor(i / plane), row = rows[Math.floor((i % plane) / width)], column = columns[i % width];
