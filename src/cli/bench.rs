@@ -38,7 +38,7 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     }
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
     if arguments.profile {
-        require_one_device(&trainer, "`kiln bench --profile` takes the step apart that is taken")?;
+        require_one_device(&trainer, "`kiln bench --profile` takes a step apart")?;
     }
     if arguments.profile && trainer.device().backend.is_cpu() {
         let profile = profile(&trainer, effort)?;
