@@ -14,7 +14,7 @@ use super::host::Host;
 use super::kernels::geometry::ConvGeometry;
 use super::kernels::pool::PoolIndex;
 use super::kernels::{conv, linear, loss, norm};
-use super::options::{Conv2dOptions, NormOptions};
+use super::options::{Conv2dOptions, GroupNormOptions, NormOptions};
 use super::profile::{self, Pass};
 
 impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
@@ -110,6 +110,27 @@ impl<B: Host, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         };
         let (mean, variance) = state.constants();
         (output, Self::from_inner(mean), Self::from_inner(variance))
+    }
+
+    fn kiln_group_norm(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        groups: GroupNormOptions,
+        options: NormOptions,
+    ) -> FloatTensor<Self> {
+        let run = || {
+            let tensors = [&input, &gamma, &beta].map(|tensor| tensor.primitive().clone());
+            GroupNormState::<B>::run(tensors, groups, options)
+        };
+        let parents = [input.node(), gamma.node(), beta.node()];
+        match GroupNormBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let (output, state) = run();
+                prepared.finish(state, output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(run().0),
+        }
     }
 
     fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self> {
@@ -256,7 +277,7 @@ impl<B: Host> Backward<B, 3> for LinearBackward {
     }
 }
 
-/// What a batch norm saves; see [`norm::Saved`].
+/// What a batch norm saves; see [`norm::batch::Saved`].
 #[derive(Clone, Debug)]
 struct NormState<B: Host> {
     geometry: norm::Geometry,
@@ -278,7 +299,8 @@ impl<B: Host> NormState<B> {
         let geometry = options.geometry(dims(&input), epsilon);
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
         let [x, scale, shift] = [&input, &gamma, &beta].map(B::values);
-        let forward = profile::norm(&geometry, scale, 1, || norm::forward(&geometry, x, scale, shift));
+        let forward =
+            profile::norm("batch norm", &geometry, scale, 1, || norm::batch::forward(&geometry, x, scale, shift));
         let output = B::tensor(forward.output, &geometry.output());
         let statistics = Arc::new((forward.mean, forward.variance));
         (output, Self { geometry, input, gamma, beta, statistics, output: None, indices: forward.indices.into() })
@@ -289,8 +311,8 @@ impl<B: Host> NormState<B> {
         let geometry = options.geometry(dims(&tensors[0]), epsilon);
         let [input, shortcut, gamma, beta] = tensors.map(B::dense);
         let [values, added, scale, shift] = [&input, &shortcut, &gamma, &beta].map(B::values);
-        let run = || norm::forward_sum(&geometry, values, added, scale, shift);
-        let forward = profile::norm(&geometry, scale, 2, run);
+        let run = || norm::batch::forward_sum(&geometry, values, added, scale, shift);
+        let forward = profile::norm("batch norm", &geometry, scale, 2, run);
         let output = B::tensor(forward.output, &geometry.output());
         let kept = options.relu.then(|| output.clone());
         let statistics = Arc::new((forward.mean, forward.variance));
@@ -304,8 +326,8 @@ impl<B: Host> NormState<B> {
         (constant(mean), constant(variance))
     }
 
-    fn saved(&self) -> norm::Saved<'_> {
-        norm::Saved {
+    fn saved(&self) -> norm::batch::Saved<'_> {
+        norm::batch::Saved {
             input: B::values(&self.input),
             gamma: B::values(&self.gamma),
             beta: B::values(&self.beta),
@@ -328,8 +350,8 @@ impl<B: Host> Backward<B, 3> for NormBackward {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let state = ops.state;
         let saved = state.saved();
-        let run = || norm::backward(&state.geometry, saved, B::values(&gradient));
-        let result = profile::norm_gradients(&state.geometry, saved.gamma, 1, run);
+        let run = || norm::batch::backward(&state.geometry, saved, B::values(&gradient));
+        let result = profile::norm_gradients("batch norm, gradients", &state.geometry, saved.gamma, 1, run);
         let shapes = [state.input.shape(), state.gamma.shape(), state.gamma.shape()];
         let results = [result.input, result.gamma, result.beta].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
@@ -351,13 +373,58 @@ impl<B: Host> Backward<B, 4> for NormSumBackward {
         let gradient = B::dense(gradients.consume::<B>(&ops.node));
         let state = ops.state;
         let saved = state.saved();
-        let run = || norm::backward_sum(&state.geometry, saved, B::values(&gradient));
-        let (result, shortcut) = profile::norm_gradients(&state.geometry, saved.gamma, 2, run);
+        let run = || norm::batch::backward_sum(&state.geometry, saved, B::values(&gradient));
+        let (result, shortcut) = profile::norm_gradients("batch norm, gradients", &state.geometry, saved.gamma, 2, run);
         let shapes = [state.input.shape(), state.input.shape(), state.gamma.shape(), state.gamma.shape()];
         let results = [result.input, shortcut, result.gamma, result.beta].into_iter().zip(shapes);
         for (parent, (values, shape)) in ops.parents.into_iter().zip(results) {
             if let Some(parent) = parent {
                 gradients.register::<B>(parent.id, B::tensor(values, &shape));
+            }
+        }
+    }
+}
+
+/// What a group norm saves; see [`norm::group::Saved`].
+#[derive(Clone, Debug)]
+struct GroupNormState<B: Host> {
+    geometry: norm::Geometry,
+    groups: norm::group::Groups,
+    tensors: [FloatTensor<B>; 3],
+    indices: Arc<[PoolIndex]>,
+}
+
+impl<B: Host> GroupNormState<B> {
+    fn run(tensors: [FloatTensor<B>; 3], groups: GroupNormOptions, options: NormOptions) -> (FloatTensor<B>, Self) {
+        let geometry = options.geometry(dims(&tensors[0]), groups.epsilon);
+        let groups = norm::group::Groups::new(groups.count, &geometry);
+        let tensors = tensors.map(B::dense);
+        let [input, gamma, beta] = tensors.each_ref().map(B::values);
+        let run = || norm::group::forward(&geometry, groups, input, gamma, beta);
+        let forward = profile::norm("group norm", &geometry, gamma, 1, run);
+        let output = B::tensor(forward.output, &geometry.output());
+        (output, Self { geometry, groups, tensors, indices: forward.indices.into() })
+    }
+}
+
+/// Parents: input, scale, shift.
+#[derive(Debug)]
+struct GroupNormBackward;
+
+impl<B: Host> Backward<B, 3> for GroupNormBackward {
+    type State = GroupNormState<B>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = B::dense(gradients.consume::<B>(&ops.node));
+        let GroupNormState { geometry, groups, tensors, indices } = ops.state;
+        let [input, gamma, beta] = tensors.each_ref().map(B::values);
+        let saved = norm::group::Saved { input, gamma, beta, indices: &indices };
+        let run = || norm::group::backward(&geometry, groups, saved, B::values(&gradient));
+        let result = profile::norm_gradients("group norm, gradients", &geometry, gamma, 1, run);
+        let results = [result.input, result.gamma, result.beta].into_iter().zip(&tensors);
+        for (parent, (values, tensor)) in ops.parents.into_iter().zip(results) {
+            if let Some(parent) = parent {
+                gradients.register::<B>(parent.id, B::tensor(values, &tensor.shape()));
             }
         }
     }

@@ -8,7 +8,7 @@ use super::host::Host;
 use super::kernels::geometry::ConvGeometry;
 use super::kernels::pool::Epilogue;
 use super::kernels::{conv, dropout, linear, loss, norm, sum, update};
-use super::options::{Conv2dOptions, NormOptions};
+use super::options::{Conv2dOptions, GroupNormOptions, NormOptions};
 use super::profile;
 
 /// Operations with a kernel; `crate::ops` describes them.
@@ -48,6 +48,15 @@ pub trait Kernels: Backend {
         epsilon: f64,
         options: NormOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Group norm and what follows it.
+    fn kiln_group_norm(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        groups: GroupNormOptions,
+        options: NormOptions,
+    ) -> FloatTensor<Self>;
 
     /// Mean cross-entropy.
     fn kiln_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self>;
@@ -94,7 +103,7 @@ impl Conv2dOptions {
 }
 
 impl NormOptions {
-    /// The sizes of this batch norm of a tensor of this shape.
+    /// The sizes of this norm of a tensor of this shape.
     pub(super) fn geometry(self, input: [usize; 4], epsilon: f64) -> norm::Geometry {
         let Self { relu, pool } = self;
         norm::Geometry::new(input, epsilon, Epilogue { relu, pool })
@@ -130,7 +139,7 @@ impl<B: Host> Kernels for B {
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
         let geometry = options.geometry(dims(&input), epsilon);
         let (input, gamma, beta) = (B::dense(input), B::dense(gamma), B::dense(beta));
-        let forward = norm::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
+        let forward = norm::batch::forward(&geometry, B::values(&input), B::values(&gamma), B::values(&beta));
         let output = B::tensor(forward.output, &geometry.output());
         let channels = forward.mean.len();
         (output, B::tensor(forward.mean, &[channels]), B::tensor(forward.variance, &[channels]))
@@ -147,10 +156,24 @@ impl<B: Host> Kernels for B {
         let geometry = options.geometry(dims(&input), epsilon);
         let tensors = [input, shortcut, gamma, beta].map(B::dense);
         let [input, shortcut, gamma, beta] = tensors.each_ref().map(B::values);
-        let forward = norm::forward_sum(&geometry, input, shortcut, gamma, beta);
+        let forward = norm::batch::forward_sum(&geometry, input, shortcut, gamma, beta);
         let output = B::tensor(forward.output, &geometry.output());
         let channels = forward.mean.len();
         (output, B::tensor(forward.mean, &[channels]), B::tensor(forward.variance, &[channels]))
+    }
+
+    fn kiln_group_norm(
+        input: FloatTensor<B>,
+        gamma: FloatTensor<B>,
+        beta: FloatTensor<B>,
+        groups: GroupNormOptions,
+        options: NormOptions,
+    ) -> FloatTensor<B> {
+        let geometry = options.geometry(dims(&input), groups.epsilon);
+        let groups = norm::group::Groups::new(groups.count, &geometry);
+        let tensors = [input, gamma, beta].map(B::dense);
+        let [input, gamma, beta] = tensors.each_ref().map(B::values);
+        B::tensor(norm::group::forward(&geometry, groups, input, gamma, beta).output, &geometry.output())
     }
 
     fn kiln_cross_entropy(logits: FloatTensor<B>, targets: IntTensor<B>, smoothing: f32) -> FloatTensor<B> {

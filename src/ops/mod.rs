@@ -31,7 +31,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use extension::{Kernels as _, Updates as _};
 pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer, GroupNormLayer};
 use kiln_kernels as kernels;
-pub use options::{AdamStep, Conv2dOptions, Decay, NormOptions, Normalised, SgdStep};
+pub use options::{AdamStep, Conv2dOptions, Decay, GroupNormOptions, NormOptions, Normalised, SgdStep};
 pub(crate) use stock::joined;
 pub use stock::weighted_cross_entropy;
 
@@ -187,9 +187,15 @@ pub fn batch_norm_sum(norm: &BatchNorm, input: Tensor<4>, shortcut: Tensor<4>) -
     follow(norm, batch_norm_sum_train(input, shortcut, norm.gamma.val(), norm.beta.val(), norm.epsilon))
 }
 
-/// As [`GroupNorm::forward`], then ReLU and max-pool as asked: of Burn's own operations everywhere, the same in training and after.
+/// As [`GroupNorm::forward`], then ReLU and max-pool as asked, the same in training and after.
 pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
-    stock::group_norm(norm, input, options)
+    let (Implementation::Kernels, Some(gamma), Some(beta)) = (Implementation::of(&input), &norm.gamma, &norm.beta)
+    else {
+        return stock::group_norm(norm, input, options);
+    };
+    let [input, gamma, beta] = [input.into_dispatch(), gamma.val().into_dispatch(), beta.val().into_dispatch()];
+    let groups = GroupNormOptions { count: norm.num_groups, epsilon: norm.epsilon };
+    Tensor::from_dispatch(Dispatch::kiln_group_norm(input, gamma, beta, groups, options))
 }
 
 /// Whether this norm trains, by a kernel.

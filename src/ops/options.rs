@@ -17,13 +17,22 @@ pub struct Conv2dOptions {
     pub pool: bool,
 }
 
-/// What follows a batch norm, in this order: ReLU, pool.
+/// What follows a norm, in this order: ReLU, pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NormOptions {
     /// Whether negative values become 0.
     pub relu: bool,
     /// Whether a 2x2 max-pool with stride 2 follows; an odd last row or column is left out.
     pub pool: bool,
+}
+
+/// What a group norm divides the channels into, and by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GroupNormOptions {
+    /// Groups of neighbouring channels; they divide the channels.
+    pub count: usize,
+    /// What is added to the variance.
+    pub epsilon: f64,
 }
 
 /// A batch normalised by its own statistics.

@@ -281,17 +281,29 @@ fn norm_operation(
     Operation { pass, name, shape, layer: None, key: address(gamma), flops: 0, bytes: bytes(values) }
 }
 
-/// A batch norm's forward pass, which reads `inputs` arrays like its input.
-pub fn norm<T>(geometry: &norm::Geometry, gamma: &[f32], inputs: usize, work: impl FnOnce() -> T) -> T {
+/// A norm's forward pass, which reads `inputs` arrays like its input.
+pub fn norm<T>(
+    name: &'static str,
+    geometry: &norm::Geometry,
+    gamma: &[f32],
+    inputs: usize,
+    work: impl FnOnce() -> T,
+) -> T {
     let values = || inputs * geometry.values() + geometry.output().iter().product::<usize>();
-    measured(|| norm_operation(Pass::Forward, "batch norm", geometry, gamma, values()), work)
+    measured(|| norm_operation(Pass::Forward, name, geometry, gamma, values()), work)
 }
 
-/// A batch norm's backward pass, which reads its input and the gradient of its output and writes `inputs` gradients like
+/// A norm's backward pass, which reads its input and the gradient of its output and writes `inputs` gradients like
 /// its input.
-pub fn norm_gradients<T>(geometry: &norm::Geometry, gamma: &[f32], inputs: usize, work: impl FnOnce() -> T) -> T {
+pub fn norm_gradients<T>(
+    name: &'static str,
+    geometry: &norm::Geometry,
+    gamma: &[f32],
+    inputs: usize,
+    work: impl FnOnce() -> T,
+) -> T {
     let values = || (1 + inputs) * geometry.values() + geometry.output().iter().product::<usize>();
-    measured(|| norm_operation(Pass::Backward, "batch norm, gradients", geometry, gamma, values()), work)
+    measured(|| norm_operation(Pass::Backward, name, geometry, gamma, values()), work)
 }
 
 /// The loss, which computes its gradient in the same pass.

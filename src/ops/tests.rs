@@ -250,10 +250,12 @@ fn group_norm_is_burns() {
             GroupNorm { gamma: param(&x[1]), beta: param(&x[2]), ..norm }
         };
         let image = |x: &[Tensor<1>]| x[0].clone().reshape(shape).add_scalar(0.7);
-        for (relu, pool) in [(false, false), (true, true)] {
+        let both: [fn(&GroupNorm, Tensor<4>, NormOptions) -> Tensor<4>; 2] = [group_norm, stock::group_norm];
+        let options = [(false, false), (true, false), (false, true), (true, true)];
+        for (ours, (relu, pool)) in both.into_iter().flat_map(|ours| options.map(|options| (ours, options))) {
             assert_same(
                 &[shape.to_vec(), vec![channels], vec![channels]],
-                |x| group_norm(&norm(x), image(x), NormOptions { relu, pool }),
+                |x| ours(&norm(x), image(x), NormOptions { relu, pool }),
                 |x| {
                     let output = norm(x).forward(image(x));
                     let output = if relu { activation::relu(output) } else { output };

@@ -1,7 +1,7 @@
 //! Group norm: the channels of an image in groups, each by its own mean and variance.
 
+use super::super::norm::group::{Standing, assert_divides};
 use super::super::pool::{Epilogue, maximum};
-use super::super::reduce;
 use super::super::simd::vectorised;
 use super::super::size::{assert_length, product};
 use super::team::{Access, Member};
@@ -31,8 +31,7 @@ impl GroupNorm {
     /// If the layer does not fit images of this shape, `[channels, height, width]`.
     pub(super) fn new(layer: GroupNormLayer, [channels, height, width]: [usize; 3]) -> Self {
         assert_length("group norm", &layer.channels, channels);
-        let groups = layer.groups;
-        assert!(groups > 0 && channels.is_multiple_of(groups), "group norm: {channels} channels in {groups} groups");
+        assert_divides(layer.groups, channels);
         let size = [height, width];
         assert!(height > 0 && width > 0, "group norm: planes of {size:?}");
         Epilogue { relu: layer.relu, pool: layer.pool }.assert_fits(size);
@@ -64,13 +63,10 @@ impl GroupNorm {
     #[inline(always)]
     fn group(&self, input: &[f32], channels: &[[f32; 2]], output: &mut [f32]) {
         let [plane, wide] = [input, &*output].map(|values| values.len() / channels.len());
-        let length = input.len() as f32;
-        let mean = reduce::sum(input) / length;
-        let variance = reduce::sum_of(input, |value| (value - mean) * (value - mean)) / length;
-        let factor = 1.0 / (variance + self.layer.epsilon as f32).sqrt();
+        let Standing { mean, inverse } = Standing::of(input, self.layer.epsilon);
         let planes = input.chunks_exact(plane).zip(output.chunks_exact_mut(wide));
         for ((input, output), [scale, shift]) in planes.zip(channels) {
-            let slope = factor * scale;
+            let slope = inverse * scale;
             self.plane(input, |value| (value - mean) * slope + shift, output);
         }
     }

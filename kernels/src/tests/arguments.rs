@@ -158,19 +158,39 @@ proptest! {
     ) {
         let Ok(geometry) = answer(|| norm::Geometry::new(input, 1e-5, epilogue)) else { return Ok(()) };
         let Some(values) = affordable(&input) else {
-            assert_refused("must have", || norm::forward(&geometry, &[], &[], &[]));
+            assert_refused("must have", || norm::batch::forward(&geometry, &[], &[], &[]));
             return Ok(());
         };
         let (input, gamma, beta) = (random(values, 1), random(input[1], 2), vec![0.0; input[1]]);
-        let forward = norm::forward(&geometry, &input, &gamma, &beta);
+        let forward = norm::batch::forward(&geometry, &input, &gamma, &beta);
         let gradient = random(forward.output.len(), 3);
         let (mean, variance) = (&forward.mean, &forward.variance);
         let (output, indices) = (&forward.output, &forward.indices);
-        let saved = norm::Saved { input: &input, gamma: &gamma, beta: &beta, mean, variance, output: &[], indices };
-        let gradients = norm::backward(&geometry, saved, &gradient);
+        let saved = norm::batch::Saved { input: &input, gamma: &gamma, beta: &beta, mean, variance, output: &[], indices };
+        let gradients = norm::batch::backward(&geometry, saved, &gradient);
         prop_assert_eq!(gradients.input.len(), values);
         prop_assert_eq!(gradients.beta.len(), gamma.len());
         assert_same(dot(&gradients.gamma, &gamma), dot(&gradient, output), "along gamma");
+    }
+
+    #[test]
+    fn a_group_norm_of_any_sizes_is_computed_or_refused(
+        input in prop::array::uniform4(any_size()), groups in any_size(), epilogue in any_epilogue(),
+    ) {
+        let Ok(geometry) = answer(|| norm::Geometry::new(input, 1e-5, epilogue)) else { return Ok(()) };
+        let Ok(groups) = answer(|| norm::group::Groups::new(groups, &geometry)) else { return Ok(()) };
+        let Some(values) = affordable(&input) else {
+            assert_refused("must have", || norm::group::forward(&geometry, groups, &[], &[], &[]));
+            return Ok(());
+        };
+        let (input, gamma, beta) = (random(values, 1), random(input[1], 2), vec![0.0; input[1]]);
+        let forward = norm::group::forward(&geometry, groups, &input, &gamma, &beta);
+        let gradient = random(forward.output.len(), 3);
+        let saved = norm::group::Saved { input: &input, gamma: &gamma, beta: &beta, indices: &forward.indices };
+        let gradients = norm::group::backward(&geometry, groups, saved, &gradient);
+        prop_assert_eq!(gradients.input.len(), values);
+        prop_assert_eq!(gradients.beta.len(), gamma.len());
+        assert_same(dot(&gradients.gamma, &gamma), dot(&gradient, &forward.output), "along gamma");
     }
 
     #[test]
@@ -312,16 +332,16 @@ fn slices_of_another_length_are_refused() {
         }
         let geometry = norm::Geometry::new([5, 4, 4, 3], 1e-5, epilogue);
         assert_lengths_matter([&a, &c, &c], |[input, gamma, beta]| {
-            norm::forward(&geometry, input, gamma, beta);
+            norm::batch::forward(&geometry, input, gamma, beta);
         });
-        let norm::Forward { output, indices, mean, variance } = norm::forward(&geometry, &a, &c, &c);
+        let norm::batch::Forward { output, indices, mean, variance } = norm::batch::forward(&geometry, &a, &c, &c);
         assert_lengths_matter([&a, &c, &c, &mean, &variance, &output], |slices| {
             let [input, gamma, beta, mean, variance, gradient] = slices;
-            let saved = norm::Saved { input, gamma, beta, mean, variance, output: &[], indices: &indices };
-            norm::backward(&geometry, saved, gradient);
+            let saved = norm::batch::Saved { input, gamma, beta, mean, variance, output: &[], indices: &indices };
+            norm::batch::backward(&geometry, saved, gradient);
         });
         if pool {
-            let saved = norm::Saved {
+            let saved = norm::batch::Saved {
                 input: &a,
                 gamma: &c,
                 beta: &c,
@@ -330,19 +350,36 @@ fn slices_of_another_length_are_refused() {
                 output: &[],
                 indices: &indices[1..],
             };
-            assert_refused("must have", || norm::backward(&geometry, saved, &output));
-            assert_refused("does not fit", || norm::forward_sum(&geometry, &a, &a, &c, &c));
+            assert_refused("must have", || norm::batch::backward(&geometry, saved, &output));
+            assert_refused("does not fit", || norm::batch::forward_sum(&geometry, &a, &a, &c, &c));
             continue;
         }
         assert_lengths_matter([&a, &a, &c, &c], |[input, shortcut, gamma, beta]| {
-            norm::forward_sum(&geometry, input, shortcut, gamma, beta);
+            norm::batch::forward_sum(&geometry, input, shortcut, gamma, beta);
         });
         if relu {
             assert_lengths_matter([&a, &a, &a], |[input, output, gradient]| {
                 let (mean, variance) = (&mean[..], &variance[..]);
-                let saved = norm::Saved { input, gamma: &c, beta: &c, mean, variance, output, indices: &[] };
-                norm::backward_sum(&geometry, saved, gradient);
+                let saved = norm::batch::Saved { input, gamma: &c, beta: &c, mean, variance, output, indices: &[] };
+                norm::batch::backward_sum(&geometry, saved, gradient);
             });
+        }
+    }
+    for pool in [false, true] {
+        let geometry = norm::Geometry::new([5, 4, 4, 3], 1e-5, Epilogue { relu: true, pool });
+        assert_refused("do not fit the input", || norm::group::Groups::new(3, &geometry));
+        let groups = norm::group::Groups::new(2, &geometry);
+        assert_lengths_matter([&a, &c, &c], |[input, gamma, beta]| {
+            norm::group::forward(&geometry, groups, input, gamma, beta);
+        });
+        let norm::group::Forward { output, indices } = norm::group::forward(&geometry, groups, &a, &c, &c);
+        assert_lengths_matter([&a, &c, &c, &output], |[input, gamma, beta, gradient]| {
+            let saved = norm::group::Saved { input, gamma, beta, indices: &indices };
+            norm::group::backward(&geometry, groups, saved, gradient);
+        });
+        if pool {
+            let saved = norm::group::Saved { input: &a, gamma: &c, beta: &c, indices: &indices[1..] };
+            assert_refused("must have", || norm::group::backward(&geometry, groups, saved, &output));
         }
     }
     let geometry = linear::Geometry::new([20, 12], [12, 4], true);

@@ -169,9 +169,9 @@ fn gradients_of_a_batch_norm_with_a_shortcut_are_the_finite_differences() {
         let (epsilon, values) = (1e-3, batch * 2 * height * width);
         let geometry = norm::Geometry::new([batch, 2, height, width], epsilon, Epilogue { relu, pool: false });
         let (input, shortcut, gamma, beta) = (random(values, 6), random(values, 5), random(2, 7), random(2, 8));
-        let forward = norm::forward_sum(&geometry, &input, &shortcut, &gamma, &beta);
+        let forward = norm::batch::forward_sum(&geometry, &input, &shortcut, &gamma, &beta);
         let cotangent = random(values, 9);
-        let saved = norm::Saved {
+        let saved = norm::batch::Saved {
             input: &input,
             gamma: &gamma,
             beta: &beta,
@@ -180,7 +180,7 @@ fn gradients_of_a_batch_norm_with_a_shortcut_are_the_finite_differences() {
             output: &forward.output,
             indices: &[],
         };
-        let (gradients, by_shortcut) = norm::backward_sum(&geometry, saved, &cotangent);
+        let (gradients, by_shortcut) = norm::batch::backward_sum(&geometry, saved, &cotangent);
         let [input, shortcut, gamma, beta, cotangent] =
             [&input, &shortcut, &gamma, &beta, &cotangent].map(|values| wide(values));
         let total = |input: &[f64], shortcut: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
@@ -206,9 +206,9 @@ fn batch_norm_gradients_are_the_finite_differences() {
         let epsilon = 1e-3;
         let geometry = norm::Geometry::new([3, 2, 4, 3], epsilon, epilogue);
         let (input, gamma, beta) = (random(72, 6), random(2, 7), random(2, 8));
-        let forward = norm::forward(&geometry, &input, &gamma, &beta);
+        let forward = norm::batch::forward(&geometry, &input, &gamma, &beta);
         let cotangent = random(forward.output.len(), 9);
-        let saved = norm::Saved {
+        let saved = norm::batch::Saved {
             input: &input,
             gamma: &gamma,
             beta: &beta,
@@ -217,7 +217,7 @@ fn batch_norm_gradients_are_the_finite_differences() {
             output: &[],
             indices: &forward.indices,
         };
-        let gradients = norm::backward(&geometry, saved, &cotangent);
+        let gradients = norm::batch::backward(&geometry, saved, &cotangent);
         let cotangent = wide(&cotangent);
         let total = |input: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
             let output = norm_by_formula(epsilon, 12, input, gamma, beta);
@@ -227,5 +227,54 @@ fn batch_norm_gradients_are_the_finite_differences() {
         assert_close(&gradients.input, &finite_differences(&input, |input| total(input, &gamma, &beta)), "input");
         assert_close(&gradients.gamma, &finite_differences(&gamma, |gamma| total(&input, gamma, &beta)), "gamma");
         assert_close(&gradients.beta, &finite_differences(&beta, |beta| total(&input, &gamma, beta)), "beta");
+    }
+}
+
+/// Group norm as its formula says it, in `f64`, before what follows.
+fn group_norm_by_formula(groups: usize, epsilon: f64, image: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
+    let (group, plane) = (image.len() / groups, image.len() / gamma.len());
+    let standing = |x: &[f64]| {
+        let mean = x.iter().sum::<f64>() / x.len() as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+        (mean, (variance + epsilon).sqrt())
+    };
+    let standings = image.chunks(group).map(standing).collect::<Vec<_>>();
+    let value = |(i, x): (usize, &f64)| {
+        let (mean, deviation) = standings[i / group];
+        gamma[i / plane] * (x - mean) / deviation + beta[i / plane]
+    };
+    image.iter().enumerate().map(value).collect()
+}
+
+#[test]
+fn group_norm_gradients_are_the_finite_differences() {
+    let epilogues = [(false, false), (true, false), (false, true), (true, true)];
+    // The last is one group of planes of an odd size with more values than running sums.
+    for (channels, groups, size) in [(4, 2, [4, 3]), (3, 3, [2, 3]), (3, 1, [5, 7])] {
+        for (relu, pool) in epilogues {
+            let (epilogue, epsilon) = (Epilogue { relu, pool }, 1e-3);
+            let geometry = norm::Geometry::new([2, channels, size[0], size[1]], epsilon, epilogue);
+            let of_groups = norm::group::Groups::new(groups, &geometry);
+            let (input, gamma, beta) = (random(geometry.values(), 6), random(channels, 7), random(channels, 8));
+            let forward = norm::group::forward(&geometry, of_groups, &input, &gamma, &beta);
+            let cotangent = random(forward.output.len(), 9);
+            let saved = norm::group::Saved { input: &input, gamma: &gamma, beta: &beta, indices: &forward.indices };
+            let gradients = norm::group::backward(&geometry, of_groups, saved, &cotangent);
+            let output = |input: &[f64], gamma: &[f64], beta: &[f64]| {
+                let images = input.chunks(input.len() / 2);
+                let output = images.flat_map(|image| group_norm_by_formula(groups, epsilon, image, gamma, beta));
+                epilogue_by_formula(epilogue, size, output.collect())
+            };
+            let cotangent = wide(&cotangent);
+            let total = |input: &[f64], gamma: &[f64], beta: &[f64]| -> f64 {
+                output(input, gamma, beta).iter().zip(&cotangent).map(|(y, dy)| y * dy).sum()
+            };
+            let (input, gamma, beta) = (wide(&input), wide(&gamma), wide(&beta));
+            let expected = output(&input, &gamma, &beta).iter().map(|value| *value as f32).collect::<Vec<_>>();
+            assert_close(&forward.output, &expected, "output");
+            assert_close(&gradients.input, &finite_differences(&input, |input| total(input, &gamma, &beta)), "input");
+            assert_close(&gradients.gamma, &finite_differences(&gamma, |gamma| total(&input, gamma, &beta)), "gamma");
+            assert_close(&gradients.beta, &finite_differences(&beta, |beta| total(&input, &gamma, beta)), "beta");
+        }
     }
 }

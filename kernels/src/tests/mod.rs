@@ -55,16 +55,21 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let back = [linear::input_gradient(&layer, &w, &y), linear::weight_gradient(&layer, &x, &y)].concat();
             let squares = norm::Geometry::new([50, 3, 20, 20], 1e-5, Epilogue { relu: true, pool: false });
             let images = random(60_000, 7);
-            let normed = norm::forward_sum(&squares, &images, &x[..60_000], &bias[..3], &bias[3..6]);
+            let normed = norm::batch::forward_sum(&squares, &images, &x[..60_000], &bias[..3], &bias[3..6]);
             let (mean, variance) = (&normed.mean, &normed.variance);
             let (gamma, beta, output) = (&bias[..3], &bias[3..6], &normed.output[..]);
-            let saved = norm::Saved { input: &images, gamma, beta, mean, variance, output, indices: &[] };
-            let (by_norm, by_shortcut) = norm::backward_sum(&squares, saved, output);
+            let saved = norm::batch::Saved { input: &images, gamma, beta, mean, variance, output, indices: &[] };
+            let (by_norm, by_shortcut) = norm::batch::backward_sum(&squares, saved, output);
+            let groups = norm::group::Groups::new(1, &squares);
+            let by_groups = norm::group::forward(&squares, groups, &images, gamma, beta).output;
+            let saved = norm::group::Saved { input: &images, gamma, beta, indices: &[] };
+            let back_by_groups = norm::group::backward(&squares, groups, saved, output);
+            let by_groups = [by_groups, back_by_groups.input, back_by_groups.gamma, back_by_groups.beta].concat();
             let normed =
                 [normed.mean, normed.variance, normed.output, by_norm.input, by_norm.gamma, by_shortcut].concat();
             let dropped = dropout::dropout(&x, 0.5, 9);
             let forward = [forward.output, gradients.input, gradients.weight, gradients.bias, bare, direct].concat();
-            [forward, y, back, normed, dropped].concat()
+            [forward, y, back, normed, by_groups, dropped].concat()
         })
     };
     let one = on(1);

@@ -1,4 +1,4 @@
-//! Batch norm in training mode with what follows it: the sum with a shortcut, ReLU, 2x2 max-pool; forward and backward.
+//! Batch norm with what follows it: the sum with a shortcut, ReLU, 2x2 max-pool.
 //!
 //! Per channel over batch, height and width (Ioffe and Szegedy, 2015):
 //! `y = gamma * (x - mean) / sqrt(variance + epsilon) + beta`, with the biased variance.
@@ -6,67 +6,12 @@
 //! Both directions read the images twice, in their order: once for the sums over the batch, block of images by block, and
 //! once to compute with them. Blocks depend on the sizes alone, and their sums are added in their order.
 
-use super::fill::{filled, filled_pair, with_scratch};
-use super::pool::{Epilogue, PoolIndex, max_pool, maxima, relu_backward};
-use super::reduce::{centred_dot, centred_dot_where, sum, sum_of};
-use super::simd::{BLOCK, vectorised};
-use super::size::{assert_length, product};
-
-/// The sizes of a batch norm.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Geometry {
-    batch: usize,
-    channels: usize,
-    height: usize,
-    width: usize,
-    epsilon: f64,
-    epilogue: Epilogue,
-}
-
-impl Geometry {
-    /// A batch norm of `input` `[batch, channels, height, width]`; `epsilon` is added to the variance.
-    ///
-    /// # Panics
-    /// If a size is 0, the output has no value, or the input would be larger than memory can be.
-    #[track_caller]
-    pub fn new(input: [usize; 4], epsilon: f64, epilogue: Epilogue) -> Self {
-        let [batch, channels, height, width] = input;
-        assert!(!input.contains(&0), "batch norm: the input's sizes must be at least 1, got {input:?}");
-        epilogue.assert_fits([height, width]);
-        product(&input);
-        Self { batch, channels, height, width, epsilon, epilogue }
-    }
-
-    /// The shape of what comes out, `[batch, channels, height, width]`.
-    pub fn output(&self) -> [usize; 4] {
-        let [height, width] = self.epilogue.output([self.height, self.width]);
-        [self.batch, self.channels, height, width]
-    }
-
-    fn plane(&self) -> usize {
-        self.height * self.width
-    }
-
-    fn output_plane(&self) -> usize {
-        self.output()[2..].iter().product()
-    }
-
-    /// Values of one image of the input.
-    fn image(&self) -> usize {
-        self.channels * self.plane()
-    }
-
-    /// Images whose sums are computed together: enough that starting a task does not count, and not so few that the blocks'
-    /// sums would be many.
-    fn block(&self) -> usize {
-        BLOCK.div_ceil(self.image()).max(self.batch.div_ceil(64))
-    }
-
-    /// Values of the input.
-    pub fn values(&self) -> usize {
-        self.batch * self.channels * self.plane()
-    }
-}
+use super::super::fill::{filled, filled_pair};
+use super::super::pool::{PoolIndex, relu_backward};
+use super::super::reduce::{sum, sum_of};
+use super::super::simd::{BLOCK, vectorised};
+use super::super::size::assert_length;
+use super::{Active, Geometry, Gradients, Line, Plane, normalise_image, pool_image};
 
 /// What a forward pass leaves.
 pub struct Forward {
@@ -78,21 +23,6 @@ pub struct Forward {
     pub mean: Vec<f32>,
     /// The biased variance of each channel.
     pub variance: Vec<f32>,
-}
-
-/// `y = slope x + offset`: what a channel's norm comes to.
-#[derive(Clone, Copy)]
-struct Line {
-    slope: f32,
-    offset: f32,
-}
-
-impl Line {
-    /// The value before what follows. The backward pass computes it again, to the same bits, to see which values ReLU left.
-    #[inline(always)]
-    fn at(self, x: f32) -> f32 {
-        x * self.slope + self.offset
-    }
 }
 
 /// The lines of all channels.
@@ -157,45 +87,6 @@ fn normalise(geometry: &Geometry, input: &[f32], shortcut: Option<&[f32]>, gamma
     Forward { output, indices, mean, variance }
 }
 
-#[inline(always)]
-fn normalise_image(geometry: &Geometry, image: &[f32], shortcut: Option<&[f32]>, lines: &[Line], output: &mut [f32]) {
-    let plane = geometry.plane();
-    let floor = if geometry.epilogue.relu { 0.0 } else { f32::NEG_INFINITY };
-    // A NaN passes, so that a broken run shows.
-    let end = |value: f32| if value <= floor { floor } else { value };
-    let planes = output.chunks_exact_mut(plane).zip(image.chunks_exact(plane)).zip(lines);
-    match shortcut {
-        None => {
-            for ((output, plane), line) in planes {
-                for (output, x) in output.iter_mut().zip(plane) {
-                    *output = end(line.at(*x));
-                }
-            }
-        }
-        Some(shortcut) => {
-            for (((output, plane), line), shortcut) in planes.zip(shortcut.chunks_exact(plane)) {
-                for ((output, x), shortcut) in output.iter_mut().zip(plane).zip(shortcut) {
-                    *output = end(line.at(*x) + shortcut);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn pool_image(geometry: &Geometry, image: &[f32], lines: &[Line], output: &mut [f32], indices: &mut [PoolIndex]) {
-    let (plane, size) = (geometry.plane(), geometry.output_plane());
-    let results = output.chunks_exact_mut(size).zip(indices.chunks_exact_mut(size));
-    with_scratch([plane], |[scaled]| {
-        for ((image, line), (output, indices)) in image.chunks_exact(plane).zip(lines).zip(results) {
-            for (scaled, x) in scaled.iter_mut().zip(image) {
-                *scaled = x * line.slope;
-            }
-            max_pool(scaled, [geometry.width; 2], line.offset, geometry.epilogue.relu, output, indices);
-        }
-    });
-}
-
 /// Mean and sum of squared deviations from it, of `count` values.
 #[derive(Clone, Copy, Default)]
 struct Moments {
@@ -226,9 +117,15 @@ impl Moments {
     }
 }
 
+/// Images whose sums are computed together: enough that starting a task does not count, and not so few that the blocks' sums
+/// would be many.
+fn block(geometry: &Geometry) -> usize {
+    BLOCK.div_ceil(geometry.image()).max(geometry.batch.div_ceil(64))
+}
+
 /// Mean and biased variance of each channel.
 fn statistics(geometry: &Geometry, input: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (plane, channels, block) = (geometry.plane(), geometry.channels, geometry.block());
+    let (plane, channels, block) = (geometry.plane(), geometry.channels, block(geometry));
     let blocks = geometry.batch.div_ceil(block);
     let images = |i: usize| &input[i * block * geometry.image()..input.len().min((i + 1) * block * geometry.image())];
     let partial = filled(blocks * channels, channels, |i, moments: &mut [Moments]| {
@@ -267,16 +164,6 @@ pub struct Saved<'a> {
     pub output: &'a [f32],
     /// The indices of the maxima, empty without a pool.
     pub indices: &'a [PoolIndex],
-}
-
-/// The gradients, each in the shape of what it belongs to.
-pub struct Gradients {
-    /// Of the input.
-    pub input: Vec<f32>,
-    /// Of the scale.
-    pub gamma: Vec<f32>,
-    /// Of the shift.
-    pub beta: Vec<f32>,
 }
 
 /// The gradients of [`forward`] from the `gradient` of its output. With `n` values per channel and
@@ -322,17 +209,6 @@ fn assert_saved(geometry: &Geometry, saved: Saved, gradient: &[f32]) {
     assert_length("batch norm's variance", saved.variance, geometry.channels);
     assert_length("batch norm's pool indices", saved.indices, if geometry.epilogue.pool { size } else { 0 });
     assert_length("batch norm's gradient", gradient, size);
-}
-
-/// Which values of a plane have a gradient.
-#[derive(Clone, Copy)]
-enum Active<'a> {
-    /// All.
-    All,
-    /// Those that the channel's line brings above 0.
-    Line(Line),
-    /// Those with an output above 0.
-    Output(&'a [f32]),
 }
 
 /// A backward pass of which all slices have been checked.
@@ -382,14 +258,14 @@ impl<'a> Backward<'a> {
     /// The gradients of gamma and beta.
     fn sums(&self) -> (Vec<f32>, Vec<f32>) {
         let Geometry { batch, channels, .. } = *self.geometry;
-        let block = self.geometry.block();
+        let block = block(self.geometry);
         let partial = filled(batch.div_ceil(block) * channels, channels, |i, sums: &mut [[f64; 2]]| {
             vectorised(
                 #[inline(always)]
                 || {
                     for image in i * block..batch.min((i + 1) * block) {
                         for (channel, [plain, weighted]) in sums.iter_mut().enumerate() {
-                            let sums = self.plane_sums(image * channels + channel, self.saved.mean[channel]);
+                            let sums = self.plane(image * channels + channel).sums(self.saved.mean[channel]);
                             *plain += f64::from(sums[0]);
                             *weighted += f64::from(sums[1]);
                         }
@@ -407,24 +283,11 @@ impl<'a> Backward<'a> {
         (0..channels).map(total).unzip()
     }
 
-    /// The sums of `dy` and of `dy * (x - mean)` over a plane.
+    /// A plane, counted over all images.
     #[inline(always)]
-    fn plane_sums(&self, index: usize, mean: f32) -> [f32; 2] {
-        let (x, (gradient, indices)) = (self.input(index), self.output_gradient(index));
-        if self.geometry.epilogue.pool {
-            let mut weighted = 0.0;
-            let mut plain = 0.0;
-            maxima(gradient, indices, self.geometry.width, |place, dy| {
-                plain += dy;
-                weighted += dy * (x[place] - mean);
-            });
-            return [plain, weighted];
-        }
-        match self.active(index) {
-            Active::All => [sum(gradient), centred_dot(gradient, x, mean)],
-            Active::Line(line) => centred_dot_where(gradient, x, x, mean, |x| line.at(x) > 0.0),
-            Active::Output(output) => centred_dot_where(gradient, x, output, mean, |output| output > 0.0),
-        }
+    fn plane(&self, index: usize) -> Plane<'a> {
+        let (gradient, indices) = self.output_gradient(index);
+        Plane { x: self.input(index), gradient, indices, active: self.active(index), width: self.geometry.width }
     }
 
     /// The gradient of an image of the input, `dx`, and of the `shortcut` if there is one.
@@ -442,25 +305,14 @@ impl<'a> Backward<'a> {
                     let (slope, scale) = (gamma[channel] * inverse / n, self.saved.gamma[channel] * inverse);
                     let (mean, base) = (self.saved.mean[channel], beta[channel] / n);
                     let through = |dy: f32, x: f32| scale * (dy - base - (x - mean) * slope);
-                    let (x, (gradient, indices)) = (self.input(index), self.output_gradient(index));
                     if let Some(shortcut) = shortcuts.as_mut().and_then(Iterator::next) {
+                        let (x, (gradient, _)) = (self.input(index), self.output_gradient(index));
                         self.masked(index, gradient, x, shortcut);
                         for ((dx, dy), x) in dx.iter_mut().zip(shortcut.iter()).zip(x) {
                             *dx = through(*dy, *x);
                         }
-                    } else if self.geometry.epilogue.pool {
-                        for (dx, x) in dx.iter_mut().zip(x) {
-                            *dx = through(0.0, *x);
-                        }
-                        maxima(gradient, indices, self.geometry.width, |place, dy| dx[place] = through(dy, x[place]));
                     } else {
-                        let line = match self.active(index) {
-                            Active::Line(line) => line,
-                            _ => Line { slope: 0.0, offset: 1.0 },
-                        };
-                        for ((dx, dy), x) in dx.iter_mut().zip(gradient).zip(x) {
-                            *dx = through(if line.at(*x) > 0.0 { *dy } else { 0.0 }, *x);
-                        }
+                        self.plane(index).input_gradient(through, dx);
                     }
                 }
             },
