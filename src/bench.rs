@@ -84,6 +84,7 @@ pub fn measure(trainer: &Trainer, effort: Effort) -> Result<Speeds> {
     let batch_size = session.experiment.train.batch_size;
     let batches = effort.images.div_ceil(batch_size).min(session.plan.iterations_per_epoch);
     let (mut learner, loader) = session.learner()?;
+    let devices = session.devices()?;
     let sync =
         || session.device.sync().map_err(|error| Error::failed("the device failed").caused_by(format!("{error:?}")));
     let batch_error = |error: String| Error::failed("cannot make a batch").caused_by(error);
@@ -125,7 +126,7 @@ pub fn measure(trainer: &Trainer, effort: Effort) -> Result<Speeds> {
         effort.rounds,
         timed(|| {
             for batch in &batches {
-                let step = learner.train_step(batch.clone());
+                let step = devices.step(&learner, batch.clone())?;
                 learner.lr_step();
                 learner.optimizer_step(step.grads);
             }

@@ -1,10 +1,13 @@
 //! Backends by name: what is compiled in, which adapters are there, and opening one. Outside `ops`, the only
 //! file that looks at the backend features.
 
+mod request;
+
 use std::fmt;
-use std::str::FromStr;
 
 use burn::tensor::Device;
+
+pub use request::Request;
 
 use crate::{Error, Result};
 
@@ -70,62 +73,6 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A device as the user asked for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// The fastest backend of this build that has a hardware adapter.
-    Auto,
-    /// This backend, and this one of its adapters; none given: its first hardware adapter, else its first.
-    Named(Backend, Option<usize>),
-}
-
-impl FromStr for Request {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        let (name, index) = match text.split_once(':') {
-            Some((name, index)) => (name, Some(index)),
-            None => (text, None),
-        };
-        let names = Backend::ALL.map(Backend::name);
-        let Some(backend) = Backend::ALL.into_iter().find(|backend| backend.name() == name) else {
-            let error =
-                Error::usage(format!("device `{text}`: found `{name}`, allowed are auto, {}", names.join(", ")));
-            let nearest = names
-                .into_iter()
-                .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
-            return Err(match nearest.filter(|near| strsim::jaro_winkler(near, name) > 0.8) {
-                Some(near) => error.tip(format!("did you mean `{near}`?")),
-                None => error,
-            });
-        };
-        match index.map(str::parse) {
-            None => Ok(Self::Named(backend, None)),
-            Some(Ok(_)) if backend.is_cpu() => {
-                Err(Error::usage(format!("device `{text}`: {name} has no adapters to choose from"))
-                    .tip(format!("use `{name}`")))
-            }
-            Some(Ok(index)) => Ok(Self::Named(backend, Some(index))),
-            Some(Err(_)) => {
-                Err(Error::usage(format!("device `{text}`: the adapter must be a number from 0 up, as in `{name}:0`")))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Named(backend, None) => write!(f, "{backend}"),
-            Self::Named(backend, Some(index)) => write!(f, "{backend}:{index}"),
-        }
-    }
-}
-
 /// One adapter of a backend.
 #[derive(Clone, Debug)]
 pub struct Adapter {
@@ -138,14 +85,16 @@ pub struct Adapter {
     device: Device,
 }
 
-/// A device ready for use.
+/// A device ready for use, and those that share its work.
 #[derive(Clone, Debug)]
 pub struct Opened {
-    /// The device, without autodiff.
+    /// The device, without autodiff; of several the main one.
     pub device: Device,
+    /// Where several were asked for, all but the main one, in their order.
+    pub others: Vec<Device>,
     /// Its backend.
     pub backend: Backend,
-    /// As it is written in configs: `flex`, `wgpu:1`.
+    /// As it is written in configs: `flex`, `wgpu:1`, `cuda:0,cuda:1`.
     pub name: String,
     /// One line for the user: what was chosen and why.
     pub reason: String,
@@ -244,7 +193,33 @@ pub fn open(request: Request) -> Result<Opened> {
     match request {
         Request::Auto => Ok(choose()),
         Request::Named(backend, index) => named(backend, index),
+        Request::First(backend, count) => first(backend, count),
+        Request::Listed(backend, indices) => listed(backend, &indices),
     }
+}
+
+/// Opens the one device that was asked for.
+///
+/// # Errors
+/// As [`open`], and when several were asked for: `what` computes on one.
+pub fn open_one(request: Request, what: &str) -> Result<Opened> {
+    match request.count() {
+        1 => open(request),
+        count => {
+            Err(Error::usage(format!("device `{request}`: {what} on one device, got {count}")).tip(one_of(&request)))
+        }
+    }
+}
+
+/// How the first of several devices is asked for by itself.
+pub fn one_of(request: &Request) -> String {
+    let first = match request {
+        Request::Auto => Request::Auto,
+        Request::Named(backend, index) => Request::Named(*backend, *index),
+        Request::First(backend, _) => Request::Named(*backend, None),
+        Request::Listed(backend, indices) => Request::Named(*backend, indices.first().copied()),
+    };
+    format!("give one: --device {first}")
 }
 
 fn choose() -> Opened {
@@ -256,13 +231,13 @@ fn choose() -> Opened {
                 (_, []) => format!("{backend} (CPU): its feature is in this build"),
                 (_, missing) => format!("{backend} (CPU): found no hardware adapter for {}", missing.join(", ")),
             };
-            return Opened { device, backend, name: backend.name().into(), reason };
+            return Opened { device, others: Vec::new(), backend, name: backend.name().into(), reason };
         }
         match adapters(backend).into_iter().find(|adapter| !adapter.software) {
             Some(adapter) => {
                 let reason = format!("{backend}:{} ({}): the first hardware adapter", adapter.index, adapter.name);
                 let name = format!("{backend}:{}", adapter.index);
-                return Opened { device: adapter.device, backend, name, reason };
+                return Opened { device: adapter.device, others: Vec::new(), backend, name, reason };
             }
             None => missing.push(backend.name()),
         }
@@ -270,15 +245,21 @@ fn choose() -> Opened {
     unreachable!("flex is in every build and comes last")
 }
 
-fn named(backend: Backend, index: Option<usize>) -> Result<Opened> {
-    if !backend.is_compiled() {
-        return Err(Error::usage(format!("device `{backend}` is not in this build"))
-            .tip(format!("build it in: cargo run --features {backend} -- …"))
-            .tip("`kiln devices` lists what this build has"));
+fn require_compiled(backend: Backend) -> Result<()> {
+    if backend.is_compiled() {
+        return Ok(());
     }
+    Err(Error::usage(format!("device `{backend}` is not in this build"))
+        .tip(format!("build it in: cargo run --features {backend} -- …"))
+        .tip("`kiln devices` lists what this build has"))
+}
+
+fn named(backend: Backend, index: Option<usize>) -> Result<Opened> {
+    require_compiled(backend)?;
     if let Some(device) = cpu(backend) {
         return Ok(Opened {
             device,
+            others: Vec::new(),
             backend,
             name: backend.name().into(),
             reason: format!("{backend} (CPU), as asked"),
@@ -286,23 +267,73 @@ fn named(backend: Backend, index: Option<usize>) -> Result<Opened> {
     }
     let mut found = adapters(backend);
     let position = match index {
-        Some(index) => (index < found.len()).then_some(index),
-        None => found.iter().position(|adapter| !adapter.software).or((!found.is_empty()).then_some(0)),
+        Some(index) => index,
+        None => found.iter().position(|adapter| !adapter.software).unwrap_or(0),
     };
-    let Some(position) = position else {
-        let what = match (index, found.len()) {
-            (_, 0) => format!("device `{backend}`: no adapter found on this machine"),
-            (Some(index), n) => format!("device `{backend}:{index}`: there are {n} adapters, 0 to {}", n - 1),
-            (None, _) => unreachable!("without an index any adapter will do"),
-        };
-        return Err(Error::usage(what).tip("`kiln devices` lists what is there; `--device flex` computes on the CPU"));
-    };
+    if position >= found.len() {
+        return Err(missing(backend, index, found.len()));
+    }
     let adapter = found.swap_remove(position);
     Ok(Opened {
         device: adapter.device,
+        others: Vec::new(),
         backend,
         name: format!("{backend}:{}", adapter.index),
         reason: format!("{backend}:{} ({}), as asked", adapter.index, adapter.name),
+    })
+}
+
+/// Why there is no such adapter among the `count` that there are.
+fn missing(backend: Backend, index: Option<usize>, count: usize) -> Error {
+    let what = match (index, count) {
+        (Some(index), 1..) => format!("device `{backend}:{index}`: there are {count} adapters, 0 to {}", count - 1),
+        _ => format!("device `{backend}`: no adapter found on this machine"),
+    };
+    Error::usage(what).tip("`kiln devices` lists what is there; `--device flex` computes on the CPU")
+}
+
+/// `count` times the CPU, or the first adapters of a backend that has some.
+fn first(backend: Backend, count: usize) -> Result<Opened> {
+    require_compiled(backend)?;
+    if let Some(device) = cpu(backend) {
+        return Ok(Opened {
+            others: vec![device.clone(); count - 1],
+            device,
+            backend,
+            name: Request::First(backend, count).to_string(),
+            reason: format!("{backend} (CPU) {count} times, as asked: each batch is shared out among them"),
+        });
+    }
+    let found = adapters(backend);
+    let hardware: Vec<usize> =
+        found.iter().filter(|adapter| !adapter.software).map(|adapter| adapter.index).take(count).collect();
+    if hardware.len() < count {
+        let request = Request::First(backend, count);
+        let software = found.len() - found.iter().filter(|adapter| !adapter.software).count();
+        let besides = if software > 0 { format!(" besides {software} in software") } else { String::new() };
+        return Err(Error::usage(format!("device `{request}`: found {} hardware adapters{besides}", hardware.len()))
+            .tip("`kiln devices` lists what is there"));
+    }
+    listed(backend, &hardware)
+}
+
+/// These adapters of a backend.
+fn listed(backend: Backend, indices: &[usize]) -> Result<Opened> {
+    require_compiled(backend)?;
+    let found = adapters(backend);
+    if let Some(index) = indices.iter().find(|index| **index >= found.len()) {
+        return Err(missing(backend, Some(*index), found.len()));
+    }
+    let mut chosen = indices.iter().map(|index| &found[*index]);
+    let Some(main) = chosen.next() else { return Err(missing(backend, None, found.len())) };
+    let name = Request::Listed(backend, indices.to_vec()).to_string();
+    let names: Vec<_> = indices.iter().map(|index| format!("{backend}:{index} ({})", found[*index].name)).collect();
+    Ok(Opened {
+        device: main.device.clone(),
+        others: chosen.map(|adapter| adapter.device.clone()).collect(),
+        backend,
+        name,
+        reason: format!("{}, as asked: each batch is shared out among them", names.join(", ")),
     })
 }
 
@@ -311,26 +342,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_round_trip_through_their_text() {
-        for text in ["auto", "flex", "ndarray", "wgpu", "wgpu:1", "cuda:0"] {
-            assert_eq!(text.parse::<Request>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn a_wrong_name_is_answered_with_the_names_there_are() {
-        let error = "cdua".parse::<Request>().unwrap_err();
-        insta::assert_snapshot!(error.render(), @r"
-        error: device `cdua`: found `cdua`, allowed are auto, cuda, rocm, metal, vulkan, wgpu, ndarray, flex
-        tip: did you mean `cuda`?
-        ");
-        assert!("flex:1".parse::<Request>().is_err());
-        assert!("wgpu:x".parse::<Request>().is_err());
-    }
-
-    #[test]
     fn flex_is_always_there() {
         assert_eq!(open(Request::Named(Backend::Flex, None)).unwrap().name, "flex");
         assert!(!open(Request::Auto).unwrap().reason.is_empty());
+    }
+
+    #[test]
+    fn a_cpu_can_be_named_several_times_and_is_one_where_one_computes() {
+        let opened = open("flex*3".parse().unwrap()).unwrap();
+        assert_eq!((opened.name.as_str(), opened.others.len()), ("flex*3", 2));
+        assert!(opened.others.iter().all(|other| *other == opened.device));
+        let refused = open_one("flex*3".parse().unwrap(), "`kiln eval` computes").unwrap_err();
+        insta::assert_snapshot!(refused.render(), @r"
+        error: device `flex*3`: `kiln eval` computes on one device, got 3
+        tip: give one: --device flex
+        ");
+    }
+
+    #[test]
+    fn adapters_that_are_not_there_are_no_devices() {
+        for name in ["cuda*2", "cuda:0,cuda:1"] {
+            let error = open(name.parse().unwrap()).unwrap_err().render();
+            assert!(error.contains("is not in this build") || error.contains("device `cuda"), "{error}");
+        }
     }
 }

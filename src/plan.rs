@@ -4,6 +4,7 @@
 mod contradictions;
 mod cost;
 mod render;
+mod sharing;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::optimizers::UpdateRule;
 
 pub use cost::Memory;
 pub(crate) use render::bytes;
+pub use sharing::Sharing;
 
 /// Points of the learning-rate curve that the plan keeps.
 const CURVE_POINTS: usize = 40;
@@ -130,6 +132,8 @@ pub struct Plan {
     pub teacher: Option<PlannedTeacher>,
     /// What an answer of the finished model is the mean over, if not of the image alone.
     pub views: Option<PlannedViews>,
+    /// How each batch is shared out among several devices, if it is.
+    pub sharing: Option<Sharing>,
     /// Memory in training, an estimate.
     pub memory: Memory,
     /// Bytes of one checkpoint: parameters and the optimizer's moments.
@@ -290,6 +294,7 @@ impl Plan {
             checkpoint_bytes: memory.parameters + memory.optimizer + memory.average,
             memory,
             teacher: None,
+            sharing: None,
             views: PlannedViews::of(&experiment.test_time_augmentation(), forward),
             warnings: render::warnings(experiment, &images, &cut, &learning_rate),
             sampling: train.sampling,

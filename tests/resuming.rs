@@ -95,6 +95,56 @@ fn averages_and_mixed_images_resume_as_they_were() {
 }
 
 #[test]
+fn several_devices_resume_to_the_same_bits() {
+    let folder = Folder::new();
+    // The last batch of an epoch has one image, fewer than there are devices.
+    let resnet = ["model.kind=resnet", "model.channels=[4,8]", "model.blocks=1", "train.ema=0.9", "data.train=281"];
+    let convnet =
+        ["model.dropout=0.3", "train.accumulation=2", "train.mixup=0.3", "train.clip_norm=1.0", "data.train=280"];
+    let common = ["data.test=60", "data.validation=40", "train.epochs=2", "train.batch_size=24"];
+    for (model, at) in [(resnet, "13"), (convnet, "6")] {
+        let command = ["verify-resume", "smoke", "--device", "flex*3", "--at-iteration", at];
+        let value = folder.json(&[&command[..], &common, &model].concat());
+        assert_eq!(value["identical"], true, "{model:?}");
+    }
+}
+
+#[test]
+fn a_run_on_several_devices_says_so_and_goes_on_there() {
+    let folder = Folder::new();
+    folder.write("two.toml", "name = \"two\"\ndevice = [\"flex*2\"]\ndata = { kind = \"synthetic\", train = 100, test = 20, validation = 20 }\nmodel.kind = \"mlp\"\noptimizer.kind = \"adam\"\ntrain = { epochs = 2, batch_size = 10 }\n");
+    assert_eq!(folder.json(&["plan", "two.toml"])["sharing"]["devices"], 2);
+    let run = folder.json(&["train", "two.toml"]);
+    assert_eq!(
+        (&run["device"], folder.read_json("runs/two-0001/run.json")["device"].as_str()),
+        (&"flex*2".into(), Some("flex*2"))
+    );
+    // Where one computes, one is enough; where one is shown, two are refused.
+    for (arguments, tip) in [
+        (&["eval", "runs/two-0001", "--device", "flex*2"][..], "give one: --device flex"),
+        (&["explain", "two.toml"], "give one: --device flex"),
+        (&["train", "two.toml", "--device", "flex,flex"], "`flex*2`"),
+    ] {
+        let ran = folder.kiln(arguments);
+        assert_eq!((ran.code, ran.stderr.contains(tip)), (2, true), "{}", ran.stderr);
+    }
+    assert!(!folder.path().join("runs/two-0002").exists());
+    folder.json(&["fork", "runs/two-0001", "--epochs", "1"]);
+    assert_eq!(folder.read_json("runs/two-0002/run.json")["device"], "flex*2");
+    folder.json(&["extend", "runs/two-0001", "--epochs", "3"]);
+    assert_eq!(folder.read_json("runs/two-0001/run.json")["device"], "flex*2");
+    // A teacher answers for both parts.
+    let losses = |device: &str, run: &str| {
+        folder.json(&["train", "two.toml", "--device", device, "loss.teacher=runs/two-0001"]);
+        let losses: Vec<f64> = folder.metrics(run).iter().map(|epoch| epoch["train_loss"].as_f64().unwrap()).collect();
+        losses
+    };
+    let (one, two) = (losses("flex", "runs/two-0003"), losses("flex*2", "runs/two-0004"));
+    assert!(one.len() == 2 && one.iter().zip(&two).all(|(one, two)| (one - two).abs() < 1e-5), "{one:?} {two:?}");
+    assert!(folder.json(&["tune", "lr", "two.toml", "--updates", "50"])["points"].is_array());
+}
+
+#[test]
 fn an_average_is_what_is_validated_kept_and_extended() {
     let folder = Folder::new();
     let model = |sets: &[&str]| {

@@ -1,7 +1,7 @@
 //! `kiln bench`: how fast a config computes here.
 
-use super::ExperimentArguments;
 use super::ui::{Mode, Ui};
+use super::{ExperimentArguments, require_one_device};
 use crate::bench::{DeviceProfile, Effort, OperationCost, Profile, device_profile, measure, profile};
 use crate::lifecycle::Trainer;
 use crate::report::thousands;
@@ -37,6 +37,9 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
         ui.warn(warning);
     }
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
+    if arguments.profile {
+        require_one_device(&trainer, "`kiln bench --profile` takes a step apart")?;
+    }
     if arguments.profile && trainer.device().backend.is_cpu() {
         let profile = profile(&trainer, effort)?;
         return show(&trainer, &profile, table(&profile), ui);

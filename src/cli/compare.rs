@@ -34,7 +34,7 @@ pub struct CompareArguments {
 
 /// Asks every model about every test image, compares and prints.
 pub fn run(arguments: CompareArguments, ui: &mut Ui) -> Result<()> {
-    let device = open_device(&arguments.device)?;
+    let device = open_device(&arguments.device, "`kiln compare` computes")?;
     let found: Vec<Vec<PathBuf>> = arguments.models.iter().map(|path| models(path, ui)).collect::<Result<_>>()?;
     let mut dataset = arguments.data.as_deref().map(data_of).transpose()?;
     let bar = ui.bar("measuring", found.iter().map(Vec::len).sum());

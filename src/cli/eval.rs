@@ -60,7 +60,7 @@ enum Part {
 
 /// Measures and prints.
 pub fn run(arguments: EvalArguments, ui: &mut Ui) -> Result<()> {
-    let device = open_device(&arguments.device)?;
+    let device = open_device(&arguments.device, "`kiln eval` computes")?;
     let predictor = Predictor::open_on(&open_model(&arguments.model, ui)?, &device.device)?;
     if let Some(batches) = predictor.manifest().overfit_batches() {
         ui.warn(&format!(

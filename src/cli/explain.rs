@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::layout::{UNLIMITED, fold, table};
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, check_page};
+use super::{ExperimentArguments, check_page, require_one_device};
 use crate::data::{Preprocess, picture};
 use crate::lifecycle::Trainer;
 use crate::report::{self, Explanation, thousands};
@@ -40,6 +40,7 @@ pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
         experiment.loss = experiment.loss.without_teacher();
     }
     let trainer = Trainer::new(experiment)?;
+    require_one_device(&trainer, "`kiln explain` shows an iteration")?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

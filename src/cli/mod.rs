@@ -49,6 +49,7 @@ use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::data::Dataset;
 use crate::error::quoted;
+use crate::lifecycle::Trainer;
 use crate::{Error, Result, device};
 use experiment::{ChangeArguments, ExperimentArguments};
 use names::{model_file, open_model, run_parser};
@@ -253,9 +254,21 @@ fn keep_panics() {
     }));
 }
 
-/// Opens the device named in a config or on the command line.
-pub fn open_device(name: &str) -> Result<device::Opened> {
-    device::open(name.parse()?)
+/// Opens the device named on the command line of a command that computes on one; `what` says which: "`kiln eval` computes".
+pub fn open_device(name: &str, what: &str) -> Result<device::Opened> {
+    device::open_one(name.parse()?, what)
+}
+
+/// Refuses a config that asks for several devices where `what` happens on one.
+pub fn require_one_device(trainer: &Trainer, what: &str) -> Result<()> {
+    match trainer.device().others.len() {
+        0 => Ok(()),
+        others => {
+            let name = &trainer.device().name;
+            Err(Error::usage(format!("device `{name}`: {what} on one device, got {}", others + 1))
+                .tip(device::one_of(&name.parse()?)))
+        }
+    }
 }
 
 /// The images of a config's `[data]`.

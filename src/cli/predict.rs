@@ -53,7 +53,7 @@ const CHUNK: usize = 512;
 /// Predicts and prints. A picture that cannot be used is reported, and the others are predicted all the same.
 pub fn run(arguments: PredictArguments, ui: &mut Ui) -> Result<()> {
     refuse_swapped(&arguments.model, &arguments.pictures)?;
-    let device = open_device(&arguments.device)?;
+    let device = open_device(&arguments.device, "`kiln predict` computes")?;
     let predictor = Predictor::open_on(&open_model(&arguments.model, ui)?, &device.device)?;
     let classes = predictor.manifest().classes.len();
     if !(1..=classes).contains(&arguments.top) {

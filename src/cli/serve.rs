@@ -82,7 +82,7 @@ impl ServeArguments {
 
 /// Serves until interrupted.
 pub fn run(arguments: ServeArguments, ui: &mut Ui) -> Result<()> {
-    let device = open_device(&arguments.device)?;
+    let device = open_device(&arguments.device, "`kiln serve` computes")?;
     let file = open_model(&arguments.model, ui)?;
     let predictor = Predictor::open_on(&file, &device.device)?;
     if arguments.min_confidence.is_some() && predictor.manifest().calibration.is_none() {

@@ -30,7 +30,7 @@ pub fn run(arguments: VerifyArguments, ui: &mut Ui) -> Result<()> {
         return Err(Error::usage(format!("--tolerance: must be at least 0 and finite, got {}", arguments.tolerance)));
     }
     let path = open_model(&arguments.model, ui)?;
-    let device = open_device(&arguments.device)?;
+    let device = open_device(&arguments.device, "`kiln verify` computes")?;
     let (manifest, weights) = artifact::read(&path)?;
     let verification = predict::verify(&manifest, &weights, &device.device)?;
     let passed = verification.passed(arguments.tolerance);

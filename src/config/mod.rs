@@ -3,6 +3,7 @@
 
 mod augment_table;
 pub(crate) mod contradictions;
+mod devices;
 pub(crate) mod document;
 pub(crate) mod keys;
 pub(crate) mod presets;
@@ -38,7 +39,10 @@ pub struct Experiment {
     /// Decides every random draw: initial weights, split, order, augmentation, dropout.
     pub seed: u64,
     /// Where to compute: `auto`, `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm`, each of the last five
-    /// with `:N` for the N-th adapter. `kiln devices` lists what is there.
+    /// with `:N` for the N-th adapter. Several of one backend share each batch: `["cuda:0", "cuda:1"]` or
+    /// `cuda:0,cuda:1`, the first N as `cuda*N`; `flex*N` is the CPU N times. `kiln devices` lists what is there.
+    #[serde(deserialize_with = "devices::joined")]
+    #[schemars(with = "devices::Devices")]
     pub device: String,
     /// The images.
     pub data: DataConfig,

@@ -13,11 +13,14 @@ pub struct Preset {
 }
 
 /// All of them, the default first.
-pub const PRESETS: [Preset; 5] = [
+pub const PRESETS: [Preset; 8] = [
     Preset { name: "mnist", text: include_str!("../../configs/mnist.toml") },
     Preset { name: "mnist-fast", text: include_str!("../../configs/mnist-fast.toml") },
     Preset { name: "mnist-mlp", text: include_str!("../../configs/mnist-mlp.toml") },
     Preset { name: "batch-iteration-epoch", text: include_str!("../../configs/batch-iteration-epoch.toml") },
+    Preset { name: "fashion-fast", text: include_str!("../../configs/fashion-fast.toml") },
+    Preset { name: "fashion", text: include_str!("../../configs/fashion.toml") },
+    Preset { name: "cifar10", text: include_str!("../../configs/cifar10.toml") },
     Preset { name: "smoke", text: include_str!("../../configs/smoke.toml") },
 ];
 

@@ -12,12 +12,13 @@ use super::trainer::Trainer;
 use crate::artifact::Format;
 use crate::config::{CheckpointConfig, EarlyStoppingConfig, Experiment, StopAtConfig};
 use crate::data::order::first_images;
+use crate::device::{self, Request};
 use crate::plan::{Images, Plan};
 use crate::run::Status;
 use crate::run::checkpoints::CheckpointStore;
 use crate::schedules::ScheduleConfig;
 use crate::train::distillation::Teacher;
-use crate::{Error, Result, device};
+use crate::{Error, Result};
 
 /// What went through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,9 +61,11 @@ impl Trainer {
         let dataset = whole.dataset.cut(&train, size, size);
         let teacher = whole.teacher.clone();
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
-        let plan = plan.taught_by(teacher.as_deref().map(Teacher::planned));
-        let device = device::open(whole.device.name.parse()?)?;
-        let trainer = Self::beginning(Prepared { experiment, plan, dataset, device, teacher }).stop_handle(self.stop);
+        let request = whole.device.name.parse::<Request>()?;
+        let plan = plan.taught_by(teacher.as_deref().map(Teacher::planned)).shared_out(&request);
+        let (device, others) = (device::open(request)?, whole.others.clone());
+        let prepared = Prepared { experiment, plan, dataset, device, teacher, others };
+        let trainer = Self::beginning(prepared).stop_handle(self.stop);
         Ok((trainer.prepared.clone(), trainer))
     }
 }

@@ -7,10 +7,11 @@ use burn::tensor::Device;
 use crate::config::Experiment;
 use crate::data::order::first_images;
 use crate::data::{self, Dataset};
-use crate::device::{self, Opened};
+use crate::device::{self, Opened, Request};
 use crate::plan::{Images, Plan};
 use crate::run::record::{self, now};
 use crate::run::{MeasuredOn, RunRecord, Status};
+use crate::train::devices::Other;
 use crate::train::distillation::Teacher;
 use crate::train::session::Session;
 use crate::{Error, Result, artifact, ops};
@@ -41,6 +42,7 @@ pub(super) struct Prepared {
     pub(super) dataset: Dataset,
     pub(super) device: Opened,
     pub(super) teacher: Option<Arc<Teacher>>,
+    pub(super) others: Vec<Other>,
 }
 
 /// The arithmetic of `experiment` on `dataset`, with the teacher that it names.
@@ -50,18 +52,27 @@ pub(super) struct Prepared {
 pub(crate) fn plan(experiment: &Experiment, dataset: &Dataset) -> Result<Plan> {
     let plan = Plan::new(experiment, Images::of(dataset))?;
     let teacher = Teacher::open(experiment, dataset, &Device::flex())?;
-    Ok(plan.taught_by(teacher.as_deref().map(Teacher::planned)))
+    Ok(plan.taught_by(teacher.as_deref().map(Teacher::planned)).shared_out(&experiment.device.parse()?))
 }
 
 impl Prepared {
     /// Opens the device called `device_name` and the data, and plans.
     pub(super) fn new(experiment: Experiment, device_name: &str) -> Result<Self> {
-        let device = device::open(device_name.parse()?)?;
+        let request = device_name.parse::<Request>()?;
+        let device = device::open(request.clone())?;
         let dataset = open_data(&experiment)?;
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         let teacher = Teacher::open(&experiment, &dataset, &device.device)?;
-        let plan = plan.taught_by(teacher.as_deref().map(Teacher::planned));
-        Ok(Self { experiment, plan, dataset, device, teacher })
+        let plan = plan.taught_by(teacher.as_deref().map(Teacher::planned)).shared_out(&request);
+        let other = |other: &Device| {
+            let teacher = match &teacher {
+                Some(teacher) if *other == device.device => Some(teacher.clone()),
+                _ => Teacher::open(&experiment, &dataset, other)?,
+            };
+            Ok(Other { device: other.clone(), teacher })
+        };
+        let others = device.others.iter().map(other).collect::<Result<_>>()?;
+        Ok(Self { experiment, plan, dataset, device, teacher, others })
     }
 
     /// The training of it.
@@ -72,6 +83,7 @@ impl Prepared {
             dataset: &self.dataset,
             device: self.device.device.clone(),
             teacher: self.teacher.clone(),
+            others: self.others.clone(),
         }
     }
 

@@ -78,8 +78,14 @@ impl Run {
             }
             Err(error) => return Err(error),
         };
-        let session =
-            Session { experiment: &experiment, plan: &plan, dataset: &dataset, device: Device::flex(), teacher: None };
+        let session = Session {
+            experiment: &experiment,
+            plan: &plan,
+            dataset: &dataset,
+            device: Device::flex(),
+            teacher: None,
+            others: Vec::new(),
+        };
         add_training(&mut report, &session)?;
         let why = match record.measured_on {
             MeasuredOn::Test => None,

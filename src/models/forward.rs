@@ -14,6 +14,7 @@ type Hook<'a> = &'a mut dyn FnMut(&str, Activation);
 pub struct ForwardContext<'a> {
     dropout_seed: Option<u64>,
     dropouts: u64,
+    first_image: usize,
     hook: Option<Hook<'a>>,
 }
 
@@ -28,6 +29,12 @@ impl<'a> ForwardContext<'a> {
         Self { dropout_seed: Some(dropout_seed), ..Self::default() }
     }
 
+    /// The same for the images of a batch from this one on, where those before it are seen elsewhere.
+    #[must_use]
+    pub fn from_image(self, first_image: usize) -> Self {
+        Self { first_image, ..self }
+    }
+
     /// Calls `hook` with every layer's name and output, in order. The names are those of
     /// [`ModelConfig::layers`](super::ModelConfig::layers).
     #[must_use]
@@ -38,7 +45,8 @@ impl<'a> ForwardContext<'a> {
     /// Drops each value with this `probability` and scales the rest by `1 / (1 - probability)`; the identity outside
     /// training.
     pub(super) fn dropout(&mut self, values: Tensor<2>, probability: f64) -> Tensor<2> {
-        match self.next_seed(probability) {
+        let [_, features] = values.dims();
+        match self.next_seed(probability, features) {
             None => values,
             Some(seed) => ops::dropout(values, probability, seed),
         }
@@ -57,17 +65,20 @@ impl<'a> ForwardContext<'a> {
     }
 
     fn drop_parts(&mut self, images: Tensor<4>, parts: [usize; 4], probability: f64) -> Tensor<4> {
-        let Some(seed) = self.next_seed(probability) else { return images };
+        let [_, per_image @ ..] = parts;
+        let Some(seed) = self.next_seed(probability, per_image.iter().product()) else { return images };
         let ones = Tensor::<4>::ones(parts, (&images.device(), images.dtype()));
         images * ops::dropout(ones, probability, seed)
     }
 
-    /// The seed of the next mask in this pass, if one is drawn.
-    fn next_seed(&mut self, probability: f64) -> Option<u64> {
+    /// The seed of the next mask in this pass, of so many values per image, if one is drawn. A mask's value follows from the
+    /// sum of its seed and its place, so a later seed is the mask from a later place on.
+    fn next_seed(&mut self, probability: f64, per_image: usize) -> Option<u64> {
         let seed = self.dropout_seed.filter(|_| probability > 0.0)?;
         self.dropouts += 1;
         // The golden ratio's bits spread consecutive layers over the whole range of seeds (Steele et al., 2014).
-        Some(seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15)))
+        let seed = seed.wrapping_add(self.dropouts.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        Some(seed.wrapping_add(self.first_image.wrapping_mul(per_image) as u64))
     }
 
     /// Shows an image-shaped output, `[batch, channels, height, width]`.

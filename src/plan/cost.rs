@@ -14,6 +14,15 @@ const FLOAT: u64 = 4;
 /// gradient.
 const COPIES: u64 = 3;
 
+/// Whether a device has a memory apart from that of the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OwnMemory {
+    /// All devices are the same CPU.
+    No,
+    /// A card each.
+    Yes,
+}
+
 /// Memory in training, in bytes. An estimate: allocators and kernels keep some more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Memory {
@@ -31,6 +40,8 @@ pub struct Memory {
     pub images: u64,
     /// The parameters of the teacher, where there is one.
     pub teacher: u64,
+    /// Gradients of the devices beside the first, and their parameters where they have a memory of their own.
+    pub replicas: u64,
     /// All of it.
     pub total: u64,
 }
@@ -55,6 +66,7 @@ impl Memory {
             activations,
             images: bytes,
             teacher: 0,
+            replicas: 0,
             total: 2 * parameters + optimizer + average + activations + bytes,
         }
     }
@@ -65,6 +77,17 @@ impl Memory {
     pub(super) fn add_teacher(&mut self, teacher: &PlannedTeacher) {
         self.teacher = teacher.parameters as u64 * FLOAT;
         self.total += self.teacher;
+    }
+
+    /// Adds what so many more devices take, with a memory of their own or in the same. A batch's activations are as many on all
+    /// of them together.
+    pub(super) fn add_replicas(&mut self, devices: usize, own_memory: OwnMemory) {
+        let parameters = match own_memory {
+            OwnMemory::No => 0,
+            OwnMemory::Yes => self.parameters + self.teacher,
+        };
+        self.replicas = devices as u64 * (self.gradients + parameters);
+        self.total += self.replicas;
     }
 }
 

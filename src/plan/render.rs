@@ -23,6 +23,9 @@ impl Plan {
         );
         line("images", self.images_in_words());
         line("batch", self.batch_in_words());
+        if let Some(sharing) = &self.sharing {
+            line("shared by", sharing.words());
+        }
         line("epoch", self.epoch_in_words());
         line(
             "run",
@@ -87,10 +90,14 @@ impl Plan {
             0 => String::new(),
             size => format!(", teacher {}", bytes(size)),
         };
+        let replicas = match memory.replicas {
+            0 => String::new(),
+            size => format!(", the other devices {}", bytes(size)),
+        };
         line(
             "memory",
             format!(
-                "about {}: parameters {}, gradients {}, optimizer {}{average}{teacher}, a batch's activations {}, images {} (an estimate)",
+                "about {}: parameters {}, gradients {}, optimizer {}{average}{teacher}{replicas}, a batch's activations {}, images {} (an estimate)",
                 bytes(memory.total),
                 bytes(memory.parameters),
                 bytes(memory.gradients),

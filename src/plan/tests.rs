@@ -314,3 +314,35 @@ fn how_often_each_class_is_seen_and_what_it_counts_is_in_the_plan() {
     let refused = Plan::new(&experiment(&["loss.class_weights=[1, 2]"]), images(1000)).unwrap_err();
     assert_eq!(refused.to_string(), "`loss.class_weights`: must have one weight for each of the 10 classes, got 2");
 }
+
+#[test]
+fn several_devices_share_a_batch_and_each_has_gradients_of_its_own() {
+    let on = |sets: &[&str], device: &str| plan(1000, sets).shared_out(&device.parse().unwrap());
+    let one = on(&[], "flex");
+    assert_eq!((one.sharing.as_ref(), one.memory.replicas), (None, 0));
+    let two = on(&[], "flex*2");
+    assert_eq!(two.memory.replicas, one.memory.gradients);
+    assert_eq!(two.memory.total, one.memory.total + one.memory.gradients);
+    // Cards have the weights as well.
+    assert_eq!(on(&[], "cuda:0,cuda:1,cuda:2").memory.replicas, 2 * (one.memory.gradients + one.memory.parameters));
+    let words = |sets: &[&str], device: &str| on(sets, device).sharing.unwrap().words();
+    let norm = "model={kind=\"convnet\",norm=\"batch\"}";
+    let all = [
+        words(&["train.batch_size=100"], "flex*2"),
+        words(&["train.batch_size=100", norm], "cuda*3"),
+        words(&["train.batch_size=2"], "flex*4"),
+    ];
+    insta::assert_snapshot!(all.join("\n"), @"
+    2 devices: 50 images of a batch each, gradients added up in a fixed order
+    3 devices: 33 or 34 images of a batch each, gradients added up in a fixed order; batch norms see the images of one device alone
+    4 devices: an image of a batch each, as far as they go, gradients added up in a fixed order
+    ");
+    let warned = on(&["train.batch_size=2"], "flex*4").warnings;
+    assert!(
+        warned
+            .iter()
+            .any(|warning| warning == "a batch of 2 uses as many of the 4 devices; the others wait (train.batch_size)"),
+        "{warned:?}"
+    );
+    assert!(on(&[], "flex*2").render().contains("shared by      2 devices: "));
+}

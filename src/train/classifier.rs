@@ -64,12 +64,15 @@ pub struct Classifier {
     together: Option<Together>,
     #[module(skip)]
     teacher: Option<Arc<Teacher>>,
+    /// The place in the batch of the first image that it sees, where another sees those before it.
+    #[module(skip)]
+    first_image: usize,
 }
 
 impl Classifier {
     /// A classifier that trains `network`.
     pub fn new(network: Network, settings: StepSettings) -> Self {
-        Self { network, settings, together: None, teacher: None }
+        Self { network, settings, together: None, teacher: None, first_image: 0 }
     }
 
     /// The same with all parameters updated by `together`, if any, and not one by one.
@@ -87,6 +90,12 @@ impl Classifier {
     #[must_use]
     pub(super) fn taught_by(self, teacher: Option<Arc<Teacher>>) -> Self {
         Self { teacher, ..self }
+    }
+
+    /// The same for the part of each batch that begins with this image: dropout masks are those of the whole batch.
+    #[must_use]
+    pub(super) fn from_image(self, first_image: usize) -> Self {
+        Self { first_image, ..self }
     }
 
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
@@ -127,7 +136,8 @@ impl Classifier {
 
     /// The context in which `batch` is trained on: it fixes the dropout masks.
     fn training_context<'a>(&self, batch: &Batch) -> ForwardContext<'a> {
-        ForwardContext::training(self.settings.dropout.number(batch.epoch, batch.iteration))
+        let seed = self.settings.dropout.number(batch.epoch, batch.iteration);
+        ForwardContext::training(seed).from_image(self.first_image)
     }
 }
 

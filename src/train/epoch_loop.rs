@@ -16,6 +16,7 @@ use burn::train::{
 
 use super::average::Average;
 use super::classifier::Classifier;
+use super::devices::Devices;
 use super::observer::{Observer, Progress, StopHandle};
 use super::records::{self, RecordSink};
 use super::step_metrics::{Figures, StepMetrics, answers};
@@ -46,6 +47,8 @@ pub(super) struct TrainingContext {
     pub(super) iterations_per_epoch: usize,
     /// Where it is computed.
     pub(super) device: Device,
+    /// What takes the steps: that device, and those that share its batches.
+    pub(super) devices: Devices,
     /// The learning rate over the run.
     pub(super) rate: PlannedRate,
     /// The training images, in the order of each epoch.
@@ -215,7 +218,7 @@ impl Steps<'_> {
             let batch =
                 batch.map_err(|error| Error::failed("cannot make the next batch").caused_by(error.to_string()))?;
             let images = batch.size;
-            let step = self.learner.train_step(batch);
+            let step = self.context.devices.step(self.learner, batch)?;
             let state = &mut self.context.state;
             state.iteration += 1;
             state.iteration_in_epoch += 1;

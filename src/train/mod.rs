@@ -4,6 +4,7 @@
 
 mod average;
 mod classifier;
+pub(crate) mod devices;
 pub(crate) mod distillation;
 pub(crate) mod epoch_loop;
 pub(crate) mod explanation;

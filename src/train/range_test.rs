@@ -56,6 +56,7 @@ pub(crate) fn run(session: &Session, range: Range, told: &mut dyn FnMut(usize)) 
     let factor = range.factor();
     let (mut learner, loader) = session.learner_rising(range.min, factor, range.updates)?;
     let (per_epoch, accumulation) = (session.plan.iterations_per_epoch, session.experiment.train.accumulation);
+    let devices = session.devices()?;
     let mut accumulator = GradientsAccumulator::new();
     let mut points: Vec<RangePoint> = Vec::with_capacity(range.updates);
     let (mut window, mut watch, mut diverged_at) = (0.0, Watch::default(), None);
@@ -63,7 +64,7 @@ pub(crate) fn run(session: &Session, range: Range, told: &mut dyn FnMut(usize)) 
     'run: loop {
         for (place, batch) in loader.iter().enumerate() {
             let batch = batch.map_err(|error| Error::failed("cannot make a batch").caused_by(error.to_string()))?;
-            let step = learner.train_step(batch);
+            let step = devices.step(&learner, batch)?;
             window += f64::from(step.item.loss.into_scalar::<f32>()) / accumulation as f64;
             accumulator.accumulate(&learner.model(), step.grads);
             if !(place + 1).is_multiple_of(accumulation) && place + 1 != per_epoch {

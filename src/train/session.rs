@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use burn::train::{Interrupter, Learner, SupervisedTraining, TrainStep, TrainingStrategy};
 
 use super::classifier::{Classifier, StepSettings};
+use super::devices::{Devices, Other};
 use super::distillation::Teacher;
 use super::epoch_loop::{EpochLoop, Termination, TrainingContext};
 use super::observer::{Observer, StopHandle};
@@ -51,6 +52,8 @@ pub(crate) struct Session<'a> {
     pub(crate) device: Device,
     /// Whom to learn from besides the labels.
     pub(crate) teacher: Option<Arc<Teacher>>,
+    /// What else computes: each batch is shared out among the device and these.
+    pub(crate) others: Vec<Other>,
 }
 
 /// Who follows training, and what ends it early.
@@ -94,6 +97,7 @@ impl Session<'_> {
             experiment: self.experiment.clone(),
             iterations_per_epoch: self.plan.iterations_per_epoch,
             device: self.device.clone(),
+            devices: self.devices()?,
             rate: self.rate(),
             train: Arc::new(self.train_loader()?),
             has_validation: !self.dataset.validation.is_empty(),
@@ -207,6 +211,14 @@ impl Session<'_> {
             update: 0,
         };
         Ok((self.learner_with(self.classifier(network), &rate), self.train_loader()?))
+    }
+
+    /// What takes training steps with one of these learners.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub(crate) fn devices(&self) -> Result<Devices> {
+        Devices::new(&self.device, &self.others)
     }
 
     /// Seconds of an epoch without `Learner`, metrics and checkpoints.

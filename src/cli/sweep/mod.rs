@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use super::seeds::Seeds;
 use super::ui::{Mode, Ui};
-use super::{ExperimentArguments, encode, open_device, quoted};
+use super::{ExperimentArguments, encode, quoted};
 use crate::config::{SweepAsked, SweepDocument};
 use crate::lifecycle::Trainer;
 use crate::report::{sweep_cost, sweep_table, sweep_verdict, thousands};
 use crate::sweep::{State, SweepFolder, SweepResult};
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// The arguments of `kiln sweep`.
 #[derive(Debug, clap::Args)]
@@ -182,7 +182,7 @@ fn begin(arguments: BeginArguments, ui: &Ui) -> Result<()> {
 
 /// Works on the sweep here, with as many workers as its device takes or as are asked for.
 fn work(state: &State, workers: WorkerArguments, ui: &Ui) -> Result<()> {
-    let device = open_device(&state.document.experiment.device)?;
+    let device = device::open(state.document.experiment.device.parse()?)?;
     run::work(&state.folder, run::Team::of(workers, &device), ui)
 }
 

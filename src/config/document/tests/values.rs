@@ -55,7 +55,7 @@ adamw_ratio = 0.1
 fn wrong_types_say_what_was_found_and_what_is_allowed() {
     let text = r#"name = 7
 seed = "42"
-device = ["flex"]
+device = 1
 train = { epochs = 10.0, batch_size = "100", drop_last = 1, accumulation = true }
 loss = { label_smoothing = "none" }
 model = { kind = "mlp", hidden = 100 }
@@ -64,7 +64,7 @@ model = { kind = "mlp", hidden = 100 }
     error: the config has 9 problems
       my.toml:1:8: `name`: must be a string, got 7 (a whole number)
       my.toml:2:8: `seed`: must be a whole number, got "42" (a string)
-      my.toml:3:10: `device`: must be a string, got ["flex"] (a list)
+      my.toml:3:10: `device`: must be a string or a list, each of its elements a string, got 1 (a whole number)
       my.toml:4:20: `train.epochs`: must be a whole number, got 10.0 (a float)
       my.toml:4:39: `train.batch_size`: must be a whole number, got "100" (a string)
       my.toml:4:58: `train.drop_last`: must be true or false, got 1 (a whole number)
@@ -72,6 +72,50 @@ model = { kind = "mlp", hidden = 100 }
       my.toml:5:28: `loss.label_smoothing`: must be a number, got "none" (a string)
       my.toml:6:34: `model.hidden`: must be a list, each of its elements a whole number, got 100 (a whole number)
     "#);
+}
+
+#[test]
+fn several_devices_are_a_list_or_a_text() {
+    for (text, sets, device) in [
+        ("device = [\"cuda:0\", \"cuda:1\"]", &[][..], "cuda:0,cuda:1"),
+        ("device = \"flex*2\"", &[], "flex*2"),
+        ("device = [\"flex\"]", &[], "flex"),
+        ("seed = 1", &["device=cuda:0,cuda:1"], "cuda:0,cuda:1"),
+        ("seed = 1", &["device=[\"cuda:1\",\"cuda:0\"]"], "cuda:1,cuda:0"),
+        ("seed = 1", &["device=flex*2"], "flex*2"),
+    ] {
+        let experiment = accepted(text, sets);
+        assert_eq!(experiment.device, device);
+        // A run's config holds the text.
+        assert_eq!(accepted(&experiment.to_toml(), &[]), experiment);
+    }
+    let refusals: Vec<String> = [
+        "[\"flex\", 3]",
+        "[]",
+        "\"\"",
+        "\"flex*0\"",
+        "\"flex*\"",
+        "\"flex*1000\"",
+        "[\"flex\", \"flex\"]",
+        "[\"cuda:1\", \"cuda:1\"]",
+        "[\"cuda:0\", \"flex\"]",
+        "[\"cuda:0\", \"auto\"]",
+    ]
+    .into_iter()
+    .map(|device| refused(&format!("device = {device}\n"), &[]))
+    .collect();
+    insta::assert_snapshot!(refusals.join("\n"), @"
+    error: my.toml:1:19: `device[1]`: must be a string, got 3 (a whole number)
+    error: my.toml:1:10: `device`: names no device; leave it out for `auto`
+    error: my.toml:1:10: `device`: names no device; leave it out for `auto`
+    error: my.toml:1:10: `device`: behind `*` must be the number of devices, 1 to 64, got `0`; as in `flex*2`
+    error: my.toml:1:10: `device`: behind `*` must be the number of devices, 1 to 64, got nothing; as in `flex*2`
+    error: my.toml:1:10: `device`: behind `*` must be the number of devices, 1 to 64, got `1000`; as in `flex*2`
+    error: my.toml:1:10: `device`: `flex` is named more than once; to share the work out on one CPU: `flex*2`
+    error: my.toml:1:10: `device`: `cuda:1` is named more than once
+    error: my.toml:1:10: `device`: all must be of one backend, got cuda and flex; unlike devices take unlike time, and every batch would wait for the slowest
+    error: my.toml:1:10: `device`: auto chooses one device, and cannot be one of several
+    ");
 }
 
 #[test]
