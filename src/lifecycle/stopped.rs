@@ -143,7 +143,7 @@ impl StoppedRun {
         let recorded = self.record.as_ref().and_then(|record| record.kernels.as_deref());
         let before = self.checkpoint.state.kernels.as_deref().or(recorded);
         let now = ops::in_use();
-        // On a GPU neither of them computes.
+        // A GPU promises no bits, with either of them.
         let Some(before) = before.filter(|before| *before != now && prepared.device.backend.is_cpu()) else {
             return Ok(());
         };

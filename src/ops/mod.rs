@@ -1,16 +1,17 @@
 //! The operations under the networks, the loss and the optimizers.
 //!
 //! On the CPU backends they run kernels of our own ([`kernels`]), plugged into Burn by its backend extension, with
-//! hand-written gradients; on every other device, and for tensors that are not `f32`, the same functions put Burn's
-//! [`stock`] operations together, or [`few`] of them where that is worth it on a GPU. `KILN_STOCK_OPS=1` in the environment turns the kernels off. With kernels, results do
-//! not depend on the number of threads.
+//! hand-written gradients; on GPUs some of them run kernels in CubeCL ([`cube`]), so that a device is asked for little. Everything
+//! else, and what is not `f32`, is put together from Burn's [`stock`] operations. `KILN_STOCK_OPS=1` in the environment turns the
+//! kernels off. With kernels on the CPU, results do not depend on the number of threads.
 //!
-//! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `stock`; all -> `options`, `profile`
-//! -> `kernels`. `transfer` is how training's values get to a device and back, `launches` counts what a device is asked for.
+//! Files import one way: `autodiff` -> `extension` -> `host`; this file -> `extension`, `cube`, `stock`; all -> `options`,
+//! `profile` -> `kernels`. `transfer` is how training's values get to a device and back, `launches` counts what it is asked for.
 
 mod autodiff;
+#[cfg_attr(not(any(feature = "wgpu", feature = "cuda", feature = "rocm")), path = "no_cube.rs")]
+mod cube;
 mod extension;
-mod few;
 mod host;
 pub(crate) mod launches;
 mod options;
@@ -31,15 +32,13 @@ use extension::{Kernels as _, Updates as _};
 pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer, GroupNormLayer};
 use kiln_kernels as kernels;
 pub use options::{AdamStep, Conv2dOptions, Decay, GroupNormOptions, NormOptions, Normalised, SgdStep};
+pub(crate) use stock::joined;
 pub use stock::weighted_cross_entropy;
 
 static STOCK_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));
 
-static FEW_REQUESTS: LazyLock<bool> =
-    LazyLock::new(|| std::env::var_os("KILN_FEW_REQUESTS").is_some_and(|value| value == "1"));
-
-/// Which operations compute on the CPU in this process: `kiln`, its kernels, or `stock`, Burn's. The two differ in the last
+/// Which operations compute in this process: `kiln`, its kernels, or `stock`, Burn's. The two differ in the last
 /// bits.
 pub(crate) fn in_use() -> &'static str {
     if *STOCK_ONLY { "stock" } else { "kiln" }
@@ -75,10 +74,14 @@ fn is_host(device: &Device) -> bool {
     *device == Device::flex()
 }
 
-/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU, where
-/// `KILN_FEW_REQUESTS=1` in the environment says so.
+/// Whether this device waits for requests more than it computes, so that they are to be few: any GPU.
 pub(crate) fn counts_requests(device: &Device) -> bool {
-    *FEW_REQUESTS && !is_host(device)
+    !*STOCK_ONLY && cube::is_cube(device)
+}
+
+/// Whether [`cube`] has kernels for this tensor.
+fn has_cube_kernels<const D: usize>(tensor: &Tensor<D>) -> bool {
+    tensor.dtype() == DType::F32 && counts_requests(&tensor.device())
 }
 
 /// The bias of layers without one.
@@ -90,6 +93,10 @@ fn zeros<const D: usize>(length: usize, like: &Tensor<D>) -> Tensor<1> {
 /// max-pool as asked: `[batch, out, height', width']`.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: Conv2dOptions) -> Tensor<4> {
     match Implementation::of(&input) {
+        Implementation::Stock if has_cube_kernels(&input) && cube::is_small(&input, &weight, options) => {
+            let bias = bias.unwrap_or_else(|| zeros(weight.dims()[0], &input));
+            cube::conv2d(input, weight, bias, options)
+        }
         Implementation::Stock => stock::conv2d(input, weight, bias, options),
         Implementation::Kernels => {
             let bias = bias.unwrap_or_else(|| zeros(weight.dims()[0], &input)).into_dispatch();
@@ -212,7 +219,7 @@ fn follow(norm: &BatchNorm, result: Normalised) -> Tensor<4> {
 /// which `smoothing` is spread evenly over all classes: shape `[1]`, natural logarithm.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     match Implementation::of(&logits) {
-        Implementation::Stock if counts_requests(&logits.device()) => few::cross_entropy(logits, targets, smoothing),
+        Implementation::Stock if has_cube_kernels(&logits) => cube::cross_entropy(logits, targets, smoothing),
         Implementation::Stock => stock::cross_entropy(logits, targets, smoothing),
         Implementation::Kernels => {
             let loss = Dispatch::kiln_cross_entropy(logits.into_dispatch(), targets.into_dispatch(), smoothing);
@@ -247,6 +254,40 @@ pub fn adam<const D: usize>(
             let (parameter, first, second) = Dispatch::kiln_adam(gradient, parameter, first, second, step.constants());
             (Tensor::from_dispatch(parameter), [Tensor::from_dispatch(first), Tensor::from_dispatch(second)])
         }
+    }
+}
+
+/// How many parameters [`adam_of_parts`] updates at once.
+pub(crate) const PARTS: usize = 4;
+
+/// [`adam`] on up to [`PARTS`] parameters at once: arrays of parts, where the part of each gradient begins at the next
+/// multiple of `alignment` behind the one before.
+pub(crate) fn adam_of_parts(
+    step: AdamStep,
+    gradients: &[Tensor<1>],
+    parameters: Tensor<1>,
+    moments: [Tensor<1>; 2],
+    alignment: usize,
+) -> (Tensor<1>, [Tensor<1>; 2]) {
+    if has_cube_kernels(&parameters) {
+        return cube::adam(step, gradients, parameters, moments, alignment);
+    }
+    adam(step, joined(gradients.to_vec(), alignment), parameters, moments)
+}
+
+/// `before`, the sum of the losses and the number of right answers of images so far, with those of a batch: `[2]`. `loss` `[1]`
+/// is the mean of the batch; without `before` it is the first.
+pub(crate) fn tally(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    loss: Tensor<1>,
+    before: Option<Tensor<1>>,
+) -> Tensor<1> {
+    let before = before.unwrap_or_else(|| zeros(2, &logits));
+    if has_cube_kernels(&logits) {
+        cube::tally(logits, targets, loss, before)
+    } else {
+        stock::tally(logits, targets, loss, before)
     }
 }
 

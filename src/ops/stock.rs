@@ -155,6 +155,23 @@ pub fn adam<const D: usize>(
     (parameter - step, [first, second])
 }
 
+/// The parts one after another, each filled up with zeros to a multiple of `alignment`.
+pub fn joined(parts: Vec<Tensor<1>>, alignment: usize) -> Tensor<1> {
+    let filled = |part: Tensor<1>| {
+        let missing = part.dims()[0].next_multiple_of(alignment) - part.dims()[0];
+        let zeros = (missing > 0).then(|| Tensor::zeros([missing], (&part.device(), part.dtype())));
+        std::iter::once(part).chain(zeros)
+    };
+    Tensor::cat(parts.into_iter().flat_map(filled).collect(), 0)
+}
+
+/// See [`super::tally`].
+pub fn tally(logits: Tensor<2>, targets: Tensor<1, Int>, loss: Tensor<1>, before: Tensor<1>) -> Tensor<1> {
+    let images = targets.dims()[0];
+    let correct = logits.argmax(1).flatten::<1>(0, 1).equal(targets).float().sum();
+    before + Tensor::cat(vec![loss.mul_scalar(images as f32), correct], 0)
+}
+
 /// See [`super::sgd`].
 pub fn sgd<const D: usize>(
     step: SgdStep,

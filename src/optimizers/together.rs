@@ -1,6 +1,6 @@
-//! Adam and AdamW on all parameters at once: gradients, parameters and moments as one long array each, so that a GPU is asked
-//! for one update and not for one per parameter. The network's parameters are parts of the array, as are the moments of a
-//! checkpoint, whose record is that of Burn's optimizer: a run goes on with either.
+//! Adam and AdamW on several parameters at once: parameters and moments of a few neighbours as one array each, so that a GPU is
+//! asked for few updates. The network's parameters are parts of the arrays, as are the moments of a checkpoint, whose record is
+//! that of Burn's optimizer: a run goes on with either.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use burn::optim::{AdamState, AdaptiveMomentumState, GradientsParams, ModuleOptim
 use burn::tensor::{Device, Tensor};
 
 use super::adam::Adam;
-use crate::ops::{self, AdamStep};
+use crate::ops::{self, AdamStep, PARTS};
 
 /// A parameter begins at a multiple of this many numbers: graphics APIs bind parts of a buffer from 256 bytes to 256 bytes.
 const ALIGNMENT: usize = 64;
@@ -24,10 +24,11 @@ pub(crate) struct Together(Arc<Mutex<Vec<Group>>>);
 struct Group {
     adam: Adam,
     members: ParamGroup,
-    arrays: Option<Arrays>,
+    /// Those of every few parameters, in their order; none before the first update.
+    arrays: Vec<Arrays>,
 }
 
-/// The arrays of a group, all of one layout.
+/// The arrays of a few parameters, all of one layout.
 #[derive(Clone, Debug)]
 struct Arrays {
     /// The parameters in their order, each with its number of values.
@@ -36,14 +37,12 @@ struct Arrays {
     time: usize,
     parameters: Tensor<1>,
     moments: [Tensor<1>; 2],
-    /// What lies behind a parameter, as many zeros as there are to the next multiple, by their number.
-    padding: HashMap<usize, Tensor<1>>,
 }
 
 impl Together {
     /// Updates by these rules; a parameter follows the last whose group it is in.
     pub(super) fn new(rules: Vec<(Adam, ParamGroup)>) -> Self {
-        let group = |(adam, members)| Group { adam, members, arrays: None };
+        let group = |(adam, members)| Group { adam, members, arrays: Vec::new() };
         Self(Arc::new(Mutex::new(rules.into_iter().map(group).collect())))
     }
 
@@ -82,25 +81,23 @@ impl Together {
         // Before a run's first update there are no states.
         let learned = found.found.into_iter().filter(|parameter| states.contains_key(&parameter.id)).collect();
         for (index, of_group) in divided(&groups, learned).into_iter().enumerate() {
-            groups[index].arrays = None;
-            if of_group.is_empty() {
-                continue;
-            }
-            let mut arrays = Arrays::new(&of_group);
-            let part = |which: usize| {
-                let parts = of_group.iter().filter_map(|parameter| states.get(&parameter.id));
-                arrays.joined(parts.map(|(_, moments)| moments[which].clone()).collect())
-            };
-            arrays.moments = [part(0), part(1)];
-            arrays.time = of_group.first().and_then(|first| states.get(&first.id)).map_or(0, |(time, _)| *time);
-            groups[index].arrays = Some(arrays);
+            let loaded = of_group.chunks(PARTS).map(|parameters| {
+                let of = |parameter: &Flat| states.get(&parameter.id);
+                let part = |which: usize| {
+                    let moments = parameters.iter().filter_map(of).map(|(_, moments)| moments[which].clone());
+                    ops::joined(moments.collect(), ALIGNMENT)
+                };
+                let time = parameters.first().and_then(of).map_or(0, |(time, _)| *time);
+                Arrays { time, moments: [part(0), part(1)], ..Arrays::new(parameters) }
+            });
+            groups[index].arrays = loaded.collect();
         }
     }
 
     /// What Burn's optimizer for `module` would have as its record; none before the first update.
     pub(crate) fn to_record<M: Module>(&self, module: M) -> Option<OptimizerRecord> {
         let groups = self.groups();
-        let arrays: Vec<&Arrays> = groups.iter().filter_map(|group| group.arrays.as_ref()).collect();
+        let arrays: Vec<&Arrays> = groups.iter().flat_map(|group| &group.arrays).collect();
         let time = arrays.first()?.time;
         let parts = |which: usize| -> HashMap<ParamId, Tensor<1>> {
             arrays.iter().flat_map(|arrays| arrays.parts(&arrays.moments[which])).collect()
@@ -131,17 +128,19 @@ impl Group {
         if parameters.is_empty() {
             return;
         }
-        let arrays = match self.arrays.take() {
-            Some(arrays) if arrays.is_of(&parameters) => arrays,
-            _ => Arrays::new(&parameters),
-        };
-        let Adam { beta_1, beta_2, epsilon, decay } = self.adam;
-        let step = AdamStep { learning_rate, beta_1, beta_2, epsilon, decay, time: arrays.time + 1 };
-        let gradient = arrays.joined(parameters.into_iter().map(|parameter| parameter.gradient).collect());
-        let (parameters, moments) = ops::adam(step, gradient, arrays.parameters.clone(), arrays.moments.clone());
-        let arrays = Arrays { time: step.time, parameters, moments, ..arrays };
-        values.extend(arrays.parts(&arrays.parameters));
-        self.arrays = Some(arrays);
+        let mut before = std::mem::take(&mut self.arrays).into_iter();
+        for parameters in parameters.chunks(PARTS) {
+            let arrays = before.next().filter(|arrays| arrays.is_of(parameters));
+            let arrays = arrays.unwrap_or_else(|| Arrays::new(parameters));
+            let Adam { beta_1, beta_2, epsilon, decay } = self.adam;
+            let step = AdamStep { learning_rate, beta_1, beta_2, epsilon, decay, time: arrays.time + 1 };
+            let gradients: Vec<_> = parameters.iter().map(|parameter| parameter.gradient.clone()).collect();
+            let (parameters, moments) =
+                ops::adam_of_parts(step, &gradients, arrays.parameters, arrays.moments, ALIGNMENT);
+            let arrays = Arrays { layout: arrays.layout, time: step.time, parameters, moments };
+            values.extend(arrays.parts(&arrays.parameters));
+            self.arrays.push(arrays);
+        }
     }
 }
 
@@ -149,27 +148,16 @@ impl Arrays {
     /// The arrays of these parameters, which have not been updated yet.
     fn new(parameters: &[Flat]) -> Self {
         let layout: Vec<_> = parameters.iter().map(|parameter| (parameter.id, parameter.length())).collect();
-        let mut padding = HashMap::new();
-        for (parameter, missing) in parameters.iter().map(|parameter| (parameter, missing(parameter.length()))) {
-            if missing > 0 {
-                padding.entry(missing).or_insert_with(|| Tensor::zeros([missing], &parameter.value.device()));
-            }
-        }
         let values = parameters.iter().map(|parameter| parameter.value.clone()).collect();
-        let parameters = joined(values, &padding);
+        let parameters = ops::joined(values, ALIGNMENT);
         let moments = [parameters.zeros_like(), parameters.zeros_like()];
-        Self { layout, time: 0, parameters, moments, padding }
+        Self { layout, time: 0, parameters, moments }
     }
 
     /// Whether these are the parameters of this layout.
     fn is_of(&self, parameters: &[Flat]) -> bool {
         let own = self.layout.iter().copied();
         own.eq(parameters.iter().map(|parameter| (parameter.id, parameter.length())))
-    }
-
-    /// The parts one after another, each followed by what fills it up.
-    fn joined(&self, parts: Vec<Tensor<1>>) -> Tensor<1> {
-        joined(parts, &self.padding)
     }
 
     /// The parts of an array by parameter.
@@ -181,20 +169,6 @@ impl Arrays {
             (*id, part)
         })
     }
-}
-
-/// What a part of this length lacks to the next multiple.
-fn missing(length: usize) -> usize {
-    length.next_multiple_of(ALIGNMENT) - length
-}
-
-/// The parts one after another, each followed by what fills it up.
-fn joined(parts: Vec<Tensor<1>>, padding: &HashMap<usize, Tensor<1>>) -> Tensor<1> {
-    let filled = |part: Tensor<1>| {
-        let padding = padding.get(&missing(part.dims()[0])).cloned();
-        std::iter::once(part).chain(padding)
-    };
-    Tensor::cat(parts.into_iter().flat_map(filled).collect(), 0)
 }
 
 /// A parameter without its shape.

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 use burn::train::ClassificationOutput;
 
 use crate::Result;
-use crate::ops::{counts_requests, transfer};
+use crate::ops::{self, counts_requests, transfer};
 
 /// Steps between two reads. On the CPU a read costs nothing and only keeps what the steps left from piling up.
 const READ_EVERY: usize = 10;
@@ -22,8 +22,8 @@ pub(super) struct StepMetrics {
 enum Kept {
     /// In the memory of the host: loss and number of correct predictions of each step, `[1]` each.
     Each(Vec<[Tensor<1>; 2]>),
-    /// On a device: the sums over all images of both, `[1]` each; none before the first step.
-    Sums(Option<[Tensor<1>; 2]>),
+    /// On a device: the sums over all images of both, `[2]`; none before the first step.
+    Sums(Option<Tensor<1>>),
 }
 
 /// What was read of one step, or of several that were summed on the device.
@@ -49,17 +49,12 @@ impl StepMetrics {
     /// Adds a step over `images` images.
     pub(super) fn add(&mut self, output: &ClassificationOutput, images: usize, iteration: usize) {
         let (logits, targets) = (output.output.clone().without_autodiff(), output.targets.clone().without_autodiff());
-        let correct = logits.argmax(1).flatten::<1>(0, 1).equal(targets).float().sum();
         let loss = output.loss.clone().without_autodiff();
         match &mut self.kept {
-            Kept::Each(each) => each.push([loss, correct]),
-            Kept::Sums(sums) => {
-                let loss = loss.mul_scalar(images as f32);
-                *sums = Some(match sums.take() {
-                    None => [loss, correct],
-                    Some([losses, counts]) => [losses + loss, counts + correct],
-                });
+            Kept::Each(each) => {
+                each.push([loss, logits.argmax(1).flatten::<1>(0, 1).equal(targets).float().sum()]);
             }
+            Kept::Sums(sums) => *sums = Some(ops::tally(logits, targets, loss, sums.take())),
         }
         self.steps.push((images, iteration));
     }
@@ -96,17 +91,14 @@ impl StepMetrics {
                     .collect())
             }
             Kept::Sums(sums) => {
-                let [losses, correct] = one_read(sums.take().map_or([None, None], |sums| sums.map(Some)))?;
+                let sums = transfer::read(sums.take())?;
                 let images = steps.iter().map(|(images, _)| images).sum::<usize>();
                 let ends = steps.first().zip(steps.last()).map(|((_, first), (_, last))| (*first, *last));
-                let figures = losses.first().zip(correct.first()).zip(ends);
-                let figures = figures.map(|((loss, correct), iterations)| Figures {
-                    images,
-                    loss: f64::from(*loss) / images as f64,
-                    correct: *correct as u64,
-                    iterations,
-                });
-                Ok(figures.into_iter().collect())
+                let (Some([loss, correct]), Some(iterations)) = (sums.first().map(Vec::as_slice), ends) else {
+                    return Ok(Vec::new());
+                };
+                let loss = f64::from(*loss) / images as f64;
+                Ok(vec![Figures { images, loss, correct: *correct as u64, iterations }])
             }
         }
     }

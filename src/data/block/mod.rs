@@ -133,7 +133,7 @@ impl BlockMaker {
     pub(super) fn check(&self, batcher: &ImageBatcher, samples: &[SampleRef]) -> Result<()> {
         let wrong = |reason: String| {
             Error::failed("the device makes other pictures than the host").caused_by(reason).tip(
-                "without KILN_FEW_REQUESTS=1 in the environment the host makes them; the driver or Burn's code for it has a fault",
+                "with KILN_STOCK_OPS=1 in the environment the host makes them; the driver or Burn's code for it has a fault",
             )
         };
         let made = catch_unwind(AssertUnwindSafe(|| {

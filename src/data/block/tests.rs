@@ -117,7 +117,7 @@ fn a_device_that_makes_other_pictures_is_refused() {
     let right = maker.table.clone();
     maker.table = right.clone().add_scalar(0.2);
     let error = maker.check(&batcher, &samples).unwrap_err().render();
-    assert!(error.contains("of 6048 values") && error.contains("KILN_FEW_REQUESTS=1"), "{error}");
+    assert!(error.contains("of 6048 values") && error.contains("KILN_STOCK_OPS=1"), "{error}");
     // A device that fails.
     maker.table = right.narrow(0, 0, 3);
     let error = maker.check(&batcher, &samples).unwrap_err().render();
