@@ -31,7 +31,7 @@ impl<'a> ForwardContext<'a> {
 
     /// The same for the images of a batch from this one on, where those before it are seen elsewhere.
     #[must_use]
-    pub fn from_image(self, first_image: usize) -> Self {
+    pub fn with_first_image(self, first_image: usize) -> Self {
         Self { first_image, ..self }
     }
 

@@ -94,7 +94,7 @@ impl Classifier {
 
     /// The same for the part of each batch that begins with this image: dropout masks are those of the whole batch.
     #[must_use]
-    pub(super) fn from_image(self, first_image: usize) -> Self {
+    pub(super) fn with_first_image(self, first_image: usize) -> Self {
         Self { first_image, ..self }
     }
 
@@ -137,7 +137,7 @@ impl Classifier {
     /// The context in which `batch` is trained on: it fixes the dropout masks.
     fn training_context<'a>(&self, batch: &Batch) -> ForwardContext<'a> {
         let seed = self.settings.dropout.number(batch.epoch, batch.iteration);
-        ForwardContext::training(seed).from_image(self.first_image)
+        ForwardContext::training(seed).with_first_image(self.first_image)
     }
 }
 

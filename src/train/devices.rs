@@ -129,7 +129,7 @@ impl Part {
     fn of(model: &Classifier, batch: &Batch, at: &Range<usize>) -> Self {
         let share = at.len() as f32 / batch.size as f32;
         // Running statistics are shared by clones: a network that has left training and comes back has its own.
-        let replica = model.valid().train().from_image(at.start);
+        let replica = model.valid().train().with_first_image(at.start);
         let targets = batch.targets.clone().slice(at.clone());
         let mixed = batch
             .mixed
