@@ -32,8 +32,8 @@ use extension::{Kernels as _, Updates as _};
 pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer, GroupNormLayer};
 use kiln_kernels as kernels;
 pub use options::{AdamStep, Conv2dOptions, Decay, GroupNormOptions, NormOptions, Normalised, SgdStep};
-pub(crate) use stock::joined;
 pub use stock::weighted_cross_entropy;
+pub(crate) use stock::{joined, right_answers};
 
 static STOCK_ONLY: LazyLock<bool> =
     LazyLock::new(|| std::env::var_os("KILN_STOCK_OPS").is_some_and(|value| value == "1"));

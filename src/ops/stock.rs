@@ -165,11 +165,15 @@ pub fn joined(parts: Vec<Tensor<1>>, alignment: usize) -> Tensor<1> {
     Tensor::cat(parts.into_iter().flat_map(filled).collect(), 0)
 }
 
+/// How many rows of `logits` `[batch, classes]` are largest at their target: `[1]`.
+pub fn right_answers(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    logits.argmax(1).flatten::<1>(0, 1).equal(targets).float().sum()
+}
+
 /// See [`super::tally`].
 pub fn tally(logits: Tensor<2>, targets: Tensor<1, Int>, loss: Tensor<1>, before: Tensor<1>) -> Tensor<1> {
     let images = targets.dims()[0];
-    let correct = logits.argmax(1).flatten::<1>(0, 1).equal(targets).float().sum();
-    before + Tensor::cat(vec![loss.mul_scalar(images as f32), correct], 0)
+    before + Tensor::cat(vec![loss.mul_scalar(images as f32), right_answers(logits, targets)], 0)
 }
 
 /// See [`super::sgd`].

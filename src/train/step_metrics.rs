@@ -51,9 +51,7 @@ impl StepMetrics {
         let (logits, targets) = (output.output.clone().without_autodiff(), output.targets.clone().without_autodiff());
         let loss = output.loss.clone().without_autodiff();
         match &mut self.kept {
-            Kept::Each(each) => {
-                each.push([loss, logits.argmax(1).flatten::<1>(0, 1).equal(targets).float().sum()]);
-            }
+            Kept::Each(each) => each.push([loss, ops::right_answers(logits, targets)]),
             Kept::Sums(sums) => *sums = Some(ops::tally(logits, targets, loss, sums.take())),
         }
         self.steps.push((images, iteration));

@@ -92,14 +92,16 @@ impl<'a> Norm<'a> {
         self.geometry.channels / self.groups
     }
 
-    /// Calls `each(channel, standing)` for every channel of an image.
+    /// The line of each channel of an image.
     #[inline(always)]
-    fn channels(&self, image: &[f32], mut each: impl FnMut(usize, Standing)) {
+    fn lines(&self, image: &[f32]) -> Vec<Line> {
         let of_each = self.of_each();
+        let mut lines = Vec::with_capacity(self.geometry.channels);
         for (group, values) in image.chunks_exact(of_each * self.geometry.plane()).enumerate() {
             let standing = Standing::of(values, self.geometry.epsilon);
-            (group * of_each..(group + 1) * of_each).for_each(|channel| each(channel, standing));
+            lines.extend((group * of_each..(group + 1) * of_each).map(|channel| self.line(channel, standing)));
         }
+        lines
     }
 
     fn line(&self, channel: usize, standing: Standing) -> Line {
@@ -116,16 +118,11 @@ pub fn forward(geometry: &Geometry, groups: Groups, input: &[f32], gamma: &[f32]
     let size = geometry.channels * geometry.output_plane();
     let total = geometry.batch * size;
     let image = |i: usize| &input[i * geometry.image()..][..geometry.image()];
-    let lines = |image: &[f32]| {
-        let mut lines = Vec::with_capacity(geometry.channels);
-        norm.channels(image, |channel, standing| lines.push(norm.line(channel, standing)));
-        lines
-    };
     if geometry.epilogue.pool {
         let (output, indices) = filled_pair([total, size], [total, size], |i, output, indices| {
             vectorised(
                 #[inline(always)]
-                || pool_image(geometry, image(i), &lines(image(i)), output, indices),
+                || pool_image(geometry, image(i), &norm.lines(image(i)), output, indices),
             );
         });
         return Forward { output, indices };
@@ -133,7 +130,7 @@ pub fn forward(geometry: &Geometry, groups: Groups, input: &[f32], gamma: &[f32]
     let output = filled(total, size, |i, output| {
         vectorised(
             #[inline(always)]
-            || normalise_image(geometry, image(i), None, &lines(image(i)), output),
+            || normalise_image(geometry, image(i), None, &norm.lines(image(i)), output),
         );
     });
     Forward { output, indices: Vec::new() }
