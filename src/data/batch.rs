@@ -2,12 +2,14 @@
 
 use burn::data::dataloader::batcher::Batcher;
 use burn::tensor::{Device, Int, Tensor};
+use kiln_pixels::table::Table;
+use kiln_pixels::words;
 use rayon::prelude::*;
 
+use super::ImageSet;
 use super::augment::{self, Augment, AugmentConfig, Form, Scratch};
 use super::mixing::{Mixer, Mixing};
-use super::preprocess::{Preprocess, Table};
-use super::{ImageSet, block};
+use super::preprocess::Preprocess;
 use crate::ops::transfer;
 
 /// The images that go through the network together in one iteration, and their labels.
@@ -135,14 +137,14 @@ impl ImageBatcher {
         samples.par_iter().with_min_len(IMAGES_PER_TASK).flat_map_iter(of).collect()
     }
 
-    /// The distorted pixels of these images as [words](block::pack).
+    /// The distorted pixels of these images as [words].
     pub(super) fn packed(&self, samples: &[SampleRef]) -> Vec<f32> {
-        let (length, width) = (self.set.shape.len(), block::words(self.set.shape.len()));
+        let (length, width) = (self.set.shape.len(), words::words(self.set.shape.len()));
         let mut packed = vec![0.0; samples.len() * width];
         let prepare = || (Scratch::default(), vec![0; length]);
         let images = packed.par_chunks_exact_mut(width).with_min_len(IMAGES_PER_TASK).zip(samples);
         images.for_each_init(prepare, |(scratch, distorted), (out, sample)| {
-            block::pack(self.distorted(sample, scratch, distorted), out);
+            words::pack(self.distorted(sample, scratch, distorted), out);
         });
         packed
     }

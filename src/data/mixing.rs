@@ -1,6 +1,7 @@
 //! Images of a batch mixed with others of the same batch: mixup and CutMix. Both act on the network's inputs, after every
 //! image was distorted, and a batch's draws depend on (seed, epoch, its place in the epoch) alone.
 
+use kiln_pixels::mix;
 use rand::Rng;
 
 use super::{ImageShape, random};
@@ -77,13 +78,13 @@ impl Mixer {
         let share = match (self.mixing.mixup, self.mixing.cutmix) {
             (Some(alpha), cutmix) if cutmix.is_none() || !second => {
                 let share = beta(&mut rng, alpha) as f32;
-                add(values, shape, &partners, share);
+                mix::add(values, shape, &partners, share);
                 share
             }
             (_, Some(alpha)) => {
                 let share = beta(&mut rng, alpha);
                 let rectangle = Rectangle::draw(&mut rng, shape, share);
-                paste(values, shape, &partners, &rectangle);
+                mix::paste(values, shape, &partners, (&rectangle.rows, &rectangle.columns));
                 rectangle.share_left(shape)
             }
             _ => 1.0,
@@ -103,17 +104,6 @@ fn beta(rng: &mut impl Rng, alpha: f64) -> f64 {
         let sum = x + y;
         if sum > 0.0 && sum <= 1.0 {
             return x / sum;
-        }
-    }
-}
-
-/// `share` of every image and the rest of its partner.
-fn add(values: &mut [f32], shape: ImageShape, partners: &[usize], share: f32) {
-    let original = values.to_vec();
-    for (image, partner) in values.chunks_exact_mut(shape.len()).zip(partners) {
-        let other = &original[partner * shape.len()..][..shape.len()];
-        for (value, other) in image.iter_mut().zip(other) {
-            *value = share * *value + (1.0 - share) * other;
         }
     }
 }
@@ -143,46 +133,15 @@ impl Rectangle {
     }
 }
 
-/// Puts the rectangle of every image's partner into the image.
-fn paste(values: &mut [f32], shape: ImageShape, partners: &[usize], rectangle: &Rectangle) {
-    let original = values.to_vec();
-    let plane = shape.height * shape.width;
-    for (image, partner) in values.chunks_exact_mut(shape.len()).zip(partners) {
-        let other = &original[partner * shape.len()..][..shape.len()];
-        for (to, from) in image.chunks_exact_mut(plane).zip(other.chunks_exact(plane)) {
-            for row in rectangle.rows.clone() {
-                let place = row * shape.width + rectangle.columns.start..row * shape.width + rectangle.columns.end;
-                to[place.clone()].copy_from_slice(&from[place]);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHAPE: ImageShape = ImageShape { channels: 2, height: 2, width: 3 };
-
-    fn batch() -> Vec<f32> {
-        (0..24_u8).map(f32::from).collect()
-    }
-
     #[test]
-    fn images_are_added_by_their_shares() {
-        let mut values = batch();
-        add(&mut values, SHAPE, &[1, 0], 0.75);
-        assert_eq!(values[..3], [3.0, 4.0, 5.0]);
-        assert_eq!(values[12..15], [9.0, 10.0, 11.0]);
-    }
-
-    #[test]
-    fn a_rectangle_of_every_channel_comes_from_the_partner() {
-        let mut values = batch();
+    fn what_a_rectangle_leaves_is_the_share() {
+        let shape = ImageShape { channels: 2, height: 2, width: 3 };
         let rectangle = Rectangle { rows: 1..2, columns: 1..3 };
-        paste(&mut values, SHAPE, &[1, 0], &rectangle);
-        assert_eq!(values[..12], [0.0, 1.0, 2.0, 3.0, 16.0, 17.0, 6.0, 7.0, 8.0, 9.0, 22.0, 23.0]);
-        assert!((rectangle.share_left(SHAPE) - 4.0 / 6.0).abs() < 1e-6);
+        assert!((rectangle.share_left(shape) - 4.0 / 6.0).abs() < 1e-6);
     }
 
     #[test]

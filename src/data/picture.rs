@@ -1,19 +1,19 @@
 //! From an encoded picture to the bytes that a network was trained on. Used by every command that takes pictures, and by
 //! the data set of pictures in folders, so that training and inference cannot differ.
 
-use std::borrow::Cow;
 use std::io::Cursor;
 use std::ops::Deref;
 use std::path::Path;
 
-use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use kiln_pixels::digit;
+pub(super) use kiln_pixels::flat::resize;
+use kiln_pixels::flat::{flatten, planes};
+use kiln_pixels::png::Plain;
 
 use super::ImageShape;
-use super::digit;
 use super::memory::{Budget, Reserved};
-use super::png::Plain;
 use super::preprocess::{Fit, Preprocess};
 use crate::{Error, Result};
 
@@ -229,11 +229,16 @@ pub fn fit(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
         Fit::Resize => Ok(resize(picture, shape)),
         Fit::Digit { box_size } => {
             let size = (shape.height, shape.width);
-            let grey = picture.as_luma8().and_then(|grey| digit::fit_grey(grey, size, box_size));
-            let plane = grey.unwrap_or_else(|| digit::fit(&flatten(picture), size, box_size))?;
-            Ok(plane.repeat(shape.channels))
+            let grey = picture.as_luma8().and_then(|grey| digit::fit_grey(grey, size, box_size).ok());
+            let plane = grey.unwrap_or_else(|| digit::fit(&flatten(picture), size, box_size));
+            Ok(plane.ok_or_else(blank)?.repeat(shape.channels))
         }
     }
+}
+
+fn blank() -> Error {
+    Error::usage("no ink was found: the picture is blank")
+        .tip("draw the digit clearly darker or lighter than what is behind it")
 }
 
 /// Takes a picture that is already as the training images are, without any change: pixels `[c, h, w]`.
@@ -251,13 +256,6 @@ pub fn raw(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
         .tip("without `--raw`, pictures of any size are fitted"));
     }
     Ok(planes(&flatten(picture), shape.channels))
-}
-
-/// Resizes to `shape`, aspect ignored: pixels `[c, h, w]`.
-pub(super) fn resize(picture: &DynamicImage, shape: ImageShape) -> Vec<u8> {
-    let flat = DynamicImage::from(flatten(picture).into_owned());
-    let resized = flat.resize_exact(shape.width as u32, shape.height as u32, FilterType::Triangle);
-    planes(&resized.into_rgb8(), shape.channels)
 }
 
 /// How a picture's pixels may be kept, in words.
@@ -286,60 +284,6 @@ pub(super) fn colour(picture: &DynamicImage) -> u8 {
         ColorType::Rgba16 => 7,
         _ => 8,
     }
-}
-
-/// One plane of luminance, or one per colour.
-fn planes(picture: &RgbImage, channels: usize) -> Vec<u8> {
-    match channels {
-        1 => picture.pixels().map(luminance).collect(),
-        _ => (0..channels).flat_map(|channel| picture.pixels().map(move |pixel| pixel.0[channel])).collect(),
-    }
-}
-
-/// Rec. 709 luma. The weights add up to 10000, so grey stays what it is.
-fn luminance(pixel: &Rgb<u8>) -> u8 {
-    let [red, green, blue] = pixel.0.map(u32::from);
-    ((2126 * red + 7152 * green + 722 * blue + 5000) / 10_000) as u8
-}
-
-/// The picture in 8-bit colour without transparency: laid over white when what is opaque is dark on average, else over
-/// black, so that ink drawn on nothing can be seen.
-fn flatten(picture: &DynamicImage) -> Cow<'_, RgbImage> {
-    if let Some(flat) = picture.as_rgb8() {
-        return Cow::Borrowed(flat);
-    }
-    if let Some(grey) = picture.as_luma8() {
-        return rgb(picture, grey.iter().flat_map(|value| [*value; 3]).collect());
-    }
-    if !picture.color().has_alpha() {
-        return Cow::Owned(picture.to_rgb8());
-    }
-    if let Some(pixels) = picture.as_rgba8().map(|opaque| opaque.as_raw().as_chunks::<4>().0)
-        && pixels.iter().all(|[.., alpha]| *alpha == u8::MAX)
-    {
-        return rgb(picture, pixels.iter().flat_map(|[red, green, blue, _]| [*red, *green, *blue]).collect());
-    }
-    let picture = picture.as_rgba8().map_or_else(|| Cow::Owned(picture.to_rgba8()), Cow::Borrowed);
-    let (mut light, mut total) = (0_u64, 0_u64);
-    for pixel in picture.pixels() {
-        let [red, green, blue, alpha] = pixel.0;
-        light += u64::from(luminance(&Rgb([red, green, blue]))) * u64::from(alpha);
-        total += u64::from(alpha);
-    }
-    let ground = if light <= total * 127 { 255 } else { 0 };
-    let mut flat = RgbImage::new(picture.width(), picture.height());
-    for (flat, pixel) in flat.pixels_mut().zip(picture.pixels()) {
-        let [colours @ .., alpha] = pixel.0;
-        let alpha = u32::from(alpha);
-        flat.0 = colours.map(|colour| ((u32::from(colour) * alpha + ground * (255 - alpha) + 127) / 255) as u8);
-    }
-    Cow::Owned(flat)
-}
-
-/// As `picture` is large, with these colours.
-fn rgb(picture: &DynamicImage, colours: Vec<u8>) -> Cow<'_, RgbImage> {
-    RgbImage::from_raw(picture.width(), picture.height(), colours)
-        .map_or_else(|| Cow::Owned(picture.to_rgb8()), Cow::Owned)
 }
 
 /// The widest image that is drawn with two characters per pixel, to fit into 80 columns.
@@ -382,7 +326,7 @@ pub(crate) fn ascii(pixels: &[u8], shape: ImageShape) -> String {
 
 #[cfg(test)]
 mod tests {
-    use image::{GrayImage, ImageBuffer, ImageEncoder as _, Luma};
+    use image::{GrayImage, ImageBuffer, ImageEncoder as _, Luma, Rgb, RgbImage};
 
     use super::*;
 
@@ -460,14 +404,6 @@ mod tests {
         encoder.write_image(gradient().as_bytes(), 40, 30, image::ExtendedColorType::Rgb8).unwrap();
         let picture = decode(&bytes).unwrap();
         assert_eq!((picture.width(), picture.height()), (30, 40));
-    }
-
-    #[test]
-    fn grey_and_opaque_pictures_are_what_they_are_in_colour() {
-        let colour = gradient();
-        assert_eq!(flatten(&colour.to_rgba8().into()).into_owned(), colour.to_rgb8());
-        let grey = DynamicImage::from(colour.to_luma8());
-        assert_eq!(flatten(&grey).into_owned(), grey.to_rgb8());
     }
 
     #[test]

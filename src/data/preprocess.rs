@@ -1,6 +1,7 @@
 //! From bytes to what the network sees. There is one implementation, used by training and by inference, and its
 //! parameters travel in the artifact.
 
+use kiln_pixels::table::{self, Table};
 use serde::{Deserialize, Serialize};
 
 use super::{ImageSet, ImageShape};
@@ -47,67 +48,19 @@ impl Preprocess {
     ///
     /// A channel that never changes gets a standard deviation of 1, so that nothing is divided by 0.
     pub fn from_training(set: &ImageSet, fit: Fit) -> Self {
-        let plane = set.shape.height * set.shape.width;
-        let mut histograms = vec![[0_u64; 256]; set.shape.channels];
-        for image in set.pixels.chunks_exact(set.shape.len().max(1)) {
-            for (histogram, pixels) in histograms.iter_mut().zip(image.chunks_exact(plane)) {
-                for &pixel in pixels {
-                    histogram[usize::from(pixel)] += 1;
-                }
-            }
-        }
-        let (mean, std) = histograms.iter().map(moments).unzip();
+        let (mean, std) = table::histograms(&set.pixels, set.shape).iter().map(table::moments).unzip();
         Self { shape: set.shape, mean, std, fit }
     }
 
     /// The network's input for each channel and each pixel value.
     pub fn table(&self) -> Table {
-        let channel = |(mean, std): (&f32, &f32)| std::array::from_fn(|pixel| (pixel as f32 / 255.0 - mean) / std);
-        Table { channels: self.mean.iter().zip(&self.std).map(channel).collect() }
+        Table::new(&self.mean, &self.std)
     }
 
     /// Turns one image `[c, h, w]` into network inputs `[c, h, w]`; to do it often, keep the [`table`](Self::table).
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         self.table().apply(pixels, out);
     }
-}
-
-/// [`Preprocess`] as a look-up table: one network input per channel and pixel value.
-#[derive(Clone, Debug)]
-pub struct Table {
-    channels: Vec<[f32; 256]>,
-}
-
-impl Table {
-    /// The entries, those of a channel one after another: 256 for each.
-    pub(super) fn values(&self) -> Vec<f32> {
-        self.channels.concat()
-    }
-
-    /// Turns one image `[c, h, w]` into network inputs `[c, h, w]`. The only place where this happens.
-    pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
-        let plane = pixels.len() / self.channels.len();
-        let planes = pixels.chunks_exact(plane).zip(out.chunks_exact_mut(plane));
-        for (table, (pixels, out)) in self.channels.iter().zip(planes) {
-            for (pixel, out) in pixels.iter().zip(out) {
-                *out = table[usize::from(*pixel)];
-            }
-        }
-    }
-}
-
-/// Mean and standard deviation of a histogram of pixel values, in units of 0..=1. The sums are whole numbers, so the
-/// result does not depend on the order of the images.
-fn moments(histogram: &[u64; 256]) -> (f32, f32) {
-    let sum = |power: u32| -> u64 { (0_u64..).zip(histogram).map(|(value, count)| value.pow(power) * count).sum() };
-    let count = sum(0) as f64;
-    if count == 0.0 {
-        return (0.0, 1.0);
-    }
-    let mean = sum(1) as f64 / count;
-    let variance = sum(2) as f64 / count - mean * mean;
-    let std = if variance > 1e-6 { variance.sqrt() / 255.0 } else { 1.0 };
-    ((mean / 255.0) as f32, std as f32)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::augment::{Background, Fill, FillRule, Pictures};
+use super::augment::{Background, Fill, FillRule, Pictures, background_words};
 use super::{AugmentConfig, ImageSet, ImageShape};
 use crate::check::{Check, Problems};
 
@@ -139,7 +139,7 @@ impl TestTimeAugmentation {
 
     /// "2 views: the image and its mirror image": for people.
     pub fn words(&self) -> String {
-        let fill = self.shift.as_ref().map_or_else(String::new, |shift| shift.fill.words());
+        let fill = self.shift.as_ref().map_or_else(String::new, |shift| background_words(&shift.fill));
         words(self.flip, self.pixels_and_directions(), &fill)
     }
 

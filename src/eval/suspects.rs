@@ -9,7 +9,6 @@
 
 use std::cmp::Ordering;
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Predictions;
@@ -17,6 +16,7 @@ use crate::Result;
 use crate::data::ImageSet;
 use crate::data::augment::{Augment, Scratch};
 use crate::logits::probabilities_at;
+use crate::ops;
 use crate::predict::Predictor;
 
 /// Images that are looked at again: those whose label the probabilities say least for.
@@ -214,17 +214,25 @@ impl SecondLook<'_> {
             Ok((features, length.max(1)))
         };
         let (of_candidates, length) = features(self.test, candidates)?;
+        // A candidate's features in a column, as the weights of a layer.
+        let mut columns = vec![0.0; of_candidates.len()];
+        for (candidate, features) in of_candidates.chunks_exact(length).enumerate() {
+            for (place, value) in features.iter().enumerate() {
+                columns[place * candidates.len() + candidate] = *value;
+            }
+        }
         let most = self.test.len().clamp(FEWEST_OTHERS, MOST_OTHERS);
         let step = self.train.len().div_ceil(most).max(1);
         let others: Vec<usize> = (0..self.train.len()).step_by(step).collect();
         let mut nearest = vec![Vec::with_capacity(NEIGHBOURS + 1); candidates.len()];
         for indices in others.chunks(TOGETHER) {
             let (of_others, _) = features(self.train, indices)?;
-            nearest.par_iter_mut().zip(of_candidates.par_chunks_exact(length)).for_each(|(nearest, own)| {
-                for (&index, other) in indices.iter().zip(of_others.chunks_exact(length)) {
-                    keep_nearest(nearest, (product(own, other), usize::from(self.train.labels[index])));
+            let alike = ops::products(&of_others, &columns, length);
+            for (&index, alike) in indices.iter().zip(alike.chunks_exact(candidates.len())) {
+                for (nearest, alike) in nearest.iter_mut().zip(alike) {
+                    keep_nearest(nearest, (*alike, usize::from(self.train.labels[index])));
                 }
-            });
+            }
         }
         let shares = |nearest: &Vec<(f32, usize)>| {
             let mut shares = vec![0.0; self.test.classes.len()];
@@ -237,32 +245,20 @@ impl SecondLook<'_> {
 
 /// Puts one more into `nearest`, the most alike first, of which [`NEIGHBOURS`] are kept. Of equals the earlier stays.
 fn keep_nearest(nearest: &mut Vec<(f32, usize)>, other: (f32, usize)) {
-    let place = nearest.partition_point(|(alike, _)| alike.total_cmp(&other.0) != Ordering::Less);
-    if place < NEIGHBOURS {
-        nearest.insert(place, other);
+    // Most are too far away, which one comparison tells.
+    let is_nearer = |(alike, _): &(f32, usize)| alike.total_cmp(&other.0) != Ordering::Less;
+    if nearest.len() < NEIGHBOURS || !nearest.last().is_some_and(is_nearer) {
+        nearest.insert(nearest.partition_point(is_nearer), other);
         nearest.truncate(NEIGHBOURS);
     }
 }
 
 /// To length 1; zeros stay.
 fn normalise(values: &mut [f32]) {
-    let length = product(values, values).sqrt();
+    let length = values.iter().map(|value| value * value).sum::<f32>().sqrt();
     if length > 0.0 {
         values.iter_mut().for_each(|value| *value /= length);
     }
-}
-
-/// The scalar product, in lanes, so that it is computed with vectors.
-fn product(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut sums = [0.0; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
 #[cfg(test)]
@@ -302,6 +298,5 @@ mod tests {
         }
         let alike: Vec<f32> = nearest.iter().map(|(alike, _)| *alike).collect();
         assert_eq!(alike, (30..40).rev().map(|value| value as f32).collect::<Vec<_>>());
-        assert_eq!(product(&[1.0; 19], &[2.0; 19]), 38.0);
     }
 }

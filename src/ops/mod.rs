@@ -59,6 +59,13 @@ impl Implementation {
     }
 }
 
+/// The product of the matrices `a` `[rows, length]` and `b` `[length, columns]`, on the CPU.
+pub(crate) fn products(a: &[f32], b: &[f32], length: usize) -> Vec<f32> {
+    let columns = b.len() / length;
+    let geometry = kernels::linear::Geometry::new([a.len() / length, length], [length, columns], false);
+    kernels::linear::forward(&geometry, a, b, &vec![0.0; columns])
+}
+
 /// Whether networks on this device can be [compiled](Compiler) for inference.
 pub(crate) fn can_compile(device: &Device) -> bool {
     !*STOCK_ONLY && is_host(device)

@@ -11,12 +11,12 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use image::DynamicImage;
+use kiln_pixels::table::Table;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::artifact::{self, Manifest};
 use crate::data::picture;
-use crate::data::preprocess::Table;
 use crate::logits::probabilities_at;
 use crate::models::{Activation, CompiledEnsemble, Ensemble, ForwardContext, LayerSummary, Weights};
 use crate::ops;

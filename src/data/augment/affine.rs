@@ -59,7 +59,7 @@ impl Augmentation for AffineConfig {
         let limits = [
             (self.shift_pixels, format!("shift up to {} px", self.shift_pixels)),
             (self.rotate_degrees, format!("turn up to {}°", self.rotate_degrees)),
-            (self.scale, format!("scale by up to {} %", super::tone::percent(self.scale))),
+            (self.scale, format!("scale by up to {} %", super::words::percent(self.scale))),
             (self.shear_degrees, format!("shear up to {}°", self.shear_degrees)),
         ];
         let used: Vec<String> = limits.into_iter().filter(|(limit, _)| *limit > 0.0).map(|(_, words)| words).collect();

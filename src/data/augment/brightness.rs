@@ -1,11 +1,12 @@
 //! Lighter and darker images.
 
+use kiln_pixels::tone;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fill::Pictures;
-use super::{Augmentation, Distort, Scratch, Step, tone};
+use super::{Augmentation, Distort, Scratch, Step, words};
 use crate::check::{Check, Problems};
 use crate::data::random;
 use crate::seed::Stream;
@@ -36,7 +37,7 @@ impl Augmentation for BrightnessConfig {
     }
 
     fn words(&self) -> String {
-        format!("brighter or darker by up to {} %", tone::percent(self.strength))
+        format!("brighter or darker by up to {} %", words::percent(self.strength))
     }
 
     fn is_identity(&self) -> bool {

@@ -1,11 +1,12 @@
 //! Other colours.
 
+use kiln_pixels::tone;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fill::Pictures;
-use super::{Augmentation, Distort, Scratch, Step, tone};
+use super::{Augmentation, Distort, Scratch, Step, words};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -40,7 +41,7 @@ impl Augmentation for ColorJitterConfig {
     }
 
     fn words(&self) -> String {
-        let (saturation, hue) = (tone::percent(self.saturation), self.hue * 360.0);
+        let (saturation, hue) = (words::percent(self.saturation), self.hue * 360.0);
         format!("saturation changed by up to {saturation} %, hue by up to {}°", (hue * 10.0).round() / 10.0)
     }
 
@@ -73,48 +74,14 @@ impl Distort for ColorJitter {
             tone::saturate(image, self.shape, factor as f32);
         }
         if self.config.hue > 0.0 {
-            tone::for_each_colour(image, self.shape, |pixel| turn_hue(pixel, turn as f32));
+            tone::turn(image, self.shape, turn as f32);
         }
     }
-}
-
-/// Turns the hue of a pixel by a part of the colour circle; brightest and darkest channel stay as bright and dark
-/// (HSV).
-fn turn_hue([red, green, blue]: [f32; 3], turn: f32) -> [f32; 3] {
-    let most = red.max(green).max(blue);
-    let span = most - red.min(green).min(blue);
-    if span == 0.0 {
-        return [red, green, blue];
-    }
-    let sixth = if most == red {
-        (green - blue) / span
-    } else if most == green {
-        2.0 + (blue - red) / span
-    } else {
-        4.0 + (red - green) / span
-    };
-    let sixth = sixth + 6.0 * turn;
-    [5.0, 3.0, 1.0].map(|offset| {
-        let place = (offset + sixth).rem_euclid(6.0);
-        most - span * place.min(4.0 - place).clamp(0.0, 1.0)
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_third_of_the_circle_turns_red_into_green_and_green_into_blue() {
-        let turned = |pixel, turn| turn_hue(pixel, turn).map(f32::round);
-        assert_eq!(turned([200.0, 50.0, 50.0], 1.0 / 3.0), [50.0, 200.0, 50.0]);
-        assert_eq!(turned([50.0, 200.0, 50.0], 1.0 / 3.0), [50.0, 50.0, 200.0]);
-        assert_eq!(turned([50.0, 50.0, 200.0], -2.0 / 3.0), [200.0, 50.0, 50.0]);
-        assert_eq!(turned([200.0, 50.0, 50.0], 0.5), [50.0, 200.0, 200.0]);
-        for pixel in [[7.0, 7.0, 7.0], [120.0, 30.0, 200.0], [3.0, 250.0, 90.0], [1.0, 2.0, 255.0]] {
-            assert_eq!(turned(pixel, 0.0), pixel);
-        }
-    }
 
     #[test]
     fn grey_images_have_no_colours() {

@@ -1,11 +1,12 @@
 //! Stronger and weaker contrast.
 
+use kiln_pixels::tone;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fill::Pictures;
-use super::{Augmentation, Distort, Scratch, Step, tone};
+use super::{Augmentation, Distort, Scratch, Step, words};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -37,7 +38,7 @@ impl Augmentation for ContrastConfig {
     }
 
     fn words(&self) -> String {
-        format!("contrast changed by up to {} %", tone::percent(self.strength))
+        format!("contrast changed by up to {} %", words::percent(self.strength))
     }
 
     fn is_identity(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use rand::Rng;
+use kiln_pixels::noise;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Distort, Drawn, Form, Scratch};
@@ -56,14 +56,14 @@ impl Cover {
     }
 
     /// Covers `rows` and `columns` of every channel.
-    pub(super) fn paint(&self, rows: Range<usize>, columns: Range<usize>, rng: &mut impl Rng, image: &mut [u8]) {
+    pub(super) fn paint(&self, rows: Range<usize>, columns: Range<usize>, rng: &mut ChaCha8Rng, image: &mut [u8]) {
         let ImageShape { height, width, .. } = self.shape;
         for (channel, pixels) in image.chunks_exact_mut(height * width).enumerate() {
             for row in rows.clone() {
                 let pixels = &mut pixels[row * width..][columns.clone()];
                 match self.colour.as_ref().and_then(|colour| colour.get(channel)) {
                     Some(value) => pixels.fill(*value),
-                    None => pixels.iter_mut().for_each(|pixel| *pixel = (rng.next_u32() >> 24) as u8),
+                    None => noise::fill(pixels, rng),
                 }
             }
         }

@@ -1,11 +1,12 @@
 //! A part of the padded image, of the image's own size.
 
+use kiln_pixels::warp::AffineMap;
+use kiln_pixels::{Background, shift};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fill::{Background, Fill, Pictures};
-use super::warp::AffineMap;
+use super::fill::{Fill, Pictures};
 use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
@@ -76,7 +77,7 @@ impl Distort for Crop {
     fn distort(&self, rng: &mut ChaCha8Rng, scratch: &mut Scratch, image: &mut [u8]) {
         let (right, down) = self.offsets(rng);
         if (right, down) != (0, 0) {
-            self.shift(right, down, &mut scratch.copy, image);
+            shift::shift((right, down), (self.shape, &self.background), &mut scratch.copy, image);
         }
     }
 
@@ -96,48 +97,11 @@ impl Crop {
         let mut offset = || random::below(rng, 2 * self.padding + 1) as isize - self.padding as isize;
         (offset(), offset())
     }
-
-    /// Shows at every pixel the one that lies `right` and `down` of it.
-    fn shift(&self, right: isize, down: isize, copy: &mut Vec<u8>, image: &mut [u8]) {
-        let ImageShape { height, width, .. } = self.shape;
-        copy.clear();
-        copy.extend_from_slice(image);
-        let plane = height * width;
-        for (channel, (out, from)) in image.chunks_exact_mut(plane).zip(copy.chunks_exact(plane)).enumerate() {
-            let outside = self.background.constant(channel).unwrap_or(0);
-            for (row, out) in (0_isize..).zip(out.chunks_exact_mut(width)) {
-                let from_row =
-                    self.background.index(row + down, height).map(|row| &from[row * width..(row + 1) * width]);
-                for (column, out) in (0_isize..).zip(out) {
-                    let from_column = self.background.index(column + right, width);
-                    *out = from_row.zip(from_column).map_or(outside, |(row, column)| row[column]);
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shifted(background: Background, (right, down): (isize, isize)) -> Vec<u8> {
-        let crop = Crop { padding: 2, background, shape: ImageShape { channels: 1, height: 2, width: 3 } };
-        let mut image = vec![1, 2, 3, 4, 5, 6];
-        crop.shift(right, down, &mut Vec::new(), &mut image);
-        image
-    }
-
-    #[test]
-    fn a_shift_shows_what_lies_beside_the_image() {
-        let zero = || Background::Constant(vec![9]);
-        assert_eq!(shifted(zero(), (1, 0)), [2, 3, 9, 5, 6, 9]);
-        assert_eq!(shifted(zero(), (-2, 1)), [9, 9, 4, 9, 9, 9]);
-        assert_eq!(shifted(Background::Edge, (1, 0)), [2, 3, 3, 5, 6, 6]);
-        assert_eq!(shifted(Background::Edge, (-1, -1)), [1, 1, 2, 1, 1, 2]);
-        assert_eq!(shifted(Background::Reflect, (1, 0)), [2, 3, 2, 5, 6, 5]);
-        assert_eq!(shifted(Background::Reflect, (-2, 0)), [3, 2, 1, 6, 5, 4]);
-    }
 
     #[test]
     fn the_border_is_narrower_than_the_image() {

@@ -46,7 +46,7 @@ impl Augmentation for CutoutConfig {
 
     fn words(&self) -> String {
         let Self { size, .. } = self;
-        let often = super::tone::often(self.probability);
+        let often = super::words::often(self.probability);
         format!("a square of {size} x {size} px covered {}{often}", self.fill.words())
     }
 

@@ -54,8 +54,8 @@ impl Augmentation for EraseConfig {
     }
 
     fn words(&self) -> String {
-        let [least, most] = [self.least_area, self.most_area].map(super::tone::percent);
-        let often = super::tone::often(self.probability);
+        let [least, most] = [self.least_area, self.most_area].map(super::words::percent);
+        let often = super::words::often(self.probability);
         format!("{least} to {most} % of the image covered {}{often}", self.fill.words())
     }
 

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::str::FromStr;
 
+use kiln_pixels::{Background, table};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -134,49 +135,15 @@ impl Paint {
     }
 }
 
-/// What is round an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Background {
-    /// One value per channel.
-    Constant(Vec<u8>),
-    /// The nearest pixel.
-    Edge,
-    /// The image in a mirror; the outermost pixels are not repeated.
-    Reflect,
-}
-
-impl Background {
-    /// The index in `0..length` that is seen at `index`; none where a constant is.
-    pub(in crate::data) fn index(&self, index: isize, length: usize) -> Option<usize> {
-        let last = length as isize - 1;
-        if (0..=last).contains(&index) {
-            return usize::try_from(index).ok();
-        }
-        let folded = match self {
-            Self::Constant(_) => return None,
-            Self::Edge => index.clamp(0, last),
-            Self::Reflect if last == 0 => 0,
-            Self::Reflect => last - (index.rem_euclid(2 * last) - last).abs(),
-        };
-        usize::try_from(folded).ok()
-    }
-
-    /// ", the rest reflected": for people.
-    pub(in crate::data) fn words(&self) -> String {
-        match self {
-            Self::Constant(values) => match &values[..] {
-                [first, rest @ ..] if rest.iter().all(|value| value == first) => Fill::Value(u64::from(*first)).words(),
-                all => format!(", the rest filled with {all:?}"),
-            },
-            Self::Edge => Fill::Rule(FillRule::Edge).words(),
-            Self::Reflect => Fill::Rule(FillRule::Reflect).words(),
-        }
-    }
-
-    /// The value in `channel`, where it is constant.
-    pub(in crate::data) fn constant(&self, channel: usize) -> Option<u8> {
-        if let Self::Constant(values) = self { values.get(channel).copied() } else { None }
+/// ", the rest reflected": what is round an image, for people.
+pub(in crate::data) fn background_words(background: &Background) -> String {
+    match background {
+        Background::Constant(values) => match &values[..] {
+            [first, rest @ ..] if rest.iter().all(|value| value == first) => Fill::Value(u64::from(*first)).words(),
+            all => format!(", the rest filled with {all:?}"),
+        },
+        Background::Edge => Fill::Rule(FillRule::Edge).words(),
+        Background::Reflect => Fill::Rule(FillRule::Reflect).words(),
     }
 }
 
@@ -242,11 +209,7 @@ impl<'a> Pictures<'a> {
         let places: Vec<usize> = (0..plane).filter(|place| wanted(place / width, place % width)).collect();
         let mut histograms = vec![[0_u64; 256]; channels];
         for image in (0..self.set.len()).step_by(self.set.len() / LOOKED_AT + 1) {
-            for (histogram, pixels) in histograms.iter_mut().zip(self.set.image(image).chunks_exact(plane)) {
-                for &place in &places {
-                    histogram[usize::from(pixels[place])] += 1;
-                }
-            }
+            table::count_at(self.set.image(image), &places, plane, &mut histograms);
         }
         histograms
     }
@@ -271,17 +234,6 @@ mod tests {
     fn set(shape: ImageShape, pixels: &[u8]) -> ImageSet {
         let labels = vec![0; pixels.len() / shape.len()];
         ImageSet::new(shape, pixels.to_vec(), labels, ["0".to_owned()].into()).unwrap()
-    }
-
-    #[test]
-    fn outside_the_image_its_edge_its_mirror_or_a_constant_is_seen() {
-        let seen = |background: &Background| (-4..7).map(|index| background.index(index, 3)).collect::<Vec<_>>();
-        let some = |indices: [usize; 11]| indices.map(Some).to_vec();
-        assert_eq!(seen(&Background::Edge), some([0, 0, 0, 0, 0, 1, 2, 2, 2, 2, 2]));
-        assert_eq!(seen(&Background::Reflect), some([0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]));
-        let constant = Background::Constant(vec![9]);
-        assert_eq!((constant.index(-1, 3), constant.index(2, 3), constant.index(3, 3)), (None, Some(2), None));
-        assert_eq!(Background::Reflect.index(-5, 1), Some(0));
     }
 
     #[test]

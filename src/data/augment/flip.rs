@@ -1,11 +1,12 @@
 //! The image in a mirror.
 
+use kiln_pixels::Background;
+use kiln_pixels::warp::AffineMap;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fill::{Background, Pictures};
-use super::warp::AffineMap;
+use super::fill::Pictures;
 use super::{Augmentation, Distort, Drawn, Form, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::random;
@@ -38,7 +39,7 @@ impl Augmentation for FlipConfig {
     }
 
     fn words(&self) -> String {
-        format!("left and right exchanged in {} % of the images", super::tone::percent(self.probability))
+        format!("left and right exchanged in {} % of the images", super::words::percent(self.probability))
     }
 
     fn is_identity(&self) -> bool {

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::fill::Background;
-use super::warp::AffineMap;
+use kiln_pixels::Background;
+use kiln_pixels::warp::AffineMap;
 
 /// A distortion that a device can compute; what it does to an image follows from the image's [`Drawn`].
 #[derive(Clone, Debug, PartialEq)]

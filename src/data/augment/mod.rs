@@ -5,8 +5,8 @@
 mod cover;
 mod fill;
 mod form;
-mod tone;
 mod warp;
+mod words;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,8 +19,10 @@ use crate::kinds::kinds;
 use crate::seed::{Purpose, Stream};
 
 pub(super) use fill::Pictures;
-pub use fill::{Background, Fill, FillRule, Paint, PaintRule};
+pub(super) use fill::background_words;
+pub use fill::{Fill, FillRule, Paint, PaintRule};
 pub(super) use form::{Drawn, Form};
+pub use kiln_pixels::Background;
 use warp::Warp;
 
 kinds! {
@@ -145,9 +147,7 @@ pub struct Augment {
 /// Memory that one thread reuses from image to image.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    padded: Vec<f32>,
-    displacement: [Vec<f32>; 2],
-    blurred: Vec<f32>,
+    warp: kiln_pixels::warp::Scratch,
     copy: Vec<u8>,
 }
 

@@ -1,12 +1,13 @@
 //! One distortion of many, at a strength of its own.
 
+use kiln_pixels::warp::{AffineMap, resample};
+use kiln_pixels::{Background, tone};
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::fill::{Background, Fill, Pictures};
-use super::warp::{AffineMap, resample};
-use super::{Augmentation, Distort, Scratch, Step, tone};
+use super::fill::{Fill, Pictures};
+use super::{Augmentation, Distort, Scratch, Step};
 use crate::check::{Check, Problems};
 use crate::data::{ImageShape, random};
 use crate::seed::Stream;
@@ -123,8 +124,7 @@ impl TrivialAugment {
                 AffineMap { xx: cos, xy: sin, yx: -sin, yy: cos, ..still }
             }
         };
-        scratch.displacement.iter_mut().for_each(Vec::clear);
-        resample(&map, self.shape, &self.background, scratch, image);
+        resample(&map, None, (self.shape, &self.background), &mut scratch.warp, image);
     }
 }
 

@@ -16,6 +16,7 @@ use burn::data::dataloader::batcher::Batcher as _;
 use burn::data::dataloader::{DataLoaderIterator, Progress};
 use burn::data::dataset::DatasetError;
 use burn::tensor::{Device, Int, Tensor};
+use kiln_pixels::words::words;
 
 use super::ImageShape;
 use super::augment::Form;
@@ -26,7 +27,6 @@ use crate::ops::transfer;
 use crate::{Error, Result};
 use distort::Distorter;
 use pixels::{LARGEST_SET, Resident};
-pub(super) use pixels::{pack, words};
 
 /// Pixels in a block: enough that the launches that make it are few per batch, and little memory.
 const BLOCK_PIXELS: usize = 4 << 20;

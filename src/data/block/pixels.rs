@@ -4,31 +4,17 @@
 use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
+use kiln_pixels::words::{PIXELS, pack, words};
 use rayon::prelude::*;
 
 use crate::data::ImageSet;
 use crate::ops::transfer;
-
-/// Pixels in a word.
-const PIXELS: usize = 3;
 
 /// The largest tensor that a set is cut into: every Vulkan device takes a buffer of this size.
 const LARGEST_PART: usize = 64 << 20;
 
 /// The largest set that is put onto a device, in bytes; batches of a larger one are sent to it.
 pub(super) const LARGEST_SET: usize = 1 << 30;
-
-/// The words that an image of `length` pixels takes.
-pub(in crate::data) fn words(length: usize) -> usize {
-    length.div_ceil(PIXELS)
-}
-
-/// Writes pixels into words, the first into the lowest bits.
-pub(in crate::data) fn pack(pixels: &[u8], words: &mut [f32]) {
-    for (word, pixels) in words.iter_mut().zip(pixels.chunks(PIXELS)) {
-        *word = pixels.iter().rev().fold(0, |bits: u32, pixel| bits << 8 | u32::from(*pixel)) as f32;
-    }
-}
 
 /// The pixels, `[images, length]`, 0 to 255, from `[images, words]`.
 pub(super) fn unpack(words: Tensor<2>, length: usize) -> Tensor<2> {

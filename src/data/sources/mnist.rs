@@ -9,6 +9,7 @@ use std::sync::Arc;
 use burn_dataset::Dataset;
 use burn_dataset::vision::{MnistDataset, MnistItem};
 use flate2::read::GzDecoder;
+use kiln_pixels::table;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -185,9 +186,7 @@ fn read_split(dataset: &MnistDataset) -> Result<ImageSet> {
         .enumerate()
         .map(|(index, out)| {
             let MnistItem { image, label } = dataset.get(index).map_err(unreadable)?;
-            for (out, pixel) in out.iter_mut().zip(image.as_flattened()) {
-                *out = *pixel as u8;
-            }
+            table::to_bytes(image.as_flattened(), out);
             Ok(u16::from(label))
         })
         .collect::<Result<Vec<u16>>>()?;

@@ -1,5 +1,5 @@
 
-/* A handwritten digit in any picture, brought to the form of MNIST's images: src/data/digit.rs. */
+/* A handwritten digit in any picture, brought to the form of MNIST's images: pixels/src/digit/mod.rs. */
 
 const [WORKING_SIDE, FAINTEST_INK, LEAST_SIGNAL, NOISE, BINS] = [512, 16, 5, 1.5, 256];
 const LEAST_F32 = f32(1.1754943508222875e-38);

@@ -1,5 +1,5 @@
 
-/* The paper that a digit is written on: src/data/paper.rs and samples.rs. All sums are made in the same order, in eight lanes,
+/* The paper that a digit is written on: pixels/src/digit/paper.rs and samples.rs. All sums are made in the same order, in eight lanes,
    so that the result is the same to the last bit. */
 
 const TERMS = [[0, 0], [1, 0], [0, 1], [2, 0], [1, 1], [0, 2]];

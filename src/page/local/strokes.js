@@ -1,5 +1,5 @@
 
-/* The shape of ink: src/data/strokes.rs and pieces.rs. */
+/* The shape of ink: pixels/src/digit/strokes.rs and pieces.rs. */
 
 const BORDER = 2, EDGE = f32(0.1), [THINNEST, THICKEST] = [f32(0.1), f32(0.25)];
 const [LARGE_PIECE, SMALL_PIECE, NEAR_PIECE] = [f32(0.1), f32(0.015), f32(0.15)];

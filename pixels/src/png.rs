@@ -26,7 +26,7 @@ struct Chunk<'a> {
 }
 
 /// The head of a picture of the plain kind, and where the rest of it is.
-pub(super) struct Plain<'a> {
+pub struct Plain<'a> {
     width: usize,
     height: usize,
     colour: ColorType,
@@ -35,7 +35,7 @@ pub(super) struct Plain<'a> {
 
 impl<'a> Plain<'a> {
     /// Reads how a file is made up; none when it is of another kind, or not what its head says.
-    pub(super) fn open(bytes: &'a [u8]) -> Option<Self> {
+    pub fn open(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(SIGNATURE)?;
         let mut chunks = Vec::with_capacity(3);
         loop {
@@ -75,11 +75,12 @@ impl<'a> Plain<'a> {
     }
 
     /// How the picture's pixels are kept.
-    pub(super) fn colour(&self) -> ColorType {
+    pub fn colour(&self) -> ColorType {
         self.colour
     }
 
-    pub(super) fn pixels(&self) -> usize {
+    /// How many pixels it has.
+    pub fn pixels(&self) -> usize {
         self.width * self.height
     }
 
@@ -89,18 +90,18 @@ impl<'a> Plain<'a> {
 
     /// The bytes before their filters are undone, which must be in memory beside the picture: of each row its filter, and
     /// its pixels.
-    pub(super) fn filtered_bytes(&self) -> usize {
+    pub fn filtered_bytes(&self) -> usize {
         self.height * (1 + self.width * self.channels())
     }
 
     /// The picture; none when it is damaged.
-    pub(super) fn decode(&self) -> Option<DynamicImage> {
+    pub fn decode(&self) -> Option<DynamicImage> {
         let filtered = self.filtered()?;
         self.in_colour(&filtered)
     }
 
     /// The picture, in grey when it is opaque and shows no colour however it is kept; none when it is damaged.
-    pub(super) fn decode_plain(&self) -> Option<DynamicImage> {
+    pub fn decode_plain(&self) -> Option<DynamicImage> {
         let filtered = self.filtered()?;
         // Filters work on every channel alike: where these are the same, so are the filtered bytes.
         let pixels = match self.channels() {

@@ -1,20 +1,20 @@
-//! Brightness, contrast and saturation by a factor, as torchvision computes them, and words for probabilities.
+//! Brightness, contrast and saturation by a factor, as torchvision computes them, and hue.
 
-use crate::data::ImageShape;
+use crate::ImageShape;
 
 /// The grey value of a pixel (ITU-R BT.601).
-pub(super) fn grey([red, green, blue]: [f32; 3]) -> f32 {
+fn grey([red, green, blue]: [f32; 3]) -> f32 {
     0.299 * red + 0.587 * green + 0.114 * blue
 }
 
 /// Multiplies every pixel by `factor`.
-pub(super) fn brighten(image: &mut [u8], factor: f32) {
+pub fn brighten(image: &mut [u8], factor: f32) {
     let table: [u8; 256] = std::array::from_fn(|pixel| (pixel as f32 * factor + 0.5) as u8);
     image.iter_mut().for_each(|pixel| *pixel = table[usize::from(*pixel)]);
 }
 
 /// Multiplies the distance of every pixel from the image's mean grey value by `factor`.
-pub(super) fn stretch_contrast(image: &mut [u8], shape: ImageShape, factor: f32) {
+pub fn stretch_contrast(image: &mut [u8], shape: ImageShape, factor: f32) {
     let plane = shape.height * shape.width;
     let sums: Vec<u64> =
         image.chunks_exact(plane).map(|pixels| pixels.iter().map(|pixel| u64::from(*pixel)).sum()).collect();
@@ -28,7 +28,7 @@ pub(super) fn stretch_contrast(image: &mut [u8], shape: ImageShape, factor: f32)
 }
 
 /// Replaces the colour of every pixel of a colour image by what `change` makes of it; does nothing to others.
-pub(super) fn for_each_colour(image: &mut [u8], shape: ImageShape, change: impl Fn([f32; 3]) -> [f32; 3]) {
+fn for_each_colour(image: &mut [u8], shape: ImageShape, change: impl Fn([f32; 3]) -> [f32; 3]) {
     let plane = shape.height * shape.width;
     let (red, rest) = image.split_at_mut(plane.min(image.len()));
     let (green, blue) = rest.split_at_mut(plane.min(rest.len()));
@@ -39,21 +39,38 @@ pub(super) fn for_each_colour(image: &mut [u8], shape: ImageShape, change: impl 
 }
 
 /// Multiplies the distance of every pixel from its own grey value by `factor`.
-pub(super) fn saturate(image: &mut [u8], shape: ImageShape, factor: f32) {
+pub fn saturate(image: &mut [u8], shape: ImageShape, factor: f32) {
     for_each_colour(image, shape, |pixel| {
         let grey = grey(pixel);
         pixel.map(|value| grey + (value - grey) * factor)
     });
 }
 
-/// A fraction in hundredths, without the digits that rounding leaves.
-pub(super) fn percent(fraction: f64) -> f64 {
-    (fraction * 1e6).round() / 1e4
+/// Turns the hue of every pixel of a colour image by a part of the colour circle.
+pub fn turn(image: &mut [u8], shape: ImageShape, part: f32) {
+    for_each_colour(image, shape, |pixel| turn_hue(pixel, part));
 }
 
-/// " in 50 % of the images"; nothing where it is all of them.
-pub(super) fn often(probability: f64) -> String {
-    if probability == 1.0 { String::new() } else { format!(" in {} % of the images", percent(probability)) }
+/// Turns the hue of a pixel by a part of the colour circle; brightest and darkest channel stay as bright and dark
+/// (HSV).
+fn turn_hue([red, green, blue]: [f32; 3], turn: f32) -> [f32; 3] {
+    let most = red.max(green).max(blue);
+    let span = most - red.min(green).min(blue);
+    if span == 0.0 {
+        return [red, green, blue];
+    }
+    let sixth = if most == red {
+        (green - blue) / span
+    } else if most == green {
+        2.0 + (blue - red) / span
+    } else {
+        4.0 + (red - green) / span
+    };
+    let sixth = sixth + 6.0 * turn;
+    [5.0, 3.0, 1.0].map(|offset| {
+        let place = (offset + sixth).rem_euclid(6.0);
+        most - span * place.min(4.0 - place).clamp(0.0, 1.0)
+    })
 }
 
 #[cfg(test)]
@@ -83,10 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn a_fraction_is_said_in_the_fewest_digits() {
-        assert_eq!(percent(0.08).to_string(), "8");
-        assert_eq!(percent(0.125).to_string(), "12.5");
-        assert_eq!(often(1.0), "");
-        assert_eq!(often(0.3), " in 30 % of the images");
+    fn a_third_of_the_circle_turns_red_into_green_and_green_into_blue() {
+        let turned = |pixel, turn| turn_hue(pixel, turn).map(f32::round);
+        assert_eq!(turned([200.0, 50.0, 50.0], 1.0 / 3.0), [50.0, 200.0, 50.0]);
+        assert_eq!(turned([50.0, 200.0, 50.0], 1.0 / 3.0), [50.0, 50.0, 200.0]);
+        assert_eq!(turned([50.0, 50.0, 200.0], -2.0 / 3.0), [200.0, 50.0, 50.0]);
+        assert_eq!(turned([200.0, 50.0, 50.0], 0.5), [50.0, 200.0, 200.0]);
+        for pixel in [[7.0, 7.0, 7.0], [120.0, 30.0, 200.0], [3.0, 250.0, 90.0], [1.0, 2.0, 255.0]] {
+            assert_eq!(turned(pixel, 0.0), pixel);
+        }
     }
 }
