@@ -188,6 +188,7 @@ pub(super) fn normalise_back(
 fn passed(gradient: f32, value: f32, scale: &Scale, #[comptime] g: NormGeometry) -> f32 {
     let mut passed = gradient;
     if comptime!(g.relu) {
+        // Where the forward pass gave 0.
         if scale.normalised(value) <= 0.0 {
             passed = f32::new(0.0);
         }
