@@ -75,7 +75,7 @@ pub struct TrainConfig {
     pub sampling: Sampling,
     /// What a training step computes in: "f32"; or "bf16", bfloat16 for convolutions, fully connected layers and what is between
     /// them, and 32 bits for weights, their updates, norms, the loss, validation and the model file. Only where it is known to
-    /// train as well: on "flex", which has no arithmetic for it and takes many times as long. For trying what it does.
+    /// train as well: on "flex", which has no arithmetic for it and is slower with it. For trying what it does.
     pub precision: Precision,
     /// Decay of an exponential moving average of all weights, above 0 and below 1, taken once per update: it is what is validated
     /// and kept. The first updates of a run use at most (1 + updates) / (10 + updates). Batch norms' running statistics are
