@@ -1,12 +1,14 @@
 //! Backends by name: what is compiled in, which adapters are there, and opening one. Outside `ops`, the only
-//! file that looks at the backend features.
+//! room that looks at the backend features.
 
+mod kernels;
 mod request;
 
 use std::fmt;
 
 use burn::tensor::Device;
 
+pub use kernels::kernel_cache;
 pub use request::Request;
 
 use crate::{Error, Result};
@@ -114,22 +116,11 @@ pub fn adapters(backend: Backend) -> Vec<Adapter> {
         .collect()
 }
 
-/// Where what was found by tuning kernels is kept from run to run; none in a build without a GPU backend.
-#[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
-pub fn kernel_cache() -> Option<std::path::PathBuf> {
-    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig as _};
-    Some(CubeClRuntimeConfig::get().environment.path.root())
-}
-
-/// Where what was found by tuning kernels is kept from run to run; none in a build without a GPU backend.
-#[cfg(not(any(feature = "wgpu", feature = "cuda", feature = "rocm")))]
-pub fn kernel_cache() -> Option<std::path::PathBuf> {
-    None
-}
-
 fn enumerate(backend: Backend) -> Vec<Device> {
     #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
     use burn::tensor::DeviceType;
+    #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+    kernels::cubecl::keep();
     match backend {
         #[cfg(feature = "cuda")]
         Backend::Cuda => Device::enumerate(DeviceType::Cuda).into_vec(),

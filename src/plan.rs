@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::Result;
-use crate::config::Experiment;
+use crate::config::{Experiment, Precision};
 use crate::data::{self, Dataset, ImageShape, Sampling, TestTimeAugmentationConfig};
 use crate::models::{self, LayerSummary, TensorSummary};
 use crate::optimizers::UpdateRule;
@@ -113,6 +113,8 @@ pub struct Plan {
     pub augmentation: Vec<String>,
     /// How images of a batch are mixed with each other, if they are.
     pub mixing: Option<String>,
+    /// What a training step computes in.
+    pub precision: Precision,
     /// Decay of the average of the weights that is validated and kept, if there is one.
     pub ema: Option<f64>,
     /// The learning rate over the run.
@@ -301,6 +303,7 @@ impl Plan {
             seen,
             augmentation: data::augment::words(experiment.augment()),
             mixing: train.mixing().words(),
+            precision: train.precision,
             ema: train.ema,
             learning_rate,
             layers,

@@ -23,6 +23,7 @@ mod new;
 mod pictures;
 mod plan;
 mod predict;
+mod preparing;
 mod refused;
 mod report;
 mod resume;

@@ -154,7 +154,7 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
         ui.lines(&format!("batches        are made {}", trainer.session().making().words()));
         if let Some(folder) = kernel_cache() {
             ui.lines(&format!(
-                "kernels        are tuned when a shape is first met; what was found is kept in {}",
+                "kernels        are compiled and tuned where they are first met; what can be kept is kept in {}",
                 folder.display()
             ));
         }
@@ -171,7 +171,10 @@ pub fn watch(trainer: Trainer, display: &DisplayArguments, ui: &Ui) -> Result<(O
     let url = board.as_ref().map(|board| format!("http://{}/", board.address()));
     let trainer = trainer.stop_handle(stop_on_interrupt());
     let trainer = match display.ui {
-        Interface::Lines => trainer.observer(ui.training(url)),
+        Interface::Lines => {
+            let prepares = !trainer.device().backend.is_cpu();
+            trainer.observer(ui.training(url, prepares))
+        }
         // Whatever else is printed would be drawn across the dashboard.
         Interface::Tui => {
             url.iter().for_each(|url| ui.say(&format!("board          {url}")));

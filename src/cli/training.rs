@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use super::layout::{EpochTable, ProgressLine};
+use super::preparing::Preparing;
 use super::ui::{self, CYAN, DIM, GREEN, Ui};
 use crate::board;
 use crate::run::EpochMetrics;
@@ -23,12 +24,18 @@ pub struct TrainingLines {
     /// When the first progress was told, and how many iterations of the run had been done.
     begun: Option<(Instant, f64)>,
     table: Option<EpochTable>,
+    /// Whether the device has kernels to prepare.
+    prepares: bool,
+    /// Until the first progress.
+    preparing: Option<Preparing>,
 }
 
 impl TrainingLines {
-    /// Nothing yet; the run can be watched on the page at `board`, if there is one.
-    pub fn new(ui: Ui, board: Option<String>) -> Self {
-        Self { ui, board, live: ui.is_live(), bar: None, testing: None, begun: None, table: None }
+    /// Nothing yet; the run can be watched on the page at `board`, if there is one. `prepares`: the device compiles and tunes kernels
+    /// before there is any progress.
+    pub fn new(ui: Ui, board: Option<String>, prepares: bool) -> Self {
+        let live = ui.is_live();
+        Self { ui, board, live, bar: None, testing: None, begun: None, table: None, prepares, preparing: None }
     }
 
     fn bar(&mut self, progress: &Progress) -> &ProgressBar {
@@ -55,9 +62,11 @@ impl Observer for TrainingLines {
         let board = self.board.as_ref().map(|url| format!("\nboard          {url}{}", board::fragment(&name)));
         self.ui.say(&format!("run            {}{}\n", run_dir.display(), board.unwrap_or_default()));
         self.event("run", json!({ "run_dir": run_dir }));
+        self.preparing = self.prepares.then(|| Preparing::begin(self.ui));
     }
 
     fn on_iteration(&mut self, progress: &Progress) {
+        self.preparing = None;
         if !self.live {
             return;
         }
@@ -86,6 +95,7 @@ impl Observer for TrainingLines {
     }
 
     fn on_epoch(&mut self, metrics: &EpochMetrics, epochs: usize, best: bool) {
+        self.preparing = None;
         if self.bar.take().is_some() {
             ui::take_down();
         }

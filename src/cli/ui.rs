@@ -200,9 +200,9 @@ impl Ui {
         choice != anstream::ColorChoice::Never
     }
 
-    /// Who is told of training, which can be watched on the page at `board`, if there is one.
-    pub fn training(&self, board: Option<String>) -> TrainingLines {
-        TrainingLines::new(*self, board)
+    /// Who is told of training: see [`TrainingLines::new`].
+    pub fn training(&self, board: Option<String>, prepares: bool) -> TrainingLines {
+        TrainingLines::new(*self, board, prepares)
     }
 
     /// The error for programs, where nothing was printed for them yet; then for people.

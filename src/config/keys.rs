@@ -268,6 +268,8 @@ mod tests {
             Scales the gradients down when their norm over all parameters together exceeds this.
         train.sampling  ("uniform", "balanced"; default "uniform")
             Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal sizes.
+        train.precision  ("f32", "bf16"; default "f32")
+            What a training step computes in: "f32"; or "bf16", bfloat16 for convolutions, fully connected layers and what is between them, and 32 bits for weights, their updates, norms, the loss, validation and the model file. Only where it is known to train as well: on "flex", which has no arithmetic for it and is slower with it. For trying what it does.
         train.ema  (number or "none"; default "none")
             Decay of an exponential moving average of all weights, above 0 and below 1, taken once per update: it is what is validated and kept. The first updates of a run use at most (1 + updates) / (10 + updates). Batch norms' running statistics are averaged too. 0.999 remembers about 1,000 updates.
         train.mixup  (number or "none"; default "none")

@@ -28,7 +28,9 @@ use crate::schedules::ScheduleConfig;
 
 pub use document::Origin;
 pub use sweep::{Halving, Search, Space, SweepAsked, SweepConfig, SweepDocument};
-pub use training::{CheckpointConfig, EarlyStoppingConfig, LogConfig, LossConfig, Monitor, StopAtConfig, TrainConfig};
+pub use training::{
+    CheckpointConfig, EarlyStoppingConfig, LogConfig, LossConfig, Monitor, Precision, StopAtConfig, TrainConfig,
+};
 
 /// One experiment: everything that decides a run's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,7 +1,7 @@
 //! "Did you mean …?": the nearest allowed word, and what other trainers call the same key.
 
 /// Names that other trainers give to kiln's keys, and the likelier of two keys of one name.
-const FOREIGN: [(&str, &str); 29] = [
+const FOREIGN: [(&str, &str); 31] = [
     ("epochs", "train.epochs"),
     ("lr", "optimizer.learning_rate"),
     ("lr0", "optimizer.learning_rate"),
@@ -20,6 +20,8 @@ const FOREIGN: [(&str, &str); 29] = [
     ("clip_grad", "train.clip_norm"),
     ("max_grad_norm", "train.clip_norm"),
     ("gradient_clip_val", "train.clip_norm"),
+    ("amp", "train.precision"),
+    ("mixed_precision", "train.precision"),
     ("warmup", "schedule.warmup_epochs"),
     ("smoothing", "loss.label_smoothing"),
     ("validation_split", "data.validation"),

@@ -40,6 +40,17 @@ impl Default for LossConfig {
     }
 }
 
+/// `train.precision`: what a training step computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// bfloat16 between the images and the logits.
+    Bf16,
+}
+
 /// `[train]`: epochs, batches, iterations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -62,6 +73,10 @@ pub struct TrainConfig {
     /// Which images an epoch shows: "uniform", each as often; "balanced", as many of every class, for classes of unequal
     /// sizes.
     pub sampling: Sampling,
+    /// What a training step computes in: "f32"; or "bf16", bfloat16 for convolutions, fully connected layers and what is between
+    /// them, and 32 bits for weights, their updates, norms, the loss, validation and the model file. Only where it is known to
+    /// train as well: on "flex", which has no arithmetic for it and is slower with it. For trying what it does.
+    pub precision: Precision,
     /// Decay of an exponential moving average of all weights, above 0 and below 1, taken once per update: it is what is validated
     /// and kept. The first updates of a run use at most (1 + updates) / (10 + updates). Batch norms' running statistics are
     /// averaged too. 0.999 remembers about 1,000 updates.
@@ -85,6 +100,7 @@ impl Default for TrainConfig {
             overfit_batches: None,
             clip_norm: None,
             sampling: Sampling::Uniform,
+            precision: Precision::F32,
             ema: None,
             mixup: None,
             cutmix: None,

@@ -48,11 +48,14 @@ pub(super) struct Prepared {
 /// The arithmetic of `experiment` on `dataset`, with the teacher that it names.
 ///
 /// # Errors
-/// As [`Plan::new`], and when the teacher cannot be used.
+/// As [`Plan::new`], when the teacher cannot be used, and when the device that is named does not train in the precision.
 pub(crate) fn plan(experiment: &Experiment, dataset: &Dataset) -> Result<Plan> {
+    let request = experiment.device.parse::<Request>()?;
+    // What `auto` will choose is not asked here: a plan opens no device.
+    request.backend().map_or(Ok(()), |backend| experiment.train.precision.require_on(backend))?;
     let plan = Plan::new(experiment, Images::of(dataset))?;
     let teacher = Teacher::open(experiment, dataset, &Device::flex())?;
-    Ok(plan.taught_by(teacher.as_deref().map(Teacher::planned)).shared_out(&experiment.device.parse()?))
+    Ok(plan.taught_by(teacher.as_deref().map(Teacher::planned)).shared_out(&request))
 }
 
 impl Prepared {
@@ -60,6 +63,7 @@ impl Prepared {
     pub(super) fn new(experiment: Experiment, device_name: &str) -> Result<Self> {
         let request = device_name.parse::<Request>()?;
         let device = device::open(request.clone())?;
+        experiment.train.precision.require_on(device.backend)?;
         let dataset = open_data(&experiment)?;
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         let teacher = Teacher::open(&experiment, &dataset, &device.device)?;

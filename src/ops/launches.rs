@@ -85,9 +85,40 @@ pub(crate) fn count<R>(run: impl FnOnce() -> R) -> (R, Counts) {
     (result, std::mem::take(&mut *COUNTS.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
+/// The kernels that were launched since it began, by any thread, until it is dropped. It sees none of backends that are not
+/// CubeCL's.
+pub(crate) struct Following {
+    #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+    launched: std::sync::Arc<kernels::Launched>,
+    #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+    _watching: burn::cubecl::logging::LaunchObservation,
+}
+
+impl Following {
+    /// None yet.
+    pub(crate) fn begin() -> Self {
+        #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+        {
+            let launched = std::sync::Arc::new(kernels::Launched::default());
+            let _watching = burn::cubecl::logging::LaunchObservation::new(launched.clone());
+            Self { launched, _watching }
+        }
+        #[cfg(not(any(feature = "wgpu", feature = "cuda", feature = "rocm")))]
+        Self {}
+    }
+
+    /// How many launches there were, and the kernel of the last of them.
+    pub(crate) fn so_far(&self) -> (u64, Option<String>) {
+        #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
+        return self.launched.so_far();
+        #[cfg(not(any(feature = "wgpu", feature = "cuda", feature = "rocm")))]
+        (0, None)
+    }
+}
+
 #[cfg(any(feature = "wgpu", feature = "cuda", feature = "rocm"))]
 mod kernels {
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use burn::cubecl::config::{TypeNameFormatLevel, type_name_format};
     use burn::cubecl::logging::{LaunchObservation, LaunchObserver};
@@ -103,5 +134,23 @@ mod kernels {
 
     pub(super) fn watch() -> LaunchObservation {
         LaunchObservation::new(Arc::new(Observer))
+    }
+
+    /// How many launches there were, and the last.
+    #[derive(Default)]
+    pub(super) struct Launched(Mutex<(u64, Option<&'static str>)>);
+
+    impl Launched {
+        pub(super) fn so_far(&self) -> (u64, Option<String>) {
+            let (count, last) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            (count, last.map(|kernel| type_name_format(kernel, TypeNameFormatLevel::Short)))
+        }
+    }
+
+    impl LaunchObserver for Launched {
+        fn launched(&self, kernel: &'static str) {
+            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *state = (state.0 + 1, Some(kernel));
+        }
     }
 }

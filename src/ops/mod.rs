@@ -86,9 +86,10 @@ pub(crate) fn counts_requests(device: &Device) -> bool {
     !*STOCK_ONLY && cube::is_cube(device)
 }
 
-/// Whether [`cube`] has kernels for this tensor.
-fn has_cube_kernels<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.dtype() == DType::F32 && counts_requests(&tensor.device())
+/// The kernels that [`cube`] has for this tensor.
+fn cube_kernels<const D: usize>(tensor: &Tensor<D>) -> Option<cube::Kernels> {
+    let can_be = !*STOCK_ONLY && tensor.dtype() == DType::F32;
+    can_be.then(|| cube::Kernels::of(&tensor.device())).flatten()
 }
 
 /// The bias of layers without one.
@@ -97,14 +98,18 @@ fn zeros<const D: usize>(length: usize, like: &Tensor<D>) -> Tensor<1> {
 }
 
 /// Convolves `input` `[batch, in, height, width]` with `weight` `[out, in, k, k]`, adds `bias` `[out]`, then ReLU and
-/// max-pool as asked: `[batch, out, height', width']`.
+/// max-pool as asked: `[batch, out, height', width']`. It computes in the precision of `input`.
 pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, options: Conv2dOptions) -> Tensor<4> {
+    let precision = input.dtype();
+    let (weight, bias) = (weight.cast(precision), bias.map(|bias| bias.cast(precision)));
     match Implementation::of(&input) {
-        Implementation::Stock if has_cube_kernels(&input) && cube::is_small(&input, &weight, options) => {
-            let bias = bias.unwrap_or_else(|| zeros(weight.dims()[0], &input));
-            cube::conv2d(input, weight, bias, options)
-        }
-        Implementation::Stock => stock::conv2d(input, weight, bias, options),
+        Implementation::Stock => match cube_kernels(&input) {
+            Some(kernels) if kernels.convolves(&input, &weight, options) => {
+                let bias = bias.unwrap_or_else(|| zeros(weight.dims()[0], &input));
+                kernels.conv2d(input, weight, bias, options)
+            }
+            _ => stock::conv2d(input, weight, bias, options),
+        },
         Implementation::Kernels => {
             let bias = bias.unwrap_or_else(|| zeros(weight.dims()[0], &input)).into_dispatch();
             let output = Dispatch::kiln_conv2d(input.into_dispatch(), weight.into_dispatch(), bias, options);
@@ -113,8 +118,11 @@ pub fn conv2d(input: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, opti
     }
 }
 
-/// `input` `[batch, in]` times `weight` `[in, out]`, plus `bias` `[out]`, then ReLU if asked: `[batch, out]`.
+/// `input` `[batch, in]` times `weight` `[in, out]`, plus `bias` `[out]`, then ReLU if asked: `[batch, out]`. It computes in the
+/// precision of `input`.
 pub fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>, relu: bool) -> Tensor<2> {
+    let precision = input.dtype();
+    let (weight, bias) = (weight.cast(precision), bias.map(|bias| bias.cast(precision)));
     match Implementation::of(&input) {
         Implementation::Stock => stock::linear(input, weight, bias, relu),
         Implementation::Kernels => {
@@ -134,7 +142,12 @@ pub fn batch_norm_train(
     options: NormOptions,
 ) -> Normalised {
     match Implementation::of(&input) {
-        Implementation::Stock => stock::batch_norm_train(input, gamma, beta, epsilon, options),
+        Implementation::Stock => match cube_kernels(&input) {
+            Some(kernels) if kernels.normalises(&input) => {
+                kernels.batch_norm_train(input, gamma, beta, epsilon, options)
+            }
+            _ => stock::batch_norm_train(input, gamma, beta, epsilon, options),
+        },
         Implementation::Kernels => {
             let [input, gamma, beta] = [input.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];
             let (output, mean, variance) = Dispatch::kiln_batch_norm(input, gamma, beta, epsilon, options);
@@ -153,7 +166,11 @@ pub fn batch_norm_sum_train(
     epsilon: f64,
 ) -> Normalised {
     match Implementation::of(&input) {
-        Implementation::Stock => stock::batch_norm_sum_train(input, shortcut, gamma, beta, epsilon),
+        Implementation::Stock => {
+            let bare = NormOptions { relu: false, pool: false };
+            let result = batch_norm_train(input, gamma, beta, epsilon, bare);
+            Normalised { output: sum_relu(result.output, shortcut), ..result }
+        }
         Implementation::Kernels => {
             let tensors =
                 [input.into_dispatch(), shortcut.into_dispatch(), gamma.into_dispatch(), beta.into_dispatch()];
@@ -177,8 +194,12 @@ pub fn sum_relu(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
 }
 
 /// [`BatchNorm::forward`], then ReLU and max-pool as asked: by the batch's own statistics, which move the running ones,
-/// on a training device in training mode; else by the running ones.
+/// on a training device in training mode; else by the running ones. Statistics are taken in `f32`, whatever the input has.
 pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
+    if input.dtype() != DType::F32 {
+        let precision = input.dtype();
+        return batch_norm(norm, input.cast(DType::F32), options).cast(precision);
+    }
     if !has_training_kernel(norm, &input) {
         return stock::batch_norm(norm, input, options);
     }
@@ -188,14 +209,22 @@ pub fn batch_norm(norm: &BatchNorm, input: Tensor<4>, options: NormOptions) -> T
 
 /// [`BatchNorm::forward`] like [`batch_norm`], plus `shortcut`, then ReLU.
 pub fn batch_norm_sum(norm: &BatchNorm, input: Tensor<4>, shortcut: Tensor<4>) -> Tensor<4> {
+    if input.dtype() != DType::F32 {
+        let precision = input.dtype();
+        return batch_norm_sum(norm, input.cast(DType::F32), shortcut.cast(DType::F32)).cast(precision);
+    }
     if !has_training_kernel(norm, &input) {
         return sum_relu(stock::batch_norm(norm, input, NormOptions { relu: false, pool: false }), shortcut);
     }
     follow(norm, batch_norm_sum_train(input, shortcut, norm.gamma.val(), norm.beta.val(), norm.epsilon))
 }
 
-/// As [`GroupNorm::forward`], then ReLU and max-pool as asked, the same in training and after.
+/// As [`GroupNorm::forward`], then ReLU and max-pool as asked, the same in training and after; in `f32` like a batch norm.
 pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> Tensor<4> {
+    if input.dtype() != DType::F32 {
+        let precision = input.dtype();
+        return group_norm(norm, input.cast(DType::F32), options).cast(precision);
+    }
     let (Implementation::Kernels, Some(gamma), Some(beta)) = (Implementation::of(&input), &norm.gamma, &norm.beta)
     else {
         return stock::group_norm(norm, input, options);
@@ -207,7 +236,9 @@ pub fn group_norm(norm: &GroupNorm, input: Tensor<4>, options: NormOptions) -> T
 
 /// Whether this norm trains, by a kernel.
 fn has_training_kernel(norm: &BatchNorm, input: &Tensor<4>) -> bool {
-    Implementation::of(input) == Implementation::Kernels && input.device().is_autodiff() && norm.training.is_enabled()
+    let has_kernel = Implementation::of(input) == Implementation::Kernels
+        || cube_kernels(input).is_some_and(|kernels| kernels.normalises(input));
+    has_kernel && input.device().is_autodiff() && norm.training.is_enabled()
 }
 
 /// Moves the running statistics of `norm` towards those of the batch: the output.
@@ -226,8 +257,10 @@ fn follow(norm: &BatchNorm, result: Normalised) -> Tensor<4> {
 /// which `smoothing` is spread evenly over all classes: shape `[1]`, natural logarithm.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>, smoothing: f32) -> Tensor<1> {
     match Implementation::of(&logits) {
-        Implementation::Stock if has_cube_kernels(&logits) => cube::cross_entropy(logits, targets, smoothing),
-        Implementation::Stock => stock::cross_entropy(logits, targets, smoothing),
+        Implementation::Stock => match cube_kernels(&logits) {
+            Some(kernels) => kernels.cross_entropy(logits, targets, smoothing),
+            None => stock::cross_entropy(logits, targets, smoothing),
+        },
         Implementation::Kernels => {
             let loss = Dispatch::kiln_cross_entropy(logits.into_dispatch(), targets.into_dispatch(), smoothing);
             Tensor::from_dispatch(loss)
@@ -264,11 +297,16 @@ pub fn adam<const D: usize>(
     }
 }
 
-/// How many parameters [`adam_of_parts`] updates at once.
-pub(crate) const PARTS: usize = 4;
+/// The most parameters that [`adam_of_parts`] updates at once.
+const PARTS: usize = 4;
 
-/// [`adam`] on up to [`PARTS`] parameters at once: arrays of parts, where the part of each gradient begins at the next
-/// multiple of `alignment` behind the one before.
+/// How many parameters like this one [`adam_of_parts`] updates at once: as many as its device binds to a kernel.
+pub(crate) fn parts_of_an_update(parameter: &Tensor<1>) -> usize {
+    cube_kernels(parameter).map_or(PARTS, cube::Kernels::parts)
+}
+
+/// [`adam`] on up to [`parts_of_an_update`] parameters at once: arrays of parts, where the part of each gradient begins at the
+/// next multiple of `alignment` behind the one before.
 pub(crate) fn adam_of_parts(
     step: AdamStep,
     gradients: &[Tensor<1>],
@@ -276,10 +314,10 @@ pub(crate) fn adam_of_parts(
     moments: [Tensor<1>; 2],
     alignment: usize,
 ) -> (Tensor<1>, [Tensor<1>; 2]) {
-    if has_cube_kernels(&parameters) {
-        return cube::adam(step, gradients, parameters, moments, alignment);
+    match cube_kernels(&parameters) {
+        Some(kernels) => kernels.adam(step, gradients, parameters, moments, alignment),
+        None => adam(step, joined(gradients.to_vec(), alignment), parameters, moments),
     }
-    adam(step, joined(gradients.to_vec(), alignment), parameters, moments)
 }
 
 /// `before`, the sum of the losses and the number of right answers of images so far, with those of a batch: `[2]`. `loss` `[1]`
@@ -291,10 +329,9 @@ pub(crate) fn tally(
     before: Option<Tensor<1>>,
 ) -> Tensor<1> {
     let before = before.unwrap_or_else(|| zeros(2, &logits));
-    if has_cube_kernels(&logits) {
-        cube::tally(logits, targets, loss, before)
-    } else {
-        stock::tally(logits, targets, loss, before)
+    match cube_kernels(&logits) {
+        Some(kernels) => kernels.tally(logits, targets, loss, before),
+        None => stock::tally(logits, targets, loss, before),
     }
 }
 

@@ -33,18 +33,6 @@ pub fn batch_norm_train(
     Normalised { output, mean: result.mean, variance: result.variance }
 }
 
-/// See [`super::batch_norm_sum_train`].
-pub fn batch_norm_sum_train(
-    input: Tensor<4>,
-    shortcut: Tensor<4>,
-    gamma: Tensor<1>,
-    beta: Tensor<1>,
-    epsilon: f64,
-) -> Normalised {
-    let result = module::batch_norm_train(input, gamma, beta, epsilon);
-    Normalised { output: sum_relu(result.output, shortcut), mean: result.mean, variance: result.variance }
-}
-
 /// See [`super::sum_relu`].
 pub fn sum_relu(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
     activation::relu(left + right)

@@ -121,7 +121,11 @@ proptest! {
         assert_same(
             &[size.clone(), size, vec![channels], vec![channels]],
             |x| batch_norm_sum_train(image(&x[0]), image(&x[1]), x[2].clone(), x[3].clone(), 1e-2).output,
-            |x| stock::batch_norm_sum_train(image(&x[0]), image(&x[1]), x[2].clone(), x[3].clone(), 1e-2).output,
+            |x| {
+                let bare = NormOptions { relu: false, pool: false };
+                let normed = stock::batch_norm_train(image(&x[0]), x[2].clone(), x[3].clone(), 1e-2, bare);
+                stock::sum_relu(normed.output, image(&x[1]))
+            },
         );
     }
 
@@ -288,4 +292,31 @@ fn an_update_leaves_a_shared_parameter_alone() {
     let (moved, _) = sgd(step, parameter.ones_like(), parameter.clone(), parameter.zeros_like());
     assert_eq!(values(parameter), before);
     assert_ne!(values(moved), before);
+}
+
+#[test]
+fn layers_take_their_weights_in_the_precision_of_their_input_and_norms_theirs_in_f32() {
+    let image = || tensor([3, 4, 6, 6], 1);
+    let (weight, bias) = (tensor([5, 4, 3, 3], 2), tensor([5], 3));
+    let options = Conv2dOptions { stride: 1, padding: 1, relu: true, pool: true };
+    let norm = BatchNormConfig::new(5).init(&Device::flex().autodiff());
+    let run = |precision: DType| {
+        let images = conv2d(image().cast(precision), weight.clone(), Some(bias.clone()), options);
+        assert_eq!(images.dtype(), precision);
+        let images = batch_norm(&norm, images, NormOptions { relu: true, pool: false });
+        assert_eq!(images.dtype(), precision);
+        let output = linear(images.flatten(1, 3), tensor([45, 2], 4), None, false);
+        assert_eq!(output.dtype(), precision);
+        let gradients = output.clone().cast(DType::F32).sum().backward();
+        let gradient = weight.grad(&gradients).expect("a gradient");
+        assert_eq!(gradient.dtype(), DType::F32);
+        (values(output.cast(DType::F32)), values(gradient))
+    };
+    let ((output, gradient), (rounded, rounded_gradient)) = (run(DType::F32), run(DType::BF16));
+    for (exact, rounded) in [(output, rounded), (gradient, rounded_gradient)] {
+        let norm = |values: &[f32]| values.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let difference: Vec<f32> = exact.iter().zip(&rounded).map(|(exact, rounded)| exact - rounded).collect();
+        let share = norm(&difference) / norm(&exact);
+        assert!(share > 0.0 && share < 0.05, "{share}");
+    }
 }

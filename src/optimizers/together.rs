@@ -10,7 +10,7 @@ use burn::optim::{AdamState, AdaptiveMomentumState, GradientsParams, ModuleOptim
 use burn::tensor::{Device, Tensor};
 
 use super::adam::Adam;
-use crate::ops::{self, AdamStep, PARTS};
+use crate::ops::{self, AdamStep};
 
 /// A parameter begins at a multiple of this many numbers: graphics APIs bind parts of a buffer from 256 bytes to 256 bytes.
 const ALIGNMENT: usize = 64;
@@ -81,7 +81,7 @@ impl Together {
         // Before a run's first update there are no states.
         let learned = found.found.into_iter().filter(|parameter| states.contains_key(&parameter.id)).collect();
         for (index, of_group) in divided(&groups, learned).into_iter().enumerate() {
-            let loaded = of_group.chunks(PARTS).map(|parameters| {
+            let loaded = of_group.chunks(at_once(&of_group)).map(|parameters| {
                 let of = |parameter: &Flat| states.get(&parameter.id);
                 let part = |which: usize| {
                     let moments = parameters.iter().filter_map(of).map(|(_, moments)| moments[which].clone());
@@ -122,6 +122,11 @@ fn divided(groups: &[Group], parameters: Vec<Flat>) -> Vec<Vec<Flat>> {
     divided
 }
 
+/// How many of these parameters are updated at once.
+fn at_once(parameters: &[Flat]) -> usize {
+    parameters.first().map_or(1, |parameter| ops::parts_of_an_update(&parameter.value))
+}
+
 impl Group {
     /// Updates the group's parameters and puts them into `values`.
     fn step(&mut self, learning_rate: f64, parameters: Vec<Flat>, values: &mut HashMap<ParamId, Tensor<1>>) {
@@ -129,7 +134,7 @@ impl Group {
             return;
         }
         let mut before = std::mem::take(&mut self.arrays).into_iter();
-        for parameters in parameters.chunks(PARTS) {
+        for parameters in parameters.chunks(at_once(&parameters)) {
             let arrays = before.next().filter(|arrays| arrays.is_of(parameters));
             let arrays = arrays.unwrap_or_else(|| Arrays::new(parameters));
             let Adam { beta_1, beta_2, epsilon, decay } = self.adam;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Cut, Images, LearningRate, OfClass, Plan, PlannedRule, PlannedTeacher, PlannedViews};
-use crate::config::Experiment;
+use crate::config::{Experiment, Precision};
 use crate::data::{AugmentConfig, Sampling};
 use crate::report::thousands;
 
@@ -55,6 +55,13 @@ impl Plan {
         }
         for (index, rule) in self.rules_in_words().into_iter().enumerate() {
             line(if index == 0 { "updates by" } else { "" }, rule);
+        }
+        if self.precision == Precision::Bf16 {
+            line(
+                "computes in",
+                "bfloat16 from the images to the logits; weights, updates, norms, loss and validation in 32 bits"
+                    .into(),
+            );
         }
         if let Some(decay) = self.ema {
             let first = ((10.0 * decay - 1.0) / (1.0 - decay)).ceil().max(0.0) as usize;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLearningRate;
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use burn::train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep};
 
 use super::distillation::Teacher;
+use crate::config::Precision;
 use crate::data::batch::{Batch, Mixed};
 use crate::models::{Activation, ForwardContext, Network, ParameterPath};
 use crate::ops;
@@ -24,6 +25,8 @@ pub struct StepSettings {
     pub label_smoothing: f32,
     /// The largest norm of all gradients together.
     pub clip_norm: Option<f32>,
+    /// What the network computes in.
+    pub precision: Precision,
     /// What an image of each class counts in the training loss, where they differ.
     pub class_weights: Option<Arc<[f32]>>,
     /// Where dropout masks come from.
@@ -38,6 +41,7 @@ impl StepSettings {
             class_weights: weights.map(|weights| weights.into_iter().map(|weight| weight as f32).collect()),
             label_smoothing: experiment.loss.label_smoothing as f32,
             clip_norm: experiment.train.clip_norm.map(|norm| norm as f32),
+            precision: experiment.train.precision,
             dropout: Stream::new(experiment.seed, Purpose::Dropout),
         }
     }
@@ -107,7 +111,11 @@ impl Classifier {
             Objective::Training => self.teacher.as_ref(),
         };
         let answers = teacher.map(|teacher| teacher.answers(&batch.images));
-        let logits = self.network.forward_in(batch.images, context);
+        let images = match objective {
+            Objective::Labels => batch.images,
+            Objective::Training => batch.images.cast(self.settings.precision.dtype()),
+        };
+        let logits = self.network.forward_in(images, context).cast(DType::F32);
         let of = |targets| match (objective, &self.settings.class_weights) {
             (Objective::Labels, _) => ops::cross_entropy(logits.clone(), targets, 0.0),
             (Objective::Training, None) => ops::cross_entropy(logits.clone(), targets, self.settings.label_smoothing),

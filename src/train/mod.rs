@@ -10,6 +10,7 @@ pub(crate) mod epoch_loop;
 pub(crate) mod explanation;
 pub(crate) mod lesson;
 pub(crate) mod observer;
+mod precision;
 pub(crate) mod range_test;
 mod records;
 mod renderer;

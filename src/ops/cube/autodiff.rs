@@ -9,6 +9,7 @@ use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata as _};
 use burn::tensor::Shape;
 
 use super::geometry::Geometry;
+use super::norm::NormGeometry;
 use super::{CubeKernels, CubePasses};
 use crate::ops::options::Conv2dOptions;
 
@@ -29,6 +30,23 @@ impl<B: CubeKernels + CubePasses, C: CheckpointStrategy> CubeKernels for Autodif
             }
             OpsKind::UnTracked(prepared) => prepared.finish(B::cube_conv2d(input, weight, bias, options)),
         }
+    }
+
+    fn cube_batch_norm(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f32,
+        geometry: NormGeometry,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let parents = [input.node(), gamma.node(), beta.node()];
+        let [input, gamma, beta] = [input, gamma, beta].map(Self::inner);
+        let (output, mean, variance, scales) = B::cube_norm_forward(input.clone(), gamma, beta, epsilon, geometry);
+        let output = match NormBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(NormState { geometry, input, scales }, output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        };
+        (output, Self::from_inner(mean), Self::from_inner(variance))
     }
 
     fn cube_cross_entropy(logits: FloatTensor<Self>, targets: IntTensor<Self>, smoothing: f32) -> FloatTensor<Self> {
@@ -75,6 +93,33 @@ impl<B: CubePasses> Backward<B, 3> for ConvBackward {
             }
             if let Some(parent) = to_bias {
                 gradients.register::<B>(parent.id, bias);
+            }
+        }
+    }
+}
+
+/// What a norm saves.
+#[derive(Clone, Debug)]
+struct NormState<T> {
+    geometry: NormGeometry,
+    input: T,
+    scales: T,
+}
+
+/// Parents: input, gamma, beta.
+#[derive(Debug)]
+struct NormBackward;
+
+impl<B: CubePasses> Backward<B, 3> for NormBackward {
+    type State = NormState<FloatTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<B>(&ops.node);
+        let NormState { geometry, input, scales } = ops.state;
+        let (input, gamma, beta) = B::cube_norm_gradients(gradient, input, scales, geometry);
+        for (parent, gradient) in ops.parents.into_iter().zip([input, gamma, beta]) {
+            if let Some(parent) = parent {
+                gradients.register::<B>(parent.id, gradient);
             }
         }
     }

@@ -236,6 +236,19 @@ fn first_window(place: usize, #[comptime] span: usize, #[comptime] step: usize) 
     window
 }
 
+/// The sum of what the threads of a cube have found, in the order of the threads: each of them is told.
+#[cube]
+pub(super) fn add_up(found: f32, #[comptime] threads: usize) -> f32 {
+    let mut shared = Shared::new_slice(threads);
+    shared[UNIT_POS_X as usize] = found;
+    sync_cube();
+    let mut total = f32::new(0.0);
+    for thread in 0..threads {
+        total += shared[thread];
+    }
+    total
+}
+
 /// The mean cross-entropy of `logits`, `[batch, classes]`, and their gradient: one cube, whose threads share the rows among them.
 #[cube(launch)]
 pub(super) fn cross_entropy(
@@ -278,14 +291,8 @@ pub(super) fn cross_entropy(
         }
         row += threads;
     }
-    let mut shared = Shared::new_slice(threads);
-    shared[unit] = losses;
-    sync_cube();
+    let total = add_up(losses, threads);
     if unit == 0 {
-        let mut total = f32::new(0.0);
-        for thread in 0..threads {
-            total += shared[thread];
-        }
         loss[0] = total * scale;
     }
 }
@@ -321,14 +328,8 @@ pub(super) fn tally(
         }
         row += threads;
     }
-    let mut shared = Shared::new_slice(threads);
-    shared[unit] = right;
-    sync_cube();
+    let total = add_up(right, threads);
     if unit == 0 {
-        let mut total = f32::new(0.0);
-        for thread in 0..threads {
-            total += shared[thread];
-        }
         sums[0] = before[0] + loss[0] * f32::cast_from(rows as u32);
         sums[1] = before[1] + total;
     }

@@ -5,12 +5,13 @@ use burn::backend::ops::FloatTensorOps as _;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Cube, TensorMetadata as _};
 use burn::cubecl::calculate_cube_count_elemwise;
-use burn::cubecl::prelude::{CubeCount, CubeDim};
+use burn::cubecl::prelude::{BufferArg, CubeCount, CubeDim};
 use burn::tensor::{DType, Shape};
 
 use super::geometry::Geometry;
 use super::kernels::{self, AdamConstantsLaunch};
-use super::{CubeKernels, CubePasses, update};
+use super::norm::{self, NormGeometry};
+use super::{CubeKernels, CubePasses, PARTS, Parts, update};
 use crate::ops::options::Conv2dOptions;
 
 /// The backend below Burn's fusion of operations.
@@ -32,9 +33,23 @@ const SHARED_BYTES: usize = 16 << 10;
 /// Threads of a cube that does all the work by itself.
 const ALONE: usize = 256;
 
+/// Threads of a cube that has a channel of a batch to itself, which are many values.
+const OF_A_CHANNEL: usize = 1024;
+
 impl CubeKernels for Device {
     fn cube_conv2d(input: Array, weight: Array, bias: Array, options: Conv2dOptions) -> Array {
         Self::cube_forward(input, weight, bias, options).0
+    }
+
+    fn cube_batch_norm(
+        input: Array,
+        gamma: Array,
+        beta: Array,
+        epsilon: f32,
+        geometry: NormGeometry,
+    ) -> (Array, Array, Array) {
+        let (output, mean, variance, _) = Self::cube_norm_forward(input, gamma, beta, epsilon, geometry);
+        (output, mean, variance)
     }
 
     fn cube_cross_entropy(logits: Array, targets: IntTensor<Self>, smoothing: f32) -> Array {
@@ -107,6 +122,64 @@ impl CubePasses for Device {
         input
     }
 
+    fn cube_norm_forward(
+        input: Array,
+        gamma: Array,
+        beta: Array,
+        epsilon: f32,
+        geometry: NormGeometry,
+    ) -> (Array, Array, Array, Array) {
+        let [input, gamma, beta] = [input, gamma, beta].map(dense);
+        let (client, images, threads) = (input.client.clone(), input.shape()[0], OF_A_CHANNEL.min(largest(&input)));
+        let output = empty(&input, &geometry.output(images));
+        let [mean, variance] = [(); 2].map(|()| empty(&input, &[geometry.channels]));
+        let scales = empty(&input, &[norm::OF_A_SCALE * geometry.channels]);
+        norm::normalise::launch(
+            &client,
+            CubeCount::Static(geometry.channels as u32, 1, 1),
+            CubeDim::new_1d(threads as u32),
+            input.into_buffer_arg(),
+            gamma.into_buffer_arg(),
+            beta.into_buffer_arg(),
+            output.clone().into_buffer_arg(),
+            mean.clone().into_buffer_arg(),
+            variance.clone().into_buffer_arg(),
+            scales.clone().into_buffer_arg(),
+            epsilon,
+            images,
+            geometry,
+            threads,
+        );
+        (output, mean, variance, scales)
+    }
+
+    fn cube_norm_gradients(
+        gradient: Array,
+        input: Array,
+        scales: Array,
+        geometry: NormGeometry,
+    ) -> (Array, Array, Array) {
+        let [gradient, input] = [gradient, input].map(dense);
+        let (client, images, threads) = (input.client.clone(), input.shape()[0], OF_A_CHANNEL.min(largest(&input)));
+        let to_input = empty(&input, &input.shape().to_vec());
+        let [to_gamma, to_beta] = [(); 2].map(|()| empty(&input, &[geometry.channels]));
+        norm::normalise_back::launch(
+            &client,
+            CubeCount::Static(geometry.channels as u32, 1, 1),
+            CubeDim::new_1d(threads as u32),
+            gradient.into_buffer_arg(),
+            input.into_buffer_arg(),
+            scales.into_buffer_arg(),
+            to_input.clone().into_buffer_arg(),
+            to_gamma.clone().into_buffer_arg(),
+            to_beta.clone().into_buffer_arg(),
+            images,
+            geometry,
+            threads,
+        );
+        (to_input, to_gamma, to_beta)
+    }
+
     fn cube_loss(logits: Array, targets: IntTensor<Self>, smoothing: f32) -> (Array, Array) {
         let (logits, targets) = (dense(logits), dense(targets));
         let loss = empty(&logits, &[1]);
@@ -154,22 +227,27 @@ impl CubePasses for Device {
         parameters: Array,
         first: Array,
         second: Array,
-        parts: usize,
-        alignment: usize,
+        parts: Parts,
         constants: update::Adam,
     ) -> (Array, Array, Array) {
         let gradients = [gradient_0, gradient_1, gradient_2, gradient_3].map(dense);
-        let mut ends = [0; 4];
+        let mut ends = [0; PARTS];
         let mut end = 0;
         for (index, gradient) in gradients.iter().enumerate() {
-            if index < parts {
-                end += gradient.shape().num_elements().next_multiple_of(alignment);
+            if index < parts.count {
+                end += gradient.shape().num_elements().next_multiple_of(parts.alignment);
             }
             ends[index] = end;
         }
         let new = [(); 3].map(|()| empty(&parameters, &parameters.shape().to_vec()));
         let [new_parameters, new_first, new_second] = new.each_ref().map(|array| array.clone().into_buffer_arg());
-        let [gradient_0, gradient_1, gradient_2, gradient_3] = gradients.map(Array::into_buffer_arg);
+        let length = gradients[0].shape().num_elements();
+        let mut index = 0;
+        // What a device has no place for is the first gradient once more.
+        let [gradient_0, gradient_1, gradient_2, gradient_3] = gradients.map(|gradient| {
+            index += 1;
+            if index <= parts.bound { gradient.into_buffer_arg() } else { BufferArg::alias(0, length) }
+        });
         let (count, dim) = each(&parameters);
         let client = parameters.client.clone();
         let update::Adam { beta_1, beta_2, rate, epsilon, penalty, keep } = constants;

@@ -99,6 +99,27 @@ const WITHOUT_BATCH_NORM: [&[&str]; 8] = [
 ];
 
 #[test]
+fn a_step_in_bf16_is_one_in_32_bits_but_for_its_precision() {
+    let with_batch_norm: [&[&str]; 3] = [
+        &["model.kind=convnet", "train.ema=0.9"],
+        &["model.kind=resnet", "model.channels=[4,8]"],
+        &["model.kind=preact_resnet", "model.channels=[4,8]", "model.stem=4"],
+    ];
+    for sets in WITHOUT_BATCH_NORM.into_iter().chain(with_batch_norm) {
+        let [exact, rounded] =
+            ["f32", "bf16"].map(|precision| train(&[sets, &[&format!("train.precision={precision}")]].concat(), 1));
+        assert_ne!(exact.losses, rounded.losses, "{sets:?}");
+        // Before the first update nothing but the precision differs; each update then carries the difference on.
+        let [first, other] = [exact.losses[0], rounded.losses[0]];
+        assert!((first - other).abs() < 0.03 * first.max(1.0), "{sets:?}: {first} {other}");
+        assert!(rounded.losses.iter().all(|loss| loss.is_finite()), "{sets:?}: {:?}", rounded.losses);
+        assert!(rounded.weights.first_not_finite().is_none());
+    }
+    let several = train(&["train.precision=bf16"], 2);
+    assert!((several.losses[0] - train(&["train.precision=bf16"], 1).losses[0]).abs() < 0.02);
+}
+
+#[test]
 fn several_devices_are_one_device_but_for_rounding() {
     for sets in WITHOUT_BATCH_NORM {
         let one = train(sets, 1);

@@ -26,7 +26,7 @@ momentun = 0.9
       my.toml:4:2: `trian`: unknown key; did you mean `train`?
       my.toml:8:1: `train.epohcs`: unknown key; did you mean `train.epochs`?
       my.toml:9:1: `train.lr`: unknown key; did you mean `optimizer.learning_rate`?
-      my.toml:10:1: `train.zebra`: unknown key; `train` has epochs, batch_size, drop_last, iterations_per_epoch, accumulation, overfit_batches, clip_norm, sampling, ema, mixup, cutmix
+      my.toml:10:1: `train.zebra`: unknown key; `train` has epochs, batch_size, drop_last, iterations_per_epoch, accumulation, overfit_batches, clip_norm, sampling, precision, ema, mixup, cutmix
       my.toml:14:1: `optimizer.momentun`: unknown key; did you mean `optimizer.momentum`?
     tip: `kiln config keys` lists every key with its type and default
     ");
