@@ -12,6 +12,7 @@ pub(crate) mod lesson;
 pub(crate) mod observer;
 pub(crate) mod range_test;
 mod records;
+pub(crate) mod remote;
 mod renderer;
 pub(crate) mod session;
 mod short_run;
