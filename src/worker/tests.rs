@@ -1,4 +1,6 @@
 use std::io::{Read as _, Write as _};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -6,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::device::{self, Backend, Request};
 use crate::train::remote::client::Remote;
+use crate::train::remote::link::Kind;
 
 const PATIENCE: Patience = Patience {
     handshake: Duration::from_millis(400),

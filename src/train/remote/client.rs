@@ -106,7 +106,7 @@ impl Remote {
 
     fn failed(&self) -> Error {
         Error::failed(format!("the worker at {}, which shares the batches, failed", self.address))
-            .tip("start it again with kiln worker on its machine; or go on without it: --device and what is left")
+            .tip("start kiln worker again on its machine; or resume without it, on another --device")
     }
 
     /// The answer to what was sent, after any number of signs of life.
@@ -273,6 +273,7 @@ fn dial(address: &WorkerAddress, patience: Patience) -> io::Result<TcpStream> {
 }
 
 fn unreachable(address: &WorkerAddress, failure: Failure, patience: Patience) -> Error {
+    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
     let start =
         format!("start one there: kiln worker --listen {address} --token-file FILE; or leave it out of --device");
     match failure {
@@ -282,6 +283,11 @@ fn unreachable(address: &WorkerAddress, failure: Failure, patience: Patience) ->
         }
         Failure::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Error::usage(format!("nobody listens at {address}: there is no kiln worker")).caused_by(error).tip(start)
+        }
+        Failure::Io(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset) => {
+            Error::usage(format!("what listens at {address} ended the connection at once: no kiln worker is behind it"))
+                .tip("a tunnel does so when nobody listens at its other end")
+                .tip(start)
         }
         Failure::Io(error) => {
             Error::usage(format!("cannot connect to a kiln worker at {address}")).caused_by(error).tip(start)

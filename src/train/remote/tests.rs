@@ -88,7 +88,7 @@ fn a_message_that_is_cut_or_longer_is_no_message() {
 fn broken_jobs_and_parts_end_in_errors() {
     let cases = std::env::var("KILN_FUZZ_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    let (job, part) = job_and_part(&["model.channels=[4]", "model.hidden=[6]"]);
+    let (job, part) = job_and_part(&["model.kind=mlp", "model.hidden=[8]", "model.dropout=0.2"]);
     let computing = Computing::begin(&job, &Device::flex()).unwrap();
     let (mut refused, mut answered) = (0, 0);
     for _ in 0..cases {
@@ -170,7 +170,12 @@ fn who_is_no_worker_is_named() {
     error: the worker at HOST:PORT has as many runs as it takes
     tip: wait for one of them to end, or start another worker
     ");
-    assert!(connect(says("")).unwrap_err().contains("nothing at HOST:PORT answered as a kiln worker within 0.3 s"));
+    let silent = listening(|stream| {
+        thread::sleep(3 * PATIENCE.handshake);
+        drop(stream);
+    });
+    assert!(connect(silent).unwrap_err().contains("nothing at HOST:PORT answered as a kiln worker within 0.3 s"));
+    assert!(connect(listening(drop)).unwrap_err().contains("what listens at HOST:PORT ended the connection at once"));
     let endless = listening(|mut stream| while stream.write_all(&[b'x'; 4096]).is_ok() {});
     assert!(connect(endless).unwrap_err().contains("is no kiln worker: it said `xxxx"));
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -220,7 +225,7 @@ fn a_worker_that_hangs_is_not_waited_for_and_one_that_works_is() {
     insta::assert_snapshot!(hanging, @r"
     error: the worker at HOST:PORT, which shares the batches, failed
     caused by: it gave no sign of life for 0.3 s: it hangs, was suspended, or the network is broken
-    tip: start it again with kiln worker on its machine; or go on without it: --device and what is left
+    tip: start kiln worker again on its machine; or resume without it, on another --device
     ");
     let slow = begun(|mut link| {
         for _ in 0..8 {
