@@ -33,13 +33,7 @@ impl Computing {
         let job: Job =
             serde_json::from_slice(job).map_err(|error| Error::usage("the job cannot be read").caused_by(error))?;
         let experiment = job.experiment()?;
-        let counted = job.class_counts.len();
-        if counted != job.classes {
-            return Err(Error::usage(format!(
-                "the job counts the images of {counted} classes, it has {}",
-                job.classes
-            )));
-        }
+        job.check()?;
         let layers = experiment.model.layers(job.shape, job.classes)?;
         let network = experiment.model.init(job.shape, job.classes, device)?;
         Ok(Self {

@@ -39,6 +39,31 @@ impl Job {
         }
     }
 
+    /// Refuses numbers that no data set of kiln has: what follows multiplies and adds them up.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub(super) fn check(&self) -> Result<()> {
+        const MOST_CLASSES: usize = 1 << 16;
+        const MOST_VALUES: usize = 1 << 26;
+        let ImageShape { channels, height, width } = self.shape;
+        let values = [channels, height, width].into_iter().try_fold(1_usize, usize::checked_mul);
+        if !values.is_some_and(|values| (1..=MOST_VALUES).contains(&values)) {
+            return Err(Error::usage(format!("the job has images of {}", self.shape)));
+        }
+        let counted = self.class_counts.len();
+        if counted != self.classes || counted > MOST_CLASSES {
+            return Err(Error::usage(format!(
+                "the job counts the images of {counted} classes, it has {}",
+                self.classes
+            )));
+        }
+        match self.class_counts.iter().find(|count| **count > u32::MAX as usize) {
+            None => Ok(()),
+            Some(count) => Err(Error::usage(format!("the job has {count} images of a class"))),
+        }
+    }
+
     /// The network, the loss and the seed.
     ///
     /// # Errors

@@ -83,6 +83,23 @@ fn a_message_that_is_cut_or_longer_is_no_message() {
     assert_eq!(computing.compute(&wrong).unwrap_err().to_string(), "there are 10 classes, got the label 10");
 }
 
+#[test]
+fn a_job_with_numbers_of_no_data_set_is_refused() {
+    let (job, _) = job_and_part(&["model.kind=mlp", "model.hidden=[8]"]);
+    let job: serde_json::Value = serde_json::from_slice(&job).unwrap();
+    let begin = |path: &str, value: serde_json::Value| {
+        let mut job = job.clone();
+        *job.pointer_mut(path).unwrap() = value;
+        let begun = Computing::begin(job.to_string().as_bytes(), &Device::flex());
+        begun.err().expect("refused").render()
+    };
+    assert!(begin("/shape/channels", u64::MAX.into()).contains("the job has images of "));
+    assert!(begin("/shape/height", 0.into()).contains("the job has images of 1x0x12"));
+    assert!(begin("/classes", 11.into()).contains("images of 10 classes, it has 11"));
+    assert!(begin("/class_counts/0", u64::MAX.into()).contains("images of a class"));
+    assert!(begin("/config", "[modle]\nkind = \"mlp\"\n".into()).contains("the run's config"));
+}
+
 /// Broken bytes give an error or, where only values differ, an answer.
 #[test]
 fn broken_jobs_and_parts_end_in_errors() {
