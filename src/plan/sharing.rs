@@ -53,14 +53,15 @@ impl Sharing {
             (least, most) => format!("{least} or {most} images of a batch each"),
         };
         let norms = if self.batch_norms { "; batch norms see the images of one device alone" } else { "" };
+        let (sent, received) = (render::bytes(self.bytes_to_worker), render::bytes(self.bytes_from_worker));
         let workers = match self.workers {
             0 => String::new(),
-            count => format!(
-                "; {} a worker elsewhere, to which each batch sends {} and which sends {} back",
-                if count == 1 { "one is".to_owned() } else { format!("each of {count} is") },
-                render::bytes(self.bytes_to_worker),
-                render::bytes(self.bytes_from_worker)
-            ),
+            1 => format!("; one is a worker elsewhere: each batch sends it {sent} and gets {received} back"),
+            count => {
+                format!(
+                    "; {count} are workers elsewhere: each batch sends each of them {sent} and gets {received} back"
+                )
+            }
         };
         format!("{} devices: {images}, gradients added up in a fixed order{norms}{workers}", self.devices)
     }

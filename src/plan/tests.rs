@@ -351,5 +351,5 @@ fn several_devices_share_a_batch_and_each_has_gradients_of_its_own() {
     let tensors = one.layers.iter().flat_map(|layer| &layer.tensors).map(|tensor| tensor.count()).sum::<usize>();
     assert_eq!(sharing.bytes_from_worker, 4 * (tensors + 50 * 10) as u64);
     assert_eq!(sharing.bytes_to_worker, 4 * (tensors + 50 * (one.images.shape.len() + 1)) as u64);
-    assert!(sharing.words().contains("; one is a worker elsewhere, to which each batch sends "), "{}", sharing.words());
+    assert!(sharing.words().contains("; one is a worker elsewhere: each batch sends it "), "{}", sharing.words());
 }
