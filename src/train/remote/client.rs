@@ -273,7 +273,7 @@ fn dial(address: &WorkerAddress, patience: Patience) -> io::Result<TcpStream> {
 }
 
 fn unreachable(address: &WorkerAddress, failure: Failure, patience: Patience) -> Error {
-    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     let start =
         format!("start one there: kiln worker --listen {address} --token-file FILE; or leave it out of --device");
     match failure {
@@ -284,7 +284,7 @@ fn unreachable(address: &WorkerAddress, failure: Failure, patience: Patience) ->
         Failure::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Error::usage(format!("nobody listens at {address}: there is no kiln worker")).caused_by(error).tip(start)
         }
-        Failure::Io(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset) => {
+        Failure::Io(error) if matches!(error.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) => {
             Error::usage(format!("what listens at {address} ended the connection at once: no kiln worker is behind it"))
                 .tip("a tunnel does so when nobody listens at its other end")
                 .tip(start)

@@ -48,7 +48,7 @@ impl Job {
         const MOST_VALUES: usize = 1 << 26;
         let ImageShape { channels, height, width } = self.shape;
         let values = [channels, height, width].into_iter().try_fold(1_usize, usize::checked_mul);
-        if !values.is_some_and(|values| (1..=MOST_VALUES).contains(&values)) {
+        if values.is_none_or(|values| !(1..=MOST_VALUES).contains(&values)) {
             return Err(Error::usage(format!("the job has images of {}", self.shape)));
         }
         let counted = self.class_counts.len();
