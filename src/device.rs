@@ -1,6 +1,7 @@
 //! Backends by name: what is compiled in, which adapters are there, and opening one. Outside `ops`, the only
 //! room that looks at the backend features.
 
+mod address;
 mod kernels;
 mod request;
 
@@ -8,6 +9,7 @@ use std::fmt;
 
 use burn::tensor::Device;
 
+pub use address::WorkerAddress;
 pub use kernels::kernel_cache;
 pub use request::Request;
 
@@ -94,12 +96,21 @@ pub struct Opened {
     pub device: Device,
     /// Where several were asked for, all but the main one, in their order.
     pub others: Vec<Device>,
+    /// Workers on other machines that share its work, in their order.
+    pub workers: Vec<WorkerAddress>,
     /// Its backend.
     pub backend: Backend,
     /// As it is written in configs: `flex`, `wgpu:1`, `cuda:0,cuda:1`.
     pub name: String,
     /// One line for the user: what was chosen and why.
     pub reason: String,
+}
+
+impl Opened {
+    /// How many devices work together.
+    pub fn count(&self) -> usize {
+        1 + self.others.len() + self.workers.len()
+    }
 }
 
 /// The adapters of a backend in this build; none when there is no driver, no hardware, or it is not compiled in.
@@ -176,7 +187,7 @@ fn cpu(backend: Backend) -> Option<Device> {
     }
 }
 
-/// Opens what was asked for.
+/// Opens what was asked for; nobody connects to a worker yet.
 ///
 /// # Errors
 /// When a backend asked for by name is not in this build or has no such adapter; never a silent fall-back.
@@ -186,6 +197,18 @@ pub fn open(request: Request) -> Result<Opened> {
         Request::Named(backend, index) => named(backend, index),
         Request::First(backend, count) => first(backend, count),
         Request::Listed(backend, indices) => listed(backend, &indices),
+        Request::WithWorkers(here, workers) => {
+            let opened = open(*here)?;
+            let request = Request::WithWorkers(Box::new(opened.name.parse()?), workers.clone());
+            let words: Vec<String> = workers.iter().map(|worker| format!("the worker at {worker}")).collect();
+            let here = opened.reason.split(": each batch").next().unwrap_or_default();
+            Ok(Opened {
+                name: request.to_string(),
+                reason: format!("{here}, and {}: each batch is shared out among them", words.join(", ")),
+                workers,
+                ..opened
+            })
+        }
     }
 }
 
@@ -209,6 +232,7 @@ pub fn one_of(request: &Request) -> String {
         Request::Named(backend, index) => Request::Named(*backend, *index),
         Request::First(backend, _) => Request::Named(*backend, None),
         Request::Listed(backend, indices) => Request::Named(*backend, indices.first().copied()),
+        Request::WithWorkers(here, _) => return one_of(here),
     };
     format!("give one: --device {first}")
 }
@@ -222,13 +246,27 @@ fn choose() -> Opened {
                 (_, []) => format!("{backend} (CPU): its feature is in this build"),
                 (_, missing) => format!("{backend} (CPU): found no hardware adapter for {}", missing.join(", ")),
             };
-            return Opened { device, others: Vec::new(), backend, name: backend.name().into(), reason };
+            return Opened {
+                device,
+                others: Vec::new(),
+                workers: Vec::new(),
+                backend,
+                name: backend.name().into(),
+                reason,
+            };
         }
         match adapters(backend).into_iter().find(|adapter| !adapter.software) {
             Some(adapter) => {
                 let reason = format!("{backend}:{} ({}): the first hardware adapter", adapter.index, adapter.name);
                 let name = format!("{backend}:{}", adapter.index);
-                return Opened { device: adapter.device, others: Vec::new(), backend, name, reason };
+                return Opened {
+                    device: adapter.device,
+                    others: Vec::new(),
+                    workers: Vec::new(),
+                    backend,
+                    name,
+                    reason,
+                };
             }
             None => missing.push(backend.name()),
         }
@@ -251,6 +289,7 @@ fn named(backend: Backend, index: Option<usize>) -> Result<Opened> {
         return Ok(Opened {
             device,
             others: Vec::new(),
+            workers: Vec::new(),
             backend,
             name: backend.name().into(),
             reason: format!("{backend} (CPU), as asked"),
@@ -268,6 +307,7 @@ fn named(backend: Backend, index: Option<usize>) -> Result<Opened> {
     Ok(Opened {
         device: adapter.device,
         others: Vec::new(),
+        workers: Vec::new(),
         backend,
         name: format!("{backend}:{}", adapter.index),
         reason: format!("{backend}:{} ({}), as asked", adapter.index, adapter.name),
@@ -289,6 +329,7 @@ fn first(backend: Backend, count: usize) -> Result<Opened> {
     if let Some(device) = cpu(backend) {
         return Ok(Opened {
             others: vec![device.clone(); count - 1],
+            workers: Vec::new(),
             device,
             backend,
             name: Request::First(backend, count).to_string(),
@@ -322,6 +363,7 @@ fn listed(backend: Backend, indices: &[usize]) -> Result<Opened> {
     Ok(Opened {
         device: main.device.clone(),
         others: chosen.map(|adapter| adapter.device.clone()).collect(),
+        workers: Vec::new(),
         backend,
         name,
         reason: format!("{}, as asked: each batch is shared out among them", names.join(", ")),
@@ -348,6 +390,22 @@ mod tests {
         error: device `flex*3`: `kiln eval` computes on one device, got 3
         tip: give one: --device flex
         ");
+    }
+
+    #[test]
+    fn workers_are_named_and_not_asked() {
+        let opened = open("flex,remote:gpu-2:7000".parse().unwrap()).unwrap();
+        assert_eq!((opened.name.as_str(), opened.count()), ("flex,remote:gpu-2:7000", 2));
+        assert_eq!(
+            opened.reason,
+            "flex (CPU), as asked, and the worker at gpu-2:7000: each batch is shared out among them"
+        );
+        let refused = open_one("flex,remote:gpu-2:7000".parse().unwrap(), "`kiln serve` computes").unwrap_err();
+        assert!(
+            refused.render().ends_with("on one device, got 2\ntip: give one: --device flex"),
+            "{}",
+            refused.render()
+        );
     }
 
     #[test]

@@ -87,6 +87,7 @@ mod seed;
 pub mod serve;
 mod sweep;
 mod train;
+mod worker;
 
 pub use config::Experiment;
 pub use error::{Error, Result};

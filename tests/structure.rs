@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The rooms from the ground up: each may import those before it and nothing else. `docs/architecture.md` says the same.
-const FLOORS: [&str; 27] = [
+const FLOORS: [&str; 28] = [
     "error",
     "logits",
     "seed",
@@ -28,6 +28,7 @@ const FLOORS: [&str; 27] = [
     "plan",
     "train",
     "lifecycle",
+    "worker",
     "http",
     "serve",
     "board",

@@ -40,6 +40,10 @@ mod client;
 /// The server as a process.
 mod serving;
 
+/// Workers on other machines.
+#[cfg(unix)]
+mod workers;
+
 /// Model files that are not what they should be, and data that are not what they were.
 mod models;
 

@@ -32,14 +32,15 @@ pub fn run(arguments: BenchArguments, ui: &mut Ui) -> Result<()> {
     if arguments.rounds == 0 || arguments.images == 0 {
         return Err(Error::usage("--rounds and --images: must be at least 1"));
     }
-    let trainer = Trainer::new(arguments.experiment.load(ui)?)?;
+    let experiment = arguments.experiment.load(ui)?;
+    if arguments.profile {
+        require_one_device(&experiment, "`kiln bench --profile` takes a step apart")?;
+    }
+    let trainer = Trainer::new(experiment)?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }
     let effort = Effort { rounds: arguments.rounds, images: arguments.images };
-    if arguments.profile {
-        require_one_device(&trainer, "`kiln bench --profile` takes a step apart")?;
-    }
     if arguments.profile && trainer.device().backend.is_cpu() {
         let profile = profile(&trainer, effort)?;
         return show(&trainer, &profile, table(&profile), ui);

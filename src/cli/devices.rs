@@ -40,6 +40,9 @@ pub fn run(_arguments: DevicesArguments, ui: &mut Ui) -> Result<()> {
             })).collect::<Vec<_>>(),
         }));
     }
+    rows.push(
+        "remote   a kiln worker on another machine, beside a device of this one: flex,remote:HOST:PORT".to_owned(),
+    );
     if ui.mode() == Mode::Json {
         ui.json(&json!({ "auto": chosen.name, "reason": chosen.reason, "backends": values }));
     } else {

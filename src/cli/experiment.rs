@@ -22,7 +22,8 @@ pub struct ExperimentArguments {
     #[command(flatten)]
     pub changes: ChangeArguments,
 
-    /// Compute here: auto, flex, ndarray, wgpu, wgpu:1, ...; on several: flex*2, cuda:0,cuda:1; the same as --set device=...
+    /// Compute here: auto, flex, ndarray, wgpu, wgpu:1, ...; on several: flex*2, cuda:0,cuda:1; with a `kiln worker` on another
+    /// machine: flex,remote:HOST:PORT; the same as --set device=...
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 

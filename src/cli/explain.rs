@@ -39,8 +39,8 @@ pub fn run(arguments: ExplainArguments, ui: &mut Ui) -> Result<()> {
         ui.warn("the iteration is explained without loss.teacher: its loss is that of the labels alone");
         experiment.loss = experiment.loss.without_teacher();
     }
+    require_one_device(&experiment, "`kiln explain` shows an iteration")?;
     let trainer = Trainer::new(experiment)?;
-    require_one_device(&trainer, "`kiln explain` shows an iteration")?;
     for warning in trainer.warnings() {
         ui.warn(warning);
     }

@@ -14,7 +14,7 @@ const SUMMARY: &str = "the summary of the run: run_dir, model, best_epoch, accur
                        epoch before it";
 
 /// What each command prints.
-const PRINTED: [(&str, &str); 27] = [
+const PRINTED: [(&str, &str); 28] = [
     ("plan", "the plan: images, batches, iterations, learning rates, layers, memory"),
     ("data", "the counts and findings of the data set"),
     ("new", "the config that was written and what it was made from"),
@@ -36,6 +36,7 @@ const PRINTED: [(&str, &str); 27] = [
     ("ensemble", "the file, its members, and what they reach together"),
     ("verify", "whether it passed, the digest, and how far the answers are from those at export"),
     ("verify-resume", "whether the two runs are the same, and their digests"),
+    ("worker", "the address, when it listens; with --json=stream an object for every run that comes and goes"),
     ("bench", "the speeds; with --profile every operation"),
     ("explain", "the iteration: shapes, losses, gradients, updates"),
     ("config", "the config, the list of keys, or the schema"),

@@ -38,6 +38,7 @@ mod tune;
 mod ui;
 mod verify;
 mod verify_resume;
+mod worker;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -50,7 +51,6 @@ use crate::config::Experiment;
 use crate::config::document::Origin;
 use crate::data::Dataset;
 use crate::error::quoted;
-use crate::lifecycle::Trainer;
 use crate::{Error, Result, device};
 use experiment::{ChangeArguments, ExperimentArguments};
 use names::{model_file, open_model, run_parser};
@@ -121,6 +121,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Prove that a stopped and resumed run is the same run to the last bit
     VerifyResume(verify_resume::VerifyResumeArguments),
+    /// Take a part of each batch of a run on another machine
+    Worker(worker::WorkerArguments),
     /// Measure how fast a config computes here
     Bench(bench::BenchArguments),
     /// Walk through one real iteration, step by step, for learners
@@ -225,6 +227,7 @@ fn run(command: Command, ui: &mut Ui) -> Result<()> {
         Command::Import(arguments) => import::run(arguments, ui),
         Command::Verify(arguments) => verify::run(arguments, ui),
         Command::VerifyResume(arguments) => verify_resume::run(arguments, ui),
+        Command::Worker(arguments) => worker::run(arguments, ui),
         Command::Bench(arguments) => bench::run(arguments, ui),
         Command::Explain(arguments) => explain::run(arguments, ui),
         Command::Config(arguments) => config::run(arguments, ui),
@@ -261,13 +264,13 @@ pub fn open_device(name: &str, what: &str) -> Result<device::Opened> {
 }
 
 /// Refuses a config that asks for several devices where `what` happens on one.
-pub fn require_one_device(trainer: &Trainer, what: &str) -> Result<()> {
-    match trainer.device().others.len() {
-        0 => Ok(()),
-        others => {
-            let name = &trainer.device().name;
-            Err(Error::usage(format!("device `{name}`: {what} on one device, got {}", others + 1))
-                .tip(device::one_of(&name.parse()?)))
+pub fn require_one_device(experiment: &Experiment, what: &str) -> Result<()> {
+    let request: device::Request = experiment.device.parse()?;
+    match request.count() {
+        1 => Ok(()),
+        count => {
+            let message = format!("device `{request}`: {what} on one device, got {count}");
+            Err(Error::usage(message).tip(device::one_of(&request)))
         }
     }
 }

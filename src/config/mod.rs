@@ -42,7 +42,8 @@ pub struct Experiment {
     pub seed: u64,
     /// Where to compute: `auto`, `flex`, `ndarray`, `wgpu`, `vulkan`, `metal`, `cuda`, `rocm`, each of the last five
     /// with `:N` for the N-th adapter. Several of one backend share each batch: `["cuda:0", "cuda:1"]` or
-    /// `cuda:0,cuda:1`, the first N as `cuda*N`; `flex*N` is the CPU N times. `kiln devices` lists what is there.
+    /// `cuda:0,cuda:1`, the first N as `cuda*N`; `flex*N` is the CPU N times. `kiln devices` lists what is there. Behind them,
+    /// `remote:HOST:PORT` is a `kiln worker` of the same backend on another machine: `["flex", "remote:10.0.0.2:7000"]`.
     #[serde(deserialize_with = "devices::joined")]
     #[schemars(with = "devices::Devices")]
     pub device: String,

@@ -1,9 +1,11 @@
-//! Devices by name, as configs and the command line have them: one, or several of one backend that share the work.
+//! Devices by name, as configs and the command line have them: one, or several of one backend that share the work, of this
+//! machine and of workers on others.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::Backend;
+use super::address::{REMOTE, WorkerAddress};
 use crate::{Error, Result};
 
 /// The most devices that work together.
@@ -20,12 +22,15 @@ pub enum Request {
     First(Backend, usize),
     /// `cuda:0,cuda:1`: these adapters of this backend, at least two, the main one first.
     Listed(Backend, Vec<usize>),
+    /// `flex,remote:10.0.0.2:7000`: what this machine has, which is named by its backend, and these workers on others.
+    WithWorkers(Box<Request>, Vec<WorkerAddress>),
 }
 
 impl Request {
     /// How many devices work together.
     pub fn count(&self) -> usize {
         match self {
+            Self::WithWorkers(here, workers) => here.count() + workers.len(),
             Self::Auto | Self::Named(..) => 1,
             Self::First(_, count) => *count,
             Self::Listed(_, adapters) => adapters.len(),
@@ -37,6 +42,15 @@ impl Request {
         match self {
             Self::Auto => None,
             Self::Named(backend, _) | Self::First(backend, _) | Self::Listed(backend, _) => Some(*backend),
+            Self::WithWorkers(here, _) => here.backend(),
+        }
+    }
+
+    /// How many of them are workers on other machines.
+    pub fn workers(&self) -> usize {
+        match self {
+            Self::WithWorkers(_, workers) => workers.len(),
+            _ => 0,
         }
     }
 }
@@ -53,14 +67,52 @@ impl FromStr for Request {
             return Err(refused("names no device".into()).tip("leave it out for `auto`"));
         }
         let names: Vec<&str> = text.split(',').map(str::trim).collect();
-        if let [name] = names[..] {
-            return match name.split_once('*') {
-                None => one(name, refused),
-                Some((name, count)) => times(name, count, refused),
-            };
+        let is_remote = |name: &&str| name.split(':').next() == Some(REMOTE);
+        let here = &names[..names.iter().position(|name| is_remote(name)).unwrap_or(names.len())];
+        let elsewhere = &names[here.len()..];
+        if let Some(name) = elsewhere.iter().find(|name| !is_remote(name)) {
+            return Err(refused(format!("`{name}` is of this machine, and stands behind a worker"))
+                .tip("name what is of this machine first"));
         }
-        listed(&names, refused)
+        let workers = workers(elsewhere, &refused)?;
+        let local = match here {
+            [] => {
+                let worker = elsewhere.first().copied().unwrap_or_default();
+                return Err(refused("a worker shares the batches of a device of this machine".into())
+                    .tip(format!("name that one first: flex,{worker}")));
+            }
+            ["auto"] if !workers.is_empty() => {
+                return Err(refused("auto chooses one device, and cannot be one of several".into()));
+            }
+            [name] => match name.split_once('*') {
+                None => one(name, &refused),
+                Some((name, count)) => times(name, count, &refused),
+            },
+            _ => listed(here, &refused),
+        }?;
+        let request = if workers.is_empty() { local } else { Self::WithWorkers(Box::new(local), workers) };
+        match request.count() {
+            ..=MOST_DEVICES => Ok(request),
+            count => Err(refused(format!("at most {MOST_DEVICES} devices work together, got {count}"))),
+        }
     }
+}
+
+/// Workers on other machines, each named once.
+fn workers(names: &[&str], refused: impl Fn(String) -> Error) -> Result<Vec<WorkerAddress>> {
+    let mut found: Vec<WorkerAddress> = Vec::new();
+    for name in names {
+        let address = name.strip_prefix(REMOTE).and_then(|rest| rest.strip_prefix(':')).unwrap_or_default();
+        let address: WorkerAddress = address.parse().map_err(|reason| {
+            refused(format!("`{name}`: {reason}"))
+                .tip("name where the worker listens, as in `flex,remote:10.0.0.2:7000`")
+        })?;
+        if found.contains(&address) {
+            return Err(refused(format!("`{name}` is named more than once")));
+        }
+        found.push(address);
+    }
+    Ok(found)
 }
 
 /// One device.
@@ -137,9 +189,6 @@ fn listed(names: &[&str], refused: impl Fn(String) -> Error) -> Result<Request> 
         return Err(refused(format!("all must be of one backend, got {backend} and {other}"))
             .tip("unlike devices take unlike time, and every batch would wait for the slowest"));
     }
-    if found.len() > MOST_DEVICES {
-        return Err(refused(format!("at most {MOST_DEVICES} devices work together, got {}", found.len())));
-    }
     let several = format!("{backend}*{}", found.len());
     let mut adapters: Vec<usize> = Vec::new();
     for (_, adapter) in found {
@@ -171,6 +220,10 @@ impl fmt::Display for Request {
             Self::Listed(backend, adapters) => {
                 let names: Vec<String> = adapters.iter().map(|adapter| format!("{backend}:{adapter}")).collect();
                 f.write_str(&names.join(","))
+            }
+            Self::WithWorkers(here, workers) => {
+                write!(f, "{here}")?;
+                workers.iter().try_for_each(|worker| write!(f, ",{REMOTE}:{worker}"))
             }
         }
     }
@@ -223,6 +276,31 @@ mod tests {
         assert!(refusal("felx*2").contains("did you mean `flex`?"));
         let many: Vec<String> = (0..65).map(|adapter| format!("cuda:{adapter}")).collect();
         assert!(refusal(&many.join(",")).contains("at most 64 devices work together, got 65"));
+    }
+
+    #[test]
+    fn workers_are_named_behind_the_devices_of_this_machine() {
+        for text in ["flex,remote:127.0.0.1:7000", "cuda:1,cuda:0,remote:a:1,remote:[::1]:2", "flex*2,remote:b:7000"] {
+            assert_eq!(text.parse::<Request>().unwrap().to_string(), text);
+        }
+        let request: Request = "cuda:0,cuda:1,remote:a:1".parse().unwrap();
+        assert_eq!((request.count(), request.workers(), request.backend()), (3, 1, Some(Backend::Cuda)));
+        insta::assert_snapshot!(refusal("remote:10.0.0.2:7000"), @r"
+        error: device `remote:10.0.0.2:7000`: a worker shares the batches of a device of this machine
+        tip: name that one first: flex,remote:10.0.0.2:7000
+        ");
+        insta::assert_snapshot!(refusal("flex,remote:10.0.0.2"), @r"
+        error: device `flex,remote:10.0.0.2`: `remote:10.0.0.2`: names no port
+        tip: name where the worker listens, as in `flex,remote:10.0.0.2:7000`
+        ");
+        assert!(refusal("flex,remote").contains("names no port"));
+        assert!(refusal("flex,remote:a:1,remote:a:1").contains("`remote:a:1` is named more than once"));
+        assert!(
+            refusal("cuda:0,remote:a:1,cuda:1").contains("`cuda:1` is of this machine, and stands behind a worker")
+        );
+        assert!(refusal("auto,remote:a:1").contains("auto chooses one device"));
+        assert!(refusal("flex*64,remote:a:1").contains("at most 64 devices work together, got 65"));
+        assert!(refusal("flex,remote:a b:1").contains("the host must be a name or an address"));
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::run::record::{self, now};
 use crate::run::{MeasuredOn, RunRecord, Status};
 use crate::train::devices::Other;
 use crate::train::distillation::Teacher;
+use crate::train::remote::client::Remote;
+use crate::train::remote::link::Patience;
+use crate::train::remote::token::Token;
 use crate::train::session::Session;
 use crate::{Error, Result, artifact, ops};
 
@@ -58,12 +61,30 @@ pub(crate) fn plan(experiment: &Experiment, dataset: &Dataset) -> Result<Plan> {
     Ok(plan.taught_by(teacher.as_deref().map(Teacher::planned)).shared_out(&request))
 }
 
+/// Connects to the workers on other machines that share the batches: one that cannot be used is known before anything is
+/// written.
+fn connect(device: &Opened, experiment: &Experiment) -> Result<Vec<Other>> {
+    if device.workers.is_empty() {
+        return Ok(Vec::new());
+    }
+    if experiment.loss.teacher.is_some() {
+        return Err(Error::usage(
+            "`loss.teacher`: a worker on another machine has no teacher, and would learn from the labels alone",
+        )
+        .tip("train with the teacher on this machine: leave the worker out of --device"));
+    }
+    let token = Token::from_environment()?;
+    let connect = |address| Remote::connect(address, &token, device.backend, Patience::default());
+    device.workers.iter().map(|address| Ok(Other::Remote(Arc::new(connect(address)?)))).collect()
+}
+
 impl Prepared {
-    /// Opens the device called `device_name` and the data, and plans.
+    /// Opens the device called `device_name`, connects to the workers in that name, opens the data, and plans.
     pub(super) fn new(experiment: Experiment, device_name: &str) -> Result<Self> {
         let request = device_name.parse::<Request>()?;
         let device = device::open(request.clone())?;
         experiment.train.precision.require_on(device.backend)?;
+        let workers = connect(&device, &experiment)?;
         let dataset = open_data(&experiment)?;
         let plan = Plan::new(&experiment, Images::of(&dataset))?;
         let teacher = Teacher::open(&experiment, &dataset, &device.device)?;
@@ -73,9 +94,10 @@ impl Prepared {
                 Some(teacher) if *other == device.device => Some(teacher.clone()),
                 _ => Teacher::open(&experiment, &dataset, other)?,
             };
-            Ok(Other { device: other.clone(), teacher })
+            Ok(Other::Here(other.clone(), teacher))
         };
-        let others = device.others.iter().map(other).collect::<Result<_>>()?;
+        let here = device.others.iter().map(other).collect::<Result<Vec<_>>>()?;
+        let others = here.into_iter().chain(workers).collect();
         Ok(Self { experiment, plan, dataset, device, teacher, others })
     }
 

@@ -5,6 +5,7 @@ use similar::TextDiff;
 use super::prepared::Prepared;
 use crate::config::Experiment;
 use crate::config::document::Origin;
+use crate::device::Request;
 use crate::error::quoted;
 use crate::models::Weights;
 use crate::run::checkpoints::{Checkpoint, CheckpointStore, OPTIMIZER, Unusable};
@@ -130,6 +131,9 @@ impl StoppedRun {
         let now = &prepared.device.name;
         let notice = match self.trained_on() {
             Some(before) if before == now => return Ok(()),
+            Some(before) if is_alike(before, now) => format!(
+                "the run was trained on {before} and continues on {now}: as many CPUs share a batch, so that its weights stay those of {before} where all are of one kind"
+            ),
             Some(before) => format!(
                 "the run was trained on {before} and continues on {now}: its weights will differ from those of a run that stays on {before}"
             ),
@@ -208,6 +212,15 @@ impl StoppedRun {
         self.checkpoint.state.best = newest_epoch(&self.checkpoint.state, best.validation.images);
         Ok(())
     }
+}
+
+/// Whether both are as many CPUs, here or elsewhere, on one backend: they cut a batch into the same parts.
+fn is_alike(one: &str, other: &str) -> bool {
+    let parts = |name: &str| {
+        let request: Request = name.parse().ok()?;
+        Some((request.backend().filter(|backend| backend.is_cpu())?, request.count()))
+    };
+    parts(one).is_some_and(|one| Some(one) == parts(other))
 }
 
 /// The epoch that the checkpoint is the end of, as the best; none inside an epoch.

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Network;
 use super::parameter::ParameterPath;
+use crate::ops::bytes;
 use crate::{Error, Result};
 
 /// A network's tensors by name, running statistics included.
@@ -94,7 +95,9 @@ impl Weights {
                 hash.update((side as u64).to_le_bytes());
             }
             for chunk in tensor.values.chunks(4096) {
-                hash.update(chunk.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
+                let mut bytes = Vec::new();
+                bytes::append(chunk, &mut bytes);
+                hash.update(bytes);
             }
         }
         hex::encode(hash.finalize())

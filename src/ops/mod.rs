@@ -31,6 +31,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use extension::{Kernels as _, Updates as _};
 pub(crate) use kernels::compiled::{Compiled, Compiler, ConvLayer, GroupNormLayer};
 use kiln_kernels as kernels;
+pub(crate) use kiln_kernels::bytes;
 pub use options::{AdamStep, Conv2dOptions, Decay, GroupNormOptions, NormOptions, Normalised, SgdStep};
 pub use stock::weighted_cross_entropy;
 pub(crate) use stock::{joined, right_answers};

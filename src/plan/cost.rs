@@ -8,7 +8,7 @@ use crate::models::{LayerSummary, TensorSummary, total_parameters};
 use crate::optimizers::UpdateRule;
 
 /// Bytes of one number: kiln computes in 32-bit floats.
-const FLOAT: u64 = 4;
+pub(super) const FLOAT: u64 = 4;
 
 /// Copies of a layer's output that backward needs or makes: the output of the weights, that of norm and ReLU, and a
 /// gradient.
@@ -86,8 +86,9 @@ impl Memory {
             OwnMemory::No => 0,
             OwnMemory::Yes => self.parameters + self.teacher,
         };
-        self.replicas = devices as u64 * (self.gradients + parameters);
-        self.total += self.replicas;
+        let added = devices as u64 * (self.gradients + parameters);
+        self.replicas += added;
+        self.total += added;
     }
 }
 

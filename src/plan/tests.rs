@@ -345,4 +345,11 @@ fn several_devices_share_a_batch_and_each_has_gradients_of_its_own() {
         "{warned:?}"
     );
     assert!(on(&[], "flex*2").render().contains("shared by      2 devices: "));
+    let remote = on(&["train.batch_size=100"], "flex,remote:a:7000");
+    assert_eq!(remote.memory.replicas, one.memory.gradients);
+    let sharing = remote.sharing.unwrap();
+    let tensors = one.layers.iter().flat_map(|layer| &layer.tensors).map(|tensor| tensor.count()).sum::<usize>();
+    assert_eq!(sharing.bytes_from_worker, 4 * (tensors + 50 * 10) as u64);
+    assert_eq!(sharing.bytes_to_worker, 4 * (tensors + 50 * (one.images.shape.len() + 1)) as u64);
+    assert!(sharing.words().contains("; one is a worker elsewhere: each batch sends it "), "{}", sharing.words());
 }

@@ -102,6 +102,11 @@ impl Classifier {
         Self { first_image, ..self }
     }
 
+    /// The place in the batch of the first image that it sees.
+    pub(super) fn first_image(&self) -> usize {
+        self.first_image
+    }
+
     /// Forward pass and loss of one batch: the mean cross-entropy over its images, shape `[1]`, and the logits,
     /// `[batch, classes]`. The cross-entropy is linear in its target, so that of an image with two labels is the mean of both by
     /// their shares. In training each image counts as much as its label says.

@@ -3,7 +3,8 @@
 //! the order of the devices. Nothing depends on who is done first.
 //!
 //! A replica is made of the learner's network for every step and given up after it: there is no second copy of the weights
-//! that could differ from it, in a checkpoint or elsewhere. The update is the learner's, on the first device.
+//! that could differ from it, in a checkpoint or elsewhere. The update is the learner's, on the first device. A worker on another
+//! machine ([`remote`](super::remote)) is a device whose thread sends the part and waits for what comes of it.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,8 @@ use burn::train::{ClassificationOutput, TrainOutput, TrainStep};
 
 use super::classifier::Classifier;
 use super::distillation::Teacher;
+use super::remote::Job;
+use super::remote::client::Remote;
 use super::session::ClassifierLearner;
 use crate::data::batch::{Batch, Mixed};
 use crate::error::panic_text;
@@ -26,29 +29,33 @@ use crate::{Error, Result};
 
 /// A device beside the first.
 #[derive(Clone)]
-pub(crate) struct Other {
-    /// Without autodiff.
-    pub(crate) device: Device,
-    /// The teacher, there.
-    pub(crate) teacher: Option<Arc<Teacher>>,
+pub(crate) enum Other {
+    /// Of this machine, without autodiff; and the teacher, there.
+    Here(Device, Option<Arc<Teacher>>),
+    /// A worker on another machine.
+    Remote(Arc<Remote>),
 }
 
 /// Takes training steps, on the learner's device alone or on several.
 pub(crate) struct Devices {
     /// The learner's, with autodiff.
     first: Device,
-    others: Vec<Worker>,
+    others: Vec<DeviceThread>,
 }
 
 impl Devices {
-    /// The learner's device, without autodiff, and those that share its batches. Each of the others has a thread that lasts as
-    /// long as this: a GPU's queue and memory belong to the thread that uses them.
+    /// The learner's device, without autodiff, and those that share its batches; `job` is what a worker must know of the run. Each
+    /// of the others has a thread that lasts as long as this: a GPU's queue and memory belong to the thread that uses them.
     ///
     /// # Errors
-    /// When the system has no thread left.
-    pub(super) fn new(first: &Device, others: &[Other]) -> Result<Self> {
-        let workers = others.iter().enumerate().map(|(index, other)| Worker::start(index + 2, other.clone()));
-        Ok(Self { first: first.clone().autodiff(), others: workers.collect::<Result<_>>()? })
+    /// When the system has no thread left, or a worker refuses the run.
+    pub(super) fn new(first: &Device, others: &[Other], job: impl Fn() -> Job) -> Result<Self> {
+        let first = first.clone().autodiff();
+        let start = |(index, other): (usize, &Other)| {
+            let number = index + 2;
+            DeviceThread::start(number, other.computation(number, &first, &job)?)
+        };
+        Ok(Self { others: others.iter().enumerate().map(start).collect::<Result<_>>()?, first })
     }
 
     /// Forward and back of one batch: the gradients and figures of all of it. Running statistics of the learner's norms become
@@ -110,19 +117,19 @@ fn cut(size: usize, devices: usize) -> Vec<Range<usize>> {
 }
 
 /// A part of a batch, and the network that it goes through.
-struct Part {
-    replica: Classifier,
-    batch: Batch,
+pub(super) struct Part {
+    pub(super) replica: Classifier,
+    pub(super) batch: Batch,
     /// Of the whole batch's images.
-    share: f32,
+    pub(super) share: f32,
 }
 
 /// What became of a part.
-struct Done {
-    output: TrainOutput<ClassificationOutput>,
+pub(super) struct Done {
+    pub(super) output: TrainOutput<ClassificationOutput>,
     /// The running statistics of the norms, times the part's share.
-    running: GradientsParams,
-    share: f32,
+    pub(super) running: GradientsParams,
+    pub(super) share: f32,
 }
 
 impl Part {
@@ -147,7 +154,7 @@ impl Part {
     }
 
     /// Forward and back, on `device`, which has autodiff.
-    fn compute(self, device: &Device) -> Done {
+    pub(super) fn compute(self, device: &Device) -> Done {
         let Self { replica, batch, share } = self;
         let replica = replica.fork(device);
         let batch = Batch {
@@ -164,25 +171,45 @@ impl Part {
     }
 }
 
-/// A device with its thread.
-struct Worker {
-    /// Its number, from 1.
-    number: usize,
-    teacher: Option<Arc<Teacher>>,
-    parts: Sender<Part>,
-    done: Receiver<Result<Done, String>>,
+/// What a device does with a part.
+type Computation = Box<dyn FnMut(Part) -> Result<Done> + Send>;
+
+impl Other {
+    /// What the device of this number does with a part, for a first device with autodiff.
+    fn computation(&self, number: usize, first: &Device, job: impl Fn() -> Job) -> Result<Computation> {
+        Ok(match self.clone() {
+            Self::Here(device, teacher) => {
+                let device = device.autodiff();
+                Box::new(move |part| {
+                    let part = Part { replica: part.replica.taught_by(teacher.clone()), ..part };
+                    // Backends panic on device errors.
+                    catch_unwind(AssertUnwindSafe(|| part.compute(&device)))
+                        .map_err(|panic| failed(number, &panic_text(&*panic)))
+                })
+            }
+            Self::Remote(remote) => {
+                let task = remote.begin(job(), first)?;
+                Box::new(move |part| task.compute(part))
+            }
+        })
+    }
 }
 
-impl Worker {
-    fn start(number: usize, Other { device, teacher }: Other) -> Result<Self> {
+/// A device with its thread.
+struct DeviceThread {
+    /// Its number, from 1.
+    number: usize,
+    parts: Sender<Part>,
+    done: Receiver<Result<Done>>,
+}
+
+impl DeviceThread {
+    fn start(number: usize, mut compute: Computation) -> Result<Self> {
         let (parts, inbox) = channel::<Part>();
         let (outbox, done) = channel();
-        let device = device.autodiff();
         let work = move || {
             while let Ok(part) = inbox.recv() {
-                // Backends panic on device errors.
-                let computed = catch_unwind(AssertUnwindSafe(|| part.compute(&device)));
-                if outbox.send(computed.map_err(|panic| panic_text(&*panic))).is_err() {
+                if outbox.send(compute(part)).is_err() {
                     break;
                 }
             }
@@ -191,27 +218,21 @@ impl Worker {
         thread
             .spawn(work)
             .map_err(|error| Error::failed(format!("cannot start the thread of device {number}")).caused_by(error))?;
-        Ok(Self { number, teacher, parts, done })
+        Ok(Self { number, parts, done })
     }
 
     fn send(&self, model: &Classifier, batch: &Batch, at: &Range<usize>) -> Result<()> {
         let part = Part::of(model, batch, at);
-        let part = Part { replica: part.replica.taught_by(self.teacher.clone()), ..part };
-        self.parts.send(part).map_err(|_| self.failed("its thread has ended"))
+        self.parts.send(part).map_err(|_| failed(self.number, "its thread has ended"))
     }
 
     fn receive(&self) -> Result<Done> {
-        match self.done.recv() {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(panic)) => Err(self.failed(&panic)),
-            Err(_) => Err(self.failed("its thread has ended")),
-        }
+        self.done.recv().unwrap_or_else(|_| Err(failed(self.number, "its thread has ended")))
     }
+}
 
-    fn failed(&self, cause: &str) -> Error {
-        Error::failed(format!("device {} of those that share the batches failed", self.number))
-            .caused_by(cause.to_owned())
-    }
+fn failed(number: usize, cause: &str) -> Error {
+    Error::failed(format!("device {number} of those that share the batches failed")).caused_by(cause.to_owned())
 }
 
 /// Adds up tensors of the same parameter, in the order of what they came from.

@@ -218,7 +218,14 @@ impl Steps<'_> {
             let batch =
                 batch.map_err(|error| Error::failed("cannot make the next batch").caused_by(error.to_string()))?;
             let images = batch.size;
-            let step = self.context.devices.step(self.learner, batch)?;
+            let step = match self.context.devices.step(self.learner, batch) {
+                Ok(step) => step,
+                Err(error) => {
+                    self.clock(started, seconds_before, images_before);
+                    self.keep_before_failed_step();
+                    return Err(error);
+                }
+            };
             let state = &mut self.context.state;
             state.iteration += 1;
             state.iteration_in_epoch += 1;
@@ -429,6 +436,16 @@ impl Steps<'_> {
             self.valid_event(LearnerEvent::EndSplit(self.context.state.epoch))?;
         }
         Ok(Validated { sums, classes: confusion.map(|confusion| confusion.figures()) })
+    }
+
+    /// Saves what was trained before a step that another device failed to take its part in: nothing of that step was applied. Where
+    /// that cannot be saved, or is within a window of accumulated gradients, the last checkpoint stands.
+    fn keep_before_failed_step(&mut self) {
+        let (state, accumulation) = (&self.context.state, self.context.experiment.train.accumulation);
+        let is_new = state.iteration > self.last_saved_iteration;
+        if is_new && state.iteration_in_epoch.is_multiple_of(accumulation) && self.read_back().is_ok() {
+            let _ = self.save();
+        }
     }
 
     fn save_is_due(&self) -> bool {

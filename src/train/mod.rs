@@ -13,6 +13,7 @@ pub(crate) mod observer;
 mod precision;
 pub(crate) mod range_test;
 mod records;
+pub(crate) mod remote;
 mod renderer;
 pub(crate) mod session;
 mod short_run;

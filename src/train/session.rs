@@ -16,6 +16,7 @@ use super::distillation::Teacher;
 use super::epoch_loop::{EpochLoop, Termination, TrainingContext};
 use super::observer::{Observer, StopHandle};
 use super::records::{self, RecordSink, SaveAlways};
+use super::remote::Job;
 use super::renderer::{NoMetricFiles, Silent};
 use crate::config::Experiment;
 use crate::data::batch::{ImageBatcher, SampleRef};
@@ -216,9 +217,9 @@ impl Session<'_> {
     /// What takes training steps with one of these learners.
     ///
     /// # Errors
-    /// When the system has no thread left.
+    /// When the system has no thread left, or a worker refuses the run or is lost.
     pub(crate) fn devices(&self) -> Result<Devices> {
-        Devices::new(&self.device, &self.others)
+        Devices::new(&self.device, &self.others, || Job::new(self.experiment, self.dataset))
     }
 
     /// Seconds of an epoch without `Learner`, metrics and checkpoints.

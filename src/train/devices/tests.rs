@@ -6,9 +6,13 @@ use crate::Experiment;
 use crate::config::document::Origin;
 use crate::config::presets::Preset;
 use crate::data::{self, Dataset};
+use crate::device::{self, Backend, Request};
 use crate::models::Weights;
 use crate::plan::{Images, Plan};
+use crate::train::remote::link::Patience;
+use crate::train::remote::token::Token;
 use crate::train::session::Session;
+use crate::worker::{Options, Server};
 
 static CONFIG: Preset = Preset {
     name: "test",
@@ -22,13 +26,16 @@ static CONFIG: Preset = Preset {
 
 /// A session of the config changed by `sets` on this many devices, handed to `work`.
 fn session<T>(sets: &[&str], devices: usize, work: impl FnOnce(&Session) -> T) -> T {
+    session_with(sets, vec![Other::Here(Device::flex(), None); devices - 1], work)
+}
+
+/// The same on one device and these.
+fn session_with<T>(sets: &[&str], others: Vec<Other>, work: impl FnOnce(&Session) -> T) -> T {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
     let experiment = Experiment::load(&Origin::Embedded(&CONFIG), &sets).unwrap();
     let dataset: Dataset = data::open(&experiment.data, experiment.seed).unwrap();
     let plan = Plan::new(&experiment, Images::of(&dataset)).unwrap();
     let device = Device::flex();
-    let other = Other { device: device.clone(), teacher: None };
-    let others = vec![other; devices - 1];
     work(&Session { experiment: &experiment, plan: &plan, dataset: &dataset, device, teacher: None, others })
 }
 
@@ -150,6 +157,72 @@ fn several_devices_give_the_same_bits_whoever_is_done_first() {
             assert_eq!(first.weights.first_difference(&again.weights), None, "{sets:?}");
         }
     }
+}
+
+/// A worker in this process, and a connection to it.
+fn worker() -> (Server, Other) {
+    let token = Token::for_tests("the token of these tests");
+    let device = device::open(Request::Named(Backend::Flex, None)).unwrap();
+    let patience = Patience::default();
+    let options = Options { address: ([127, 0, 0, 1], 0).into(), token: token.clone(), device, patience };
+    let server = Server::start(options, |_| ()).unwrap();
+    let address = server.address().to_string().parse().unwrap();
+    let remote = Remote::connect(&address, &token, Backend::Flex, patience).unwrap();
+    (server, Other::Remote(Arc::new(remote)))
+}
+
+#[test]
+fn a_worker_elsewhere_gives_the_bits_of_a_device_here() {
+    let norms = ["model.kind=resnet", "model.channels=[4,8]", "model.blocks=1", "train.batch_size=35"];
+    let preact = ["model.kind=preact_resnet", "model.channels=[4,8]", "model.stem=4", "model.drop_path=0.3"];
+    let (server, remote) = worker();
+    let halves = ["model.kind=convnet", "model.norm=none", "train.precision=bf16"];
+    for sets in WITHOUT_BATCH_NORM.into_iter().chain([&norms[..], &preact[..], &halves[..]]) {
+        let here = train(sets, 2);
+        let elsewhere = session_with(sets, vec![remote.clone()], train_epoch);
+        let bits = |trained: &Trained| trained.losses.iter().map(|loss| loss.to_bits()).collect::<Vec<_>>();
+        assert_eq!((bits(&here), &here.correct), (bits(&elsewhere), &elsewhere.correct), "{sets:?}");
+        assert_eq!(here.weights.first_difference(&elsewhere.weights), None, "{sets:?}");
+    }
+    let sets = WITHOUT_BATCH_NORM[3];
+    let mixed = session_with(sets, vec![Other::Here(Device::flex(), None), remote], train_epoch);
+    assert_eq!(train(sets, 3).weights.first_difference(&mixed.weights), None);
+    server.stop().unwrap();
+}
+
+#[test]
+fn a_worker_that_is_lost_or_fails_is_named_and_trains_nothing() {
+    let (server, remote) = worker();
+    session_with(&[], vec![remote], |session| {
+        let (learner, loader) = session.learner().unwrap();
+        let devices = session.devices().unwrap();
+        let batch = || {
+            loader.set_position(1, 0);
+            loader.iter().next().unwrap().unwrap()
+        };
+        let before = devices.step(&learner, batch()).unwrap().item.loss.into_scalar::<f32>();
+        let mut wrong = batch();
+        let label = Tensor::from_data([99], &wrong.targets.device());
+        wrong.targets = Tensor::cat(vec![wrong.targets.slice(0..wrong.size - 1), label], 0);
+        let error = devices.step(&learner, wrong).err().unwrap().render();
+        assert!(error.contains("which shares the batches, failed\ncaused by: there are 10 classes, got the label 99"));
+        // After a failure nothing that comes over the connection is believed.
+        let error = devices.step(&learner, batch()).err().unwrap().render();
+        assert!(error.contains("the connection ended with an earlier failure"), "{error}");
+        assert!(before.is_finite());
+    });
+    let (other, remote) = worker();
+    session_with(&[], vec![remote], |session| {
+        let (learner, loader) = session.learner().unwrap();
+        let devices = session.devices().unwrap();
+        loader.set_position(1, 0);
+        let mut batches = loader.iter();
+        devices.step(&learner, batches.next().unwrap().unwrap()).unwrap();
+        other.stop().unwrap();
+        let error = devices.step(&learner, batches.next().unwrap().unwrap()).err().unwrap().render();
+        assert!(error.contains("the connection ended: it was stopped or killed"), "{error}");
+    });
+    drop(server);
 }
 
 #[test]
