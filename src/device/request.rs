@@ -68,13 +68,13 @@ impl FromStr for Request {
         }
         let names: Vec<&str> = text.split(',').map(str::trim).collect();
         let is_remote = |name: &&str| name.split(':').next() == Some(REMOTE);
-        let here = &names[..names.iter().position(|name| is_remote(name)).unwrap_or(names.len())];
+        let here = &names[..names.iter().position(&is_remote).unwrap_or(names.len())];
         let elsewhere = &names[here.len()..];
         if let Some(name) = elsewhere.iter().find(|name| !is_remote(name)) {
             return Err(refused(format!("`{name}` is of this machine, and stands behind a worker"))
                 .tip("name what is of this machine first"));
         }
-        let workers = workers(elsewhere, &refused)?;
+        let workers = workers(elsewhere, refused)?;
         let local = match here {
             [] => {
                 let worker = elsewhere.first().copied().unwrap_or_default();
@@ -85,10 +85,10 @@ impl FromStr for Request {
                 return Err(refused("auto chooses one device, and cannot be one of several".into()));
             }
             [name] => match name.split_once('*') {
-                None => one(name, &refused),
-                Some((name, count)) => times(name, count, &refused),
+                None => one(name, refused),
+                Some((name, count)) => times(name, count, refused),
             },
-            _ => listed(here, &refused),
+            _ => listed(here, refused),
         }?;
         let request = if workers.is_empty() { local } else { Self::WithWorkers(Box::new(local), workers) };
         match request.count() {
