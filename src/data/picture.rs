@@ -228,10 +228,8 @@ pub fn fit(picture: &DynamicImage, preprocess: &Preprocess) -> Result<Vec<u8>> {
     match preprocess.fit {
         Fit::Resize => Ok(resize(picture, shape)),
         Fit::Digit { box_size } => {
-            let size = (shape.height, shape.width);
-            let grey = picture.as_luma8().and_then(|grey| digit::fit_grey(grey, size, box_size).ok());
-            let plane = grey.unwrap_or_else(|| digit::fit(&flatten(picture), size, box_size));
-            Ok(plane.ok_or_else(blank)?.repeat(shape.channels))
+            let plane = digit::fit(picture, (shape.height, shape.width), box_size).ok_or_else(blank)?;
+            Ok(plane.repeat(shape.channels))
         }
     }
 }

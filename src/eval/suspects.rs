@@ -214,20 +214,13 @@ impl SecondLook<'_> {
             Ok((features, length.max(1)))
         };
         let (of_candidates, length) = features(self.test, candidates)?;
-        // A candidate's features in a column, as the weights of a layer.
-        let mut columns = vec![0.0; of_candidates.len()];
-        for (candidate, features) in of_candidates.chunks_exact(length).enumerate() {
-            for (place, value) in features.iter().enumerate() {
-                columns[place * candidates.len() + candidate] = *value;
-            }
-        }
         let most = self.test.len().clamp(FEWEST_OTHERS, MOST_OTHERS);
         let step = self.train.len().div_ceil(most).max(1);
         let others: Vec<usize> = (0..self.train.len()).step_by(step).collect();
         let mut nearest = vec![Vec::with_capacity(NEIGHBOURS + 1); candidates.len()];
         for indices in others.chunks(TOGETHER) {
             let (of_others, _) = features(self.train, indices)?;
-            let alike = ops::products(&of_others, &columns, length);
+            let alike = ops::products_of_rows(&of_others, &of_candidates, length);
             for (&index, alike) in indices.iter().zip(alike.chunks_exact(candidates.len())) {
                 for (nearest, alike) in nearest.iter_mut().zip(alike) {
                     keep_nearest(nearest, (*alike, usize::from(self.train.labels[index])));

@@ -86,7 +86,7 @@ impl Weights {
     /// SHA-256 in hexadecimal over all tensors sorted by name, each as: length of the name, name, number of
     /// dimensions, dimensions (numbers as 64-bit little-endian), values (32-bit floats, little-endian).
     pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
+        let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
         for (name, tensor) in &self.tensors {
             hash.update((name.len() as u64).to_le_bytes());
             hash.update(name.as_bytes());
@@ -95,9 +95,9 @@ impl Weights {
                 hash.update((side as u64).to_le_bytes());
             }
             for chunk in tensor.values.chunks(4096) {
-                let mut bytes = Vec::new();
+                bytes.clear();
                 bytes::append(chunk, &mut bytes);
-                hash.update(bytes);
+                hash.update(&bytes);
             }
         }
         hex::encode(hash.finalize())

@@ -60,11 +60,11 @@ impl Implementation {
     }
 }
 
-/// The product of the matrices `a` `[rows, length]` and `b` `[length, columns]`, on the CPU.
-pub(crate) fn products(a: &[f32], b: &[f32], length: usize) -> Vec<f32> {
-    let columns = b.len() / length;
-    let geometry = kernels::linear::Geometry::new([a.len() / length, length], [length, columns], false);
-    kernels::linear::forward(&geometry, a, b, &vec![0.0; columns])
+/// The scalar products of each row of `a` with each row of `b`, all of this `length`: `[rows of a, rows of b]`. On the CPU.
+pub(crate) fn products_of_rows(a: &[f32], b: &[f32], length: usize) -> Vec<f32> {
+    let (rows, others) = (a.len() / length, b.len() / length);
+    let geometry = kernels::linear::Geometry::new([rows, others], [others, length], false);
+    kernels::linear::input_gradient(&geometry, b, a)
 }
 
 /// Whether networks on this device can be [compiled](Compiler) for inference.
