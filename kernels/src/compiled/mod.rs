@@ -4,7 +4,7 @@
 //! by every thread for itself. Each value is one sum in one order either way, so that an image gives the same to the last bit alone
 //! and among others, on any number of threads.
 //!
-//! Values between the layers lie in [`blocks`] of channels where vectors are short and registers few, and in [`planes`] elsewhere.
+//! Values between the layers lie in [`blocks`] of channels, and in [`planes`] where a group norm is.
 //!
 //! Files import one way: this file -> `plan` -> `program` -> `blocks`, `planes` -> `conv`, `dense`, `group` -> `team`.
 
@@ -160,10 +160,8 @@ impl Compiler {
 
     /// The network whose logits are `output`.
     pub fn finish(self, output: Value) -> Compiled {
-        let vectors = Vectors::here();
-        // With many registers, long vectors would be half empty where channels are few.
-        let lanes = (!vectors.are_many).then_some(vectors.block / 2);
-        self.finish_with(output, lanes.filter(|lanes| *lanes > 1), rayon::current_num_threads())
+        let lanes = Vectors::here().block / 2;
+        self.finish_with(output, (lanes > 1).then_some(lanes), rayon::current_num_threads())
     }
 
     /// With blocks of so many channels, where there are any and the layers allow it; for so many threads.
@@ -191,7 +189,7 @@ impl std::fmt::Debug for Compiled {
 }
 
 /// Multiply-adds from which several threads pay: waking one takes longer than fewer of them.
-const MUCH_WORK: u64 = 1 << 20;
+const MUCH_WORK: u64 = 1 << 19;
 
 /// The most images that several threads compute layer by layer.
 const FEW_IMAGES: usize = 4;
