@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use pulp::Simd;
+
 use super::pool::{PoolIndex, maximum};
 
 /// Places in a tile.
@@ -260,6 +262,26 @@ fn join(evens: &[f32], odds: &[f32], line: &mut [f32]) {
         pair[0] = *even;
         pair[1] = *odd;
     }
+}
+
+/// `G g G'` of 3x3 kernels side by side in vectors, place by place.
+#[inline(always)]
+pub(super) fn kernels<S: Simd>(simd: S, [a, b, c, d, e, f, g, h, i]: [S::f32s; 9]) -> [S::f32s; PLACES] {
+    let columns = [halves(simd, [a, d, g]), halves(simd, [b, e, h]), halves(simd, [c, f, i])];
+    let mut places = [simd.splat_f32s(0.0); PLACES];
+    for (k, places) in places.chunks_exact_mut(4).enumerate() {
+        places.copy_from_slice(&halves(simd, columns.map(|column| column[k])));
+    }
+    places
+}
+
+/// `G g` along one axis.
+#[inline(always)]
+fn halves<S: Simd>(simd: S, [a, b, c]: [S::f32s; 3]) -> [S::f32s; 4] {
+    let half = simd.splat_f32s(0.5);
+    let outer = simd.mul_f32s(half, simd.add_f32s(a, c));
+    let middle = simd.mul_f32s(half, b);
+    [a, simd.add_f32s(outer, middle), simd.sub_f32s(outer, middle), c]
 }
 
 /// The values of `tiles` tiles at the places `k`, `4 + k`, `8 + k` and `12 + k`.

@@ -8,7 +8,7 @@
 //!
 //! Files import one way: this file -> `plan` -> `program` -> `blocks`, `planes` -> `conv`, `dense`, `group` -> `team`.
 
-mod blocks;
+pub(super) mod blocks;
 mod conv;
 mod dense;
 mod group;

@@ -10,6 +10,7 @@
 //! matrix, which pays where it is the image itself; [`tiles`] needs fewer multiplications for 3x3 kernels between many
 //! channels; [`maxima`] visits, backwards under a max-pool, only the values whose gradient is not 0.
 
+mod blocks;
 mod channels;
 mod columns;
 pub(super) mod lanes;
@@ -38,8 +39,8 @@ pub fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f
     assert_length("convolution's input", input, geometry.batch * geometry.image());
     assert_length("convolution's weight", weight, geometry.weights());
     assert_length("convolution's bias", bias, geometry.channels_out);
-    if by_tiles(geometry, geometry.conv_plane()) {
-        return tiles::forward(geometry, input, weight, bias);
+    if blocks::are_worth_it_forward(geometry) {
+        return blocks::forward(geometry, input, weight, bias);
     }
     match Lanes::forward(geometry) {
         Some(lanes) => slices::forward(geometry, lanes, input, weight, bias),
@@ -80,6 +81,8 @@ enum Method {
     Slices(Box<slices::Backward>),
     /// With channels in vectors.
     Channels(Box<channels::Backward>),
+    /// By tiles, of the weights alone.
+    Tiles(Box<blocks::WeightGradient>),
     /// By a matrix of all patches.
     Columns,
 }
@@ -89,6 +92,9 @@ impl Method {
     fn of(geometry: &ConvGeometry, weight: &[f32], needs: NeedsGradient, group: usize) -> Self {
         if let Some(maxima) = maxima::Backward::new(geometry, weight, needs) {
             return Self::Maxima(maxima);
+        }
+        if !needs.input && blocks::are_worth_it_forward(geometry) {
+            return Self::Tiles(Box::new(blocks::WeightGradient::new(geometry, group)));
         }
         match Lanes::backward(geometry) {
             Some(Lanes::Columns) => Self::Slices(Box::new(slices::Backward::new(geometry, weight, needs, group))),
@@ -102,6 +108,7 @@ impl Method {
         match self {
             Self::Channels(channels) => channels.sums(geometry),
             Self::Maxima(maxima) => maxima.sums(geometry),
+            Self::Tiles(tiles) => tiles.sums(),
             Self::Slices(_) | Self::Columns => geometry.weights(),
         }
     }
@@ -111,6 +118,7 @@ impl Method {
         match self {
             Self::Maxima(maxima) => maxima.weights(geometry, &sums),
             Self::Channels(channels) => channels.weights(geometry, &sums),
+            Self::Tiles(tiles) => tiles.weights(&sums),
             Self::Slices(_) | Self::Columns => sums,
         }
     }
@@ -128,9 +136,9 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     let group = geometry.batch.div_ceil(most.clamp(FEWEST_GROUPS, MOST_GROUPS)).max(together);
     // Tiles leave the weights' gradients to what computes them without.
     let by_tiles = needs.input
-        && by_tiles(geometry, geometry.height * geometry.width)
+        && blocks::are_worth_it_backward(geometry)
         && Patches::of(geometry, needs.input).is_none();
-    let tiles = by_tiles.then(|| tiles::InputGradient::new(geometry, saved.weight, group));
+    let tiles = by_tiles.then(|| blocks::InputGradient::new(geometry, saved.weight, group));
     let rest = NeedsGradient { input: needs.input && !by_tiles, ..needs };
     let method = Method::of(geometry, saved.weight, rest, group);
     compute(geometry, saved, gradient, needs, (tiles, method, group))
@@ -142,7 +150,7 @@ fn compute(
     saved: Saved,
     gradient: &[f32],
     needs: NeedsGradient,
-    (tiles, method, group): (Option<tiles::InputGradient>, Method, usize),
+    (tiles, method, group): (Option<blocks::InputGradient>, Method, usize),
 ) -> Gradients {
     let groups = geometry.batch.div_ceil(group);
     let weights = method.sums(geometry);
@@ -168,6 +176,7 @@ fn compute(
             Method::Channels(channels) => {
                 return channels.run(geometry, saved, gradient, images, (sums, input_gradient));
             }
+            Method::Tiles(tiles) => return tiles.run(geometry, saved, gradient, images, sums),
             Method::Maxima(_) | Method::Columns => {}
         }
         let mut inputs = input_gradient.chunks_exact_mut(input.max(1));

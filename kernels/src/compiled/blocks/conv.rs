@@ -8,10 +8,10 @@ use super::Place;
 use super::cut::Cuts;
 use super::patches::Patches;
 use super::shape::Shape;
-use super::tiles::Tiles;
+use super::tiles::{Kernels, Tiles};
 
 /// How many blocks are computed together, of all `blocks`.
-pub(super) fn bundles(blocks: usize) -> usize {
+pub(in super::super::super) fn bundles(blocks: usize) -> usize {
     match blocks {
         1 => 1,
         _ if !blocks.is_multiple_of(2) && blocks.is_multiple_of(3) => 3,
@@ -38,25 +38,25 @@ enum Method {
 }
 
 /// A part of the outputs.
-pub(super) struct Part<'a> {
-    /// The image that is convolved.
-    pub(super) input: &'a [f32],
+pub(in super::super::super) struct Part<'a> {
+    /// The images that are convolved.
+    pub(in super::super::super) input: &'a [f32],
     /// The first block.
-    pub(super) block: usize,
-    pub(super) rows: Range<usize>,
+    pub(in super::super::super) block: usize,
+    pub(in super::super::super) rows: Range<usize>,
 }
 
 /// What happens to a convolution's results.
-pub(super) struct After<'a> {
-    pub(super) output: &'a Shape,
-    pub(super) bias: &'a [f32],
-    pub(super) added: Option<Added<'a>>,
-    pub(super) relu: bool,
+pub(in super::super::super) struct After<'a> {
+    pub(in super::super::super) output: &'a Shape,
+    pub(in super::super::super) bias: &'a [f32],
+    pub(in super::super::super) added: Option<Added<'a>>,
+    pub(in super::super::super) relu: bool,
 }
 
 /// What is added to them.
 #[derive(Clone, Copy)]
-pub(super) struct Added<'a> {
+pub(in super::super::super) struct Added<'a> {
     values: &'a [f32],
     shape: &'a Shape,
     /// Where each place lies in a block.
@@ -89,7 +89,7 @@ impl Conv {
         assert!(added.is_none() || !geometry.epilogue.pool, "a pool before a sum");
         bias.resize(output.blocks() * output.lanes, 0.0);
         let method = if Tiles::are_worth_it(geometry, &input) {
-            Method::Tiles(Tiles::new(geometry, weight, input, &output))
+            Method::Tiles(Tiles::new(geometry, Kernels::Given(weight), [input, output], 1))
         } else {
             Method::Patches(Patches::new(geometry, weight, &input, &output))
         };
@@ -112,7 +112,7 @@ impl Conv {
             let part = Part { input: &input[inputs[0].from..][..self.input.size()], block, rows };
             let after = After { output: &self.output, bias: &self.bias, added, relu: self.relu };
             match &self.method {
-                Method::Tiles(tiles) => tiles.run(part, &after, pieces),
+                Method::Tiles(tiles) => tiles.run(part, 1, &after, pieces),
                 Method::Patches(patches) => patches.run(part, &after, pieces),
             }
         };

@@ -7,12 +7,12 @@
 //!
 //! Files import one way: this file -> `conv` -> `patches`, `tiles` -> `cut`, `sums` -> `shape`.
 
-mod conv;
+pub(in super::super) mod conv;
 mod cut;
 mod patches;
-mod shape;
-mod sums;
-mod tiles;
+pub(in super::super) mod shape;
+pub(in super::super) mod sums;
+pub(in super::super) mod tiles;
 
 use std::ops::Range;
 

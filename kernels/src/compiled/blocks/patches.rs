@@ -73,7 +73,7 @@ impl Patches {
             for (i, outputs) in outputs.chunks_mut(self.width).enumerate() {
                 let (first, count) = (part.block + i * self.width, outputs.len());
                 let vectors = &self.weights[first * lanes * depth..][..count * lanes * depth];
-                sum(Sums { image: part.input, vectors, count, steps: &self.offsets, starts, results: &mut *results });
+                sum(Sums { image: part.input, vectors, count, steps: &self.offsets, starts, results: &mut *results, adds: false });
                 for (index, output) in outputs.iter_mut().enumerate() {
                     let (results, block) = (&*results, first + index);
                     let (rows, targets) = (&part.rows, &self.targets[places.clone()]);

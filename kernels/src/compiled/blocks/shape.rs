@@ -1,52 +1,55 @@
 //! How a value lies in blocks of channels.
 
+use super::super::super::fill::with_scratch;
+use super::super::super::transpose::transpose;
+
 /// `[blocks, height + 2 border, width + 2 border, lanes]`; what fills up the last block is 0, as is the border.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Shape {
-    pub(in super::super) channels: usize,
-    pub(in super::super) height: usize,
-    pub(in super::super) width: usize,
+pub(in super::super::super) struct Shape {
+    pub(in super::super::super) channels: usize,
+    pub(in super::super::super) height: usize,
+    pub(in super::super::super) width: usize,
     /// Zeros on each side.
-    pub(in super::super) border: usize,
+    pub(in super::super::super) border: usize,
     /// Channels of a block.
-    pub(in super::super) lanes: usize,
+    pub(in super::super::super) lanes: usize,
     /// Whether a convolution reads it, perhaps a row and a place beyond its end.
-    pub(in super::super) is_convolved: bool,
+    pub(in super::super::super) is_convolved: bool,
 }
 
 impl Shape {
-    pub(in super::super) fn blocks(&self) -> usize {
+    pub(in super::super::super) fn blocks(&self) -> usize {
         self.channels.div_ceil(self.lanes)
     }
 
     /// # Panics
     /// If a block is not a vector of this machine.
-    pub(super) fn assert_lanes(&self, lanes: usize) {
+    pub(in super::super::super) fn assert_lanes(&self, lanes: usize) {
         assert!(self.lanes == lanes, "blocks of {} channels, vectors of {lanes}", self.lanes);
     }
 
     /// Values from one row to the next.
-    pub(super) fn row(&self) -> usize {
+    pub(in super::super::super) fn row(&self) -> usize {
         (self.width + 2 * self.border) * self.lanes
     }
 
     /// Values from one block to the next.
-    pub(super) fn block(&self) -> usize {
+    pub(in super::super::super) fn block(&self) -> usize {
         (self.height + 2 * self.border) * self.row()
     }
 
     /// All values of an image.
-    pub(in super::super) fn size(&self) -> usize {
+    pub(in super::super::super) fn size(&self) -> usize {
         self.blocks() * self.block() + if self.is_convolved { self.row() + self.lanes } else { 0 }
     }
 
     /// Where a place of a block lies.
-    pub(super) fn at(&self, y: usize, x: usize) -> usize {
+    pub(in super::super::super) fn at(&self, y: usize, x: usize) -> usize {
         (y + self.border) * self.row() + (x + self.border) * self.lanes
     }
 
     /// Where each value of `[channels, height, width]` lies.
-    pub(in super::super) fn places(&self) -> impl Iterator<Item = usize> {
+    pub(in super::super::super) fn places(&self) -> impl Iterator<Item = usize> {
         let shape = *self;
         (0..self.channels).flat_map(move |channel| {
             let first = channel / shape.lanes * shape.block() + channel % shape.lanes;
@@ -55,24 +58,24 @@ impl Shape {
     }
 
     /// Where a band that begins with row `y` begins: the first holds the border above it.
-    pub(super) fn start_of(&self, y: usize) -> usize {
+    pub(in super::super::super) fn start_of(&self, y: usize) -> usize {
         if y == 0 { 0 } else { (y + self.border) * self.row() }
     }
 
     #[inline(always)]
-    pub(super) fn block_of<'a>(&self, values: &'a [f32], block: usize) -> &'a [f32] {
+    pub(in super::super::super) fn block_of<'a>(&self, values: &'a [f32], block: usize) -> &'a [f32] {
         &values[block * self.block()..][..self.block()]
     }
 
     /// The own values of a row of a block.
     #[inline(always)]
-    pub(super) fn row_of<'a>(&self, block: &'a [f32], y: usize) -> &'a [f32] {
+    pub(in super::super::super) fn row_of<'a>(&self, block: &'a [f32], y: usize) -> &'a [f32] {
         &block[self.at(y, 0)..][..self.width * self.lanes]
     }
 
     /// Clears what is around the `rows` of a band of a block, that which ends with the last one holding the border below.
     #[inline(always)]
-    pub(super) fn clear_border(&self, rows: &std::ops::Range<usize>, band: &mut [f32]) {
+    pub(in super::super::super) fn clear_border(&self, rows: &std::ops::Range<usize>, band: &mut [f32]) {
         if self.border == 0 {
             return;
         }
@@ -90,26 +93,46 @@ impl Shape {
     }
 
     /// From `[channels, height, width]`.
-    pub(super) fn read(&self, planes: &[f32], values: &mut [f32]) {
-        let (lanes, plane) = (self.lanes, self.height * self.width);
+    pub(in super::super::super) fn read(&self, planes: &[f32], values: &mut [f32]) {
         values[..self.blocks() * self.block()].fill(0.0);
-        for (channel, plane) in planes.chunks_exact(plane).take(self.channels).enumerate() {
-            let block = &mut values[channel / lanes * self.block()..][..self.block()];
-            for (y, row) in plane.chunks_exact(self.width).enumerate() {
-                let to = &mut block[self.at(y, 0)..][..row.len() * lanes];
-                if lanes == 1 {
-                    to.copy_from_slice(row);
-                    continue;
-                }
-                for (to, value) in to.chunks_exact_mut(lanes).zip(row) {
-                    to[channel % lanes] = *value;
+        self.put(planes, values);
+    }
+
+    /// The same where zeros are around the values already.
+    pub(in super::super::super) fn put(&self, planes: &[f32], values: &mut [f32]) {
+        let Self { height, width, lanes, .. } = *self;
+        let blocks = planes.chunks(lanes * height * width).take(self.blocks()).zip(values.chunks_exact_mut(self.block()));
+        if lanes == 1 {
+            for (plane, block) in blocks {
+                for (y, row) in plane.chunks_exact(width).enumerate() {
+                    block[self.at(y, 0)..][..width].copy_from_slice(row);
                 }
             }
+            return;
         }
+        let place = |from: &[f32], to: &mut [f32]| {
+            transpose(from, height * width, [from.len() / (height * width), height * width], to, lanes);
+        };
+        if self.border == 0 {
+            return blocks.for_each(|(planes, block)| place(planes, block));
+        }
+        with_scratch([height * width * lanes], |[side]| {
+            side.fill(0.0);
+            for (planes, block) in blocks {
+                // Channels that a last block has not.
+                if planes.len() < side.len() {
+                    side.fill(0.0);
+                }
+                place(planes, side);
+                for (y, row) in side.chunks_exact(width * lanes).enumerate() {
+                    block[self.at(y, 0)..][..row.len()].copy_from_slice(row);
+                }
+            }
+        });
     }
 
     /// To `[channels, height, width]`.
-    pub(super) fn write(&self, values: &[f32], planes: &mut [f32]) {
+    pub(in super::super::super) fn write(&self, values: &[f32], planes: &mut [f32]) {
         for (value, place) in planes.iter_mut().zip(self.places()) {
             *value = values[place];
         }

@@ -6,10 +6,10 @@ use pulp::{Simd, WithSimd};
 
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
-use super::super::super::winograd::{PLACES, transform};
+use super::super::super::transpose::transpose;
+use super::super::super::winograd::{PLACES, kernels};
 use super::conv::{After, Part, bundles};
 use super::cut::{Cuts, cut};
-use super::patches::pack;
 use super::shape::Shape;
 use super::sums::{Sums, activate, load, maximum, store, sum};
 
@@ -20,9 +20,9 @@ const FEWEST_CHANNELS: usize = 12;
 const MOST_VALUES: usize = 80_000;
 
 /// What lies between the values of two places, so that those of all places are not in the same few lines of a cache.
-const GAP: usize = 16;
+pub(in super::super::super) const GAP: usize = 16;
 
-pub(super) struct Tiles {
+pub(in super::super::super) struct Tiles {
     /// Blocks of a bundle.
     width: usize,
     /// `[places, bundles, channels in, width, lanes]`.
@@ -46,22 +46,25 @@ impl Tiles {
         kernel == 3 && stride == 1 && input.lanes > 1 && is_large && channels_in.min(channels_out) >= FEWEST_CHANNELS
     }
 
-    pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], input: Shape, output: &Shape) -> Self {
+    /// For up to `images` images together.
+    pub(in super::super::super) fn new(
+        geometry: &ConvGeometry,
+        kernels: Kernels,
+        [input, output]: [Shape; 2],
+        images: usize,
+    ) -> Self {
         let width = bundles(output.blocks());
-        let kernels = weight.as_chunks::<9>().0.iter().map(|kernel| transform(&kernel.map(|value| [value])));
-        let kernels = kernels.collect::<Vec<_>>();
-        let weights = std::array::from_fn(|place| {
-            let values = kernels.iter().map(|kernel| kernel[place][0]).collect::<Vec<_>>();
-            pack(&values, geometry.channels_in, output, width)
-        });
         let step = if geometry.epilogue.pool { 1 } else { 2 };
         let across = output.width.div_ceil(step);
         let depth = input.blocks() * input.lanes;
+        let size = output.blocks() * output.lanes * geometry.channels_in;
+        let mut weights = std::array::from_fn(|_| vec![0.0; size]);
+        pulp::Arch::new().dispatch(Pack { kernels, geometry, width, weights: &mut weights });
         Self {
             width,
             weights,
             offsets: (0..geometry.channels_in).collect(),
-            starts: (0..across * output.height.div_ceil(step)).map(|tile| tile * depth).collect(),
+            starts: (0..images * across * output.height.div_ceil(step)).map(|tile| tile * depth).collect(),
             input,
             corner: input.border - geometry.padding,
             across,
@@ -85,25 +88,29 @@ impl Tiles {
         Cuts::new(of(1), of(threads))
     }
 
-    /// Computes a part of the outputs.
-    pub(super) fn run(&self, part: Part, after: &After, outputs: &mut [&mut [f32]]) {
+    /// Computes a part of the outputs of `images` images, image by image: `outputs` are their bands of each block.
+    pub(in super::super::super) fn run(&self, part: Part, images: usize, after: &After, outputs: &mut [&mut [f32]]) {
         let (lanes, depth) = (after.output.lanes, self.depth());
         let rows = part.rows.start / self.step..part.rows.end.div_ceil(self.step);
-        let tiles = rows.len() * self.across;
+        let (each, blocks) = (rows.len() * self.across, outputs.len() / images);
+        let tiles = images * each;
         let (values_of, products_of) = (tiles * depth + GAP, tiles * self.width * lanes + GAP);
         with_scratch([PLACES * values_of, PLACES * products_of], |[values, products]| {
-            let read = Read { tiles: self, input: part.input, rows: &rows, values: &mut *values, place: values_of };
-            pulp::Arch::new().dispatch(read);
-            for (i, outputs) in outputs.chunks_mut(self.width).enumerate() {
-                let (first, count) = (part.block + i * self.width, outputs.len());
+            for (image, input) in part.input.chunks_exact(self.input.size()).take(images).enumerate() {
+                let values = &mut values[image * each * depth..];
+                let (shape, corner, across) = (&self.input, self.corner, self.across);
+                pulp::Arch::new().dispatch(Read { input, shape, corner, rows: &rows, across, values, place: values_of });
+            }
+            for i in (0..blocks).step_by(self.width) {
+                let (first, count) = (part.block + i, self.width.min(blocks - i));
                 let bundle = first * lanes * self.offsets.len()..(first + count) * lanes * self.offsets.len();
                 let places = values.chunks_exact(values_of).zip(products.chunks_exact_mut(products_of));
                 for ((image, results), weights) in places.zip(&self.weights) {
                     let (vectors, starts) = (&weights[bundle.clone()], &self.starts[..tiles]);
-                    sum(Sums { image, vectors, count, steps: &self.offsets, starts, results });
+                    sum(Sums { image, vectors, count, steps: &self.offsets, starts, results, adds: false });
                 }
-                for (index, output) in outputs.iter_mut().enumerate() {
-                    let block = first + index;
+                for (image, index) in (0..images).flat_map(|image| (0..count).map(move |index| (image, index))) {
+                    let (block, output) = (first + index, &mut *outputs[image * blocks + i + index]);
                     after.output.clear_border(&part.rows, output);
                     let added =
                         after.added.map(|added| added.block(block, 0..after.output.height * after.output.width));
@@ -111,6 +118,7 @@ impl Tiles {
                         tiles: self,
                         rows: &rows,
                         products,
+                        first: image * each * count,
                         place: products_of,
                         index,
                         count,
@@ -126,13 +134,72 @@ impl Tiles {
     }
 }
 
+/// The kernels of a convolution.
+#[derive(Clone, Copy)]
+pub(in super::super::super) enum Kernels<'a> {
+    /// `[out, in, 3, 3]`.
+    Given(&'a [f32]),
+    /// Those that the gradient of a convolution's input is a convolution with: `[in, out, 3, 3]`, each to be turned by half a circle.
+    Turned(&'a [f32]),
+}
+
+/// Puts kernels, transformed, into the order in which [`Sums`] reads them.
+struct Pack<'a> {
+    kernels: Kernels<'a>,
+    geometry: &'a ConvGeometry,
+    /// Blocks of a bundle.
+    width: usize,
+    weights: &'a mut [Vec<f32>; PLACES],
+}
+
+impl WithSimd for Pack<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { kernels: given, geometry, width, weights } = self;
+        let (depth, channels, lanes) = (geometry.channels_in, geometry.channels_out, S::F32_LANES);
+        let blocks = channels.div_ceil(lanes);
+        // Taps of a block's kernels; the last block first, so that what fills it up is 0.
+        let mut taps = [0.0; 9 * MOST_LANES];
+        for block in (0..blocks).rev() {
+            let (out, bundle) = (block * lanes, block / width * width);
+            let rows = lanes.min(channels - out);
+            let own = width.min(blocks - bundle);
+            for step in 0..depth {
+                let (from, stride) = match given {
+                    Kernels::Given(weight) => (&weight[(out * depth + step) * 9..], depth * 9),
+                    Kernels::Turned(weight) => (&weight[(step * channels + out) * 9..], 9),
+                };
+                transpose(from, stride, [rows, 9], &mut taps, lanes);
+                let mut kernel = [simd.splat_f32s(0.0); 9];
+                kernel.copy_from_slice(&S::as_simd_f32s(&taps).0[..9]);
+                if let Kernels::Turned(_) = given {
+                    kernel.reverse();
+                }
+                let at = (bundle * depth + step * own + block - bundle) * lanes;
+                for (weights, value) in weights.iter_mut().zip(kernels(simd, kernel)) {
+                    store::<S>(&mut weights[at..], value);
+                }
+            }
+        }
+    }
+}
+
+/// Values of the widest vector.
+const MOST_LANES: usize = 16;
+
 /// `B' d B` of the tiles in some rows: `[places, tiles, channels in]`, places `place` values apart.
-struct Read<'a> {
-    tiles: &'a Tiles,
-    input: &'a [f32],
-    rows: &'a Range<usize>,
-    values: &'a mut [f32],
-    place: usize,
+pub(in super::super::super) struct Read<'a> {
+    pub(in super::super::super) input: &'a [f32],
+    pub(in super::super::super) shape: &'a Shape,
+    /// Rows and columns of the border that are not looked at.
+    pub(in super::super::super) corner: usize,
+    pub(in super::super::super) rows: &'a Range<usize>,
+    /// Tiles of a row.
+    pub(in super::super::super) across: usize,
+    pub(in super::super::super) values: &'a mut [f32],
+    pub(in super::super::super) place: usize,
 }
 
 impl WithSimd for Read<'_> {
@@ -140,10 +207,10 @@ impl WithSimd for Read<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiles, input, rows, values, place } = self;
-        let (shape, across, corner) = (&tiles.input, tiles.across, tiles.corner);
-        let (lanes, depth, row) = (S::F32_LANES, tiles.depth(), shape.row());
-        let mut targets = values.chunks_exact_mut(place);
+        let Self { input, shape, corner, rows, across, values, place } = self;
+        let (lanes, row) = (S::F32_LANES, shape.row());
+        let depth = shape.blocks() * lanes;
+        let mut targets = values.chunks_mut(place);
         let targets: [&mut [f32]; PLACES] = std::array::from_fn(|_| targets.next().unwrap_or_default());
         for block in 0..shape.blocks() {
             for (i, y) in rows.clone().enumerate() {
@@ -168,12 +235,113 @@ impl WithSimd for Read<'_> {
     }
 }
 
+/// `A d A'` of the tiles of an image's gradient: `[places, bundles, tiles, blocks of a bundle, lanes]`, places `place` values apart,
+/// the tiles of the image being those from `first` on of all `tiles`.
+pub(in super::super::super) struct ReadGradient<'a> {
+    pub(in super::super::super) gradient: &'a [f32],
+    pub(in super::super::super) shape: &'a Shape,
+    /// Blocks of a bundle.
+    pub(in super::super::super) width: usize,
+    pub(in super::super::super) first: usize,
+    pub(in super::super::super) tiles: usize,
+    pub(in super::super::super) rows: &'a Range<usize>,
+    pub(in super::super::super) values: &'a mut [f32],
+    pub(in super::super::super) place: usize,
+}
+
+impl WithSimd for ReadGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { gradient, shape, width, first, tiles, rows, values, place } = self;
+        let (lanes, blocks, across) = (S::F32_LANES, shape.blocks(), shape.width.div_ceil(2));
+        let mut targets = values.chunks_mut(place);
+        let targets: [&mut [f32]; PLACES] = std::array::from_fn(|_| targets.next().unwrap_or_default());
+        let zero = simd.splat_f32s(0.0);
+        for block in 0..blocks {
+            let (values, bundle) = (shape.block_of(gradient, block), block / width * width);
+            let own = width.min(blocks - bundle);
+            let mut at = (bundle * tiles + first * own + block - bundle) * lanes;
+            for y in rows.clone() {
+                let upper = S::as_simd_f32s(shape.row_of(values, 2 * y)).0;
+                // An odd last row or column is followed by zeros.
+                let lower = (2 * y + 1 < shape.height).then(|| S::as_simd_f32s(shape.row_of(values, 2 * y + 1)).0);
+                for x in 0..across {
+                    let pair = |row: &[S::f32s]| [row[2 * x], row.get(2 * x + 1).copied().unwrap_or(zero)];
+                    let [upper, lower] = [pair(upper), lower.map_or([zero; 2], pair)].map(|pair| spread(simd, pair));
+                    for l in 0..4 {
+                        for (k, value) in spread(simd, [upper[l], lower[l]]).into_iter().enumerate() {
+                            store::<S>(&mut targets[4 * k + l][at..], value);
+                        }
+                    }
+                    at += own * lanes;
+                }
+            }
+        }
+    }
+}
+
+/// `A d` along one axis.
+#[inline(always)]
+fn spread<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 4] {
+    [a, simd.add_f32s(a, b), simd.sub_f32s(a, b), simd.neg_f32s(b)]
+}
+
+/// `G' m G` of the sums `[places, bundles, channels in, blocks of a bundle, lanes]` over all tiles: adds the gradients of the kernels to
+/// `[blocks, channels in, 9, lanes]`.
+pub(in super::super::super) struct AddKernels<'a> {
+    pub(in super::super::super) sums: &'a [f32],
+    pub(in super::super::super) channels_in: usize,
+    pub(in super::super::super) blocks: usize,
+    /// Blocks of a bundle.
+    pub(in super::super::super) width: usize,
+    pub(in super::super::super) kernels: &'a mut [f32],
+}
+
+impl WithSimd for AddKernels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { sums, channels_in, blocks, width, kernels } = self;
+        let place = sums.len() / PLACES;
+        let mut all = sums.chunks_exact(place);
+        let places: [&[f32]; PLACES] = std::array::from_fn(|_| all.next().unwrap_or_default());
+        let places = places.map(|values| S::as_simd_f32s(values).0);
+        let (kernels, _) = S::as_mut_simd_f32s(kernels);
+        for (i, kernel) in kernels.as_chunks_mut::<9>().0.iter_mut().enumerate() {
+            let (block, channel) = (i / channels_in, i % channels_in);
+            let bundle = block / width * width;
+            let at = bundle * channels_in + channel * width.min(blocks - bundle) + block - bundle;
+            let rows: [[S::f32s; 3]; 4] = std::array::from_fn(|k| {
+                gathered(simd, [0, 1, 2, 3].map(|l| places[4 * k + l][at]))
+            });
+            for x in 0..3 {
+                for (y, value) in gathered(simd, rows.map(|row| row[x])).into_iter().enumerate() {
+                    kernel[3 * y + x] = simd.add_f32s(kernel[3 * y + x], value);
+                }
+            }
+        }
+    }
+}
+
+/// `G' m` along one axis.
+#[inline(always)]
+fn gathered<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 3] {
+    let half = simd.splat_f32s(0.5);
+    let outer = simd.mul_f32s(half, simd.add_f32s(b, c));
+    [simd.add_f32s(a, outer), simd.mul_f32s(half, simd.sub_f32s(b, c)), simd.add_f32s(outer, d)]
+}
+
 /// `A' m A` of the tiles in some rows of a block, and what follows.
 struct Write<'a> {
     tiles: &'a Tiles,
     rows: &'a Range<usize>,
     /// `[places, tiles, count, lanes]`, of which those at `index` are meant; places are `place` values apart.
     products: &'a [f32],
+    /// Where those of the image begin, in vectors.
+    first: usize,
     place: usize,
     index: usize,
     count: usize,
@@ -189,13 +357,13 @@ impl WithSimd for Write<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiles, rows, products, place, index, count, bias, added, relu, shape, output } = self;
+        let Self { tiles, rows, products, first, place, index, count, bias, added, relu, shape, output } = self;
         let Tiles { across, step, .. } = *tiles;
         shape.assert_lanes(S::F32_LANES);
         let (used, bias) = (rows.len() * across * count, load::<S>(bias));
         let mut all = products.chunks_exact(place);
         let products: [&[S::f32s]; PLACES] =
-            std::array::from_fn(|_| &S::as_simd_f32s(all.next().unwrap_or_default()).0[..used]);
+            std::array::from_fn(|_| &S::as_simd_f32s(all.next().unwrap_or_default()).0[first..][..used]);
         let first = shape.start_of(rows.start * step);
         for (i, row) in rows.clone().enumerate() {
             for x in 0..across {
