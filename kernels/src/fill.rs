@@ -86,6 +86,9 @@ fn cleared<T: Copy + Default>(part: &mut [MaybeUninit<T>]) -> &mut [T] {
     unsafe { &mut *(std::ptr::from_mut(part) as *mut [T]) }
 }
 
+/// Values of a cache line.
+const LINE: usize = 16;
+
 thread_local! {
     /// A stack, so that work that holds scratch memory can borrow more.
     static SCRATCH: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -97,8 +100,10 @@ thread_local! {
 /// If there is no memory for them.
 pub fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl FnOnce([&mut [f32]; N]) -> R) -> R {
     // Whole cache lines, so that no array straddles a line of its neighbour.
-    let padded = lengths.map(|length| length.checked_next_multiple_of(16));
+    let padded = lengths.map(|length| length.checked_next_multiple_of(LINE));
     let total = padded.iter().try_fold(0, |total: usize, length| total.checked_add((*length)?));
+    // And room to begin with a whole one.
+    let total = total.and_then(|total| total.checked_add(LINE));
     let Some(total) = total else { panic!("scratch arrays of {lengths:?} values are larger than memory can be") };
     let mut memory = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_default();
     if let Some(missing) = total.checked_sub(memory.len()) {
@@ -107,9 +112,10 @@ pub fn with_scratch<const N: usize, R>(lengths: [usize; N], work: impl FnOnce([&
         }
         memory.resize(total, 0.0);
     }
-    let mut rest = memory.as_mut_slice();
+    let start = memory.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+    let mut rest = &mut memory[start..];
     let arrays = std::array::from_fn(|i| {
-        let (array, tail) = std::mem::take(&mut rest).split_at_mut(lengths[i].next_multiple_of(16));
+        let (array, tail) = std::mem::take(&mut rest).split_at_mut(lengths[i].next_multiple_of(LINE));
         rest = tail;
         &mut array[..lengths[i]]
     });
