@@ -88,7 +88,7 @@ impl Conv {
         assert!(input.border >= geometry.padding, "fewer zeros than the convolution looks at");
         assert!(added.is_none() || !geometry.epilogue.pool, "a pool before a sum");
         bias.resize(output.blocks() * output.lanes, 0.0);
-        let method = if Tiles::are_worth_it(geometry, &input) {
+        let method = if Tiles::are_worth_it(geometry, &input, &output) {
             Method::Tiles(Tiles::new(geometry, weight, input, &output))
         } else {
             Method::Patches(Patches::new(geometry, weight, &input, &output))

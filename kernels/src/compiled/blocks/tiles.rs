@@ -40,10 +40,11 @@ pub(super) struct Tiles {
 }
 
 impl Tiles {
-    pub(super) fn are_worth_it(geometry: &ConvGeometry, input: &Shape) -> bool {
+    pub(super) fn are_worth_it(geometry: &ConvGeometry, input: &Shape, output: &Shape) -> bool {
         let ConvGeometry { channels_in, channels_out, kernel, stride, .. } = *geometry;
         let is_large = geometry.conv_output().iter().all(|size| *size > 1);
-        kernel == 3 && stride == 1 && input.lanes > 1 && is_large && channels_in.min(channels_out) >= FEWEST_CHANNELS
+        let are_vectors = input.lanes == output.lanes;
+        kernel == 3 && stride == 1 && are_vectors && is_large && channels_in.min(channels_out) >= FEWEST_CHANNELS
     }
 
     pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], input: Shape, output: &Shape) -> Self {
