@@ -4,16 +4,14 @@
 //! by every thread for itself. Each value is one sum in one order either way, so that an image gives the same to the last bit alone
 //! and among others, on any number of threads.
 //!
-//! Values between the layers lie in [`blocks`] of channels, and in [`planes`] where a group norm is.
+//! Values between the layers lie in [`super::blocks`] of channels; images, logits, and what lies between fully connected layers, plane by
+//! plane.
 //!
-//! Files import one way: this file -> `plan` -> `program` -> `blocks`, `planes` -> `conv`, `dense`, `group` -> `team`.
+//! Files import one way: this file -> `plan` -> `program` -> `layers`, `dense` -> `team`.
 
-pub(super) mod blocks;
-mod conv;
 mod dense;
-mod group;
+mod layers;
 mod plan;
-mod planes;
 mod program;
 mod team;
 #[cfg(test)]
@@ -27,8 +25,7 @@ use super::channels::Vectors;
 use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
 use super::size::{assert_length, product};
-use group::GroupNorm;
-pub use group::GroupNormLayer;
+pub use layers::GroupNormLayer;
 use program::Program;
 use team::Memory;
 
@@ -84,7 +81,7 @@ enum Kind {
     },
     /// Slope and offset of each channel.
     Norm(Vec<[f32; 2]>),
-    GroupNorm(GroupNorm),
+    GroupNorm(GroupNormLayer),
     Sum {
         relu: bool,
     },
@@ -134,8 +131,8 @@ impl Compiler {
 
     /// A group norm and what follows it.
     pub fn group_norm(&mut self, input: Value, layer: GroupNormLayer) -> Value {
-        let norm = GroupNorm::new(layer, self.shapes[input.0]);
-        self.push(vec![input], norm.output(), Kind::GroupNorm(norm))
+        let output = layer.output(self.shapes[input.0]);
+        self.push(vec![input], output, Kind::GroupNorm(layer))
     }
 
     /// The sum of two values, then ReLU if asked.
@@ -160,17 +157,12 @@ impl Compiler {
 
     /// The network whose logits are `output`.
     pub fn finish(self, output: Value) -> Compiled {
-        let lanes = Vectors::here().block / 2;
-        self.finish_with(output, (lanes > 1).then_some(lanes), rayon::current_num_threads())
+        self.finish_for(output, rayon::current_num_threads())
     }
 
-    /// With blocks of so many channels, where there are any and the layers allow it; for so many threads.
-    fn finish_with(self, output: Value, lanes: Option<usize>, threads: usize) -> Compiled {
-        let blocks = lanes.filter(|_| plan::allows_blocks(&self, output));
-        let program = match blocks {
-            Some(lanes) => plan::in_blocks(self, output, lanes, threads),
-            None => plan::in_planes(self, output),
-        };
+    /// For so many threads.
+    fn finish_for(self, output: Value, threads: usize) -> Compiled {
+        let program = plan::program(self, output, Vectors::here().block / 2, threads);
         Compiled { program: Arc::new(program), idle: Mutex::default() }
     }
 }
@@ -241,7 +233,7 @@ impl Compiled {
     /// Memory with `count` images.
     fn filled(&self, first: usize, count: usize, fill: &dyn Fn(usize, &mut [f32])) -> Memory {
         let mut memory = self.memory(count);
-        let input = self.program.values[self.program.input];
+        let input = self.program.values[0];
         fill(first, &mut memory.array(input.array)[..count * input.size]);
         memory
     }

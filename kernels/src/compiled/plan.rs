@@ -1,128 +1,134 @@
 //! From the described layers of a network to its program.
 
+use super::super::blocks::Shape;
 use super::super::size::product;
-use super::blocks::{self, Shape};
 use super::dense::Dense;
-use super::planes;
+use super::layers::{self, GroupNorm, Moments, Norm, Sum};
 use super::program::{Layer, Operation, Program};
 use super::{Compiler, Kind, Value};
 
-fn work(layers: &[super::Layer]) -> u64 {
-    let work = layers.iter().map(|layer| match &layer.kind {
-        Kind::Conv { geometry, .. } => geometry.multiply_adds(),
-        Kind::Linear { weight, .. } => weight.len() as u64,
-        Kind::Norm(_) | Kind::GroupNorm(_) | Kind::Sum { .. } | Kind::Mean => 0,
-    });
-    work.sum()
-}
-
-/// With values that lie plane by plane.
-pub(super) fn in_planes(compiler: Compiler, output: Value) -> Program {
-    let sizes = compiler.shapes.iter().map(|shape| product(shape)).collect::<Vec<_>>();
-    let work = work(&compiler.layers);
-    let described = compiler.layers.into_iter().enumerate();
-    let layers = described.map(|(index, super::Layer { inputs, kind })| {
-        let [channels, height, width] = compiler.shapes[inputs[0].0];
-        let planes = |operation| Operation::Planes(operation, [channels, height * width]);
-        let operation = match kind {
-            Kind::Conv { geometry, weight, bias, relu } => {
-                let sum = inputs.get(1).map(|_| relu);
-                planes(planes::Operation::Conv(Box::new(super::conv::Conv::new(geometry, &weight, bias, sum))))
-            }
-            Kind::Linear { weight, bias, relu } => Operation::Dense(Dense::new(&weight, bias, relu)),
-            Kind::Norm(lines) => planes(planes::Operation::Norm(lines)),
-            Kind::GroupNorm(norm) => planes(planes::Operation::GroupNorm(norm)),
-            Kind::Sum { relu } => planes(planes::Operation::Sum(relu)),
-            Kind::Mean => planes(planes::Operation::Mean),
-        };
-        Layer { inputs: inputs.iter().map(|value| value.0).collect(), output: index + 1, operation }
-    });
-    Program::new(layers.collect(), 0, &sizes, output.0, work)
-}
-
-/// The layers before the first fully connected one.
-fn head(layers: &[super::Layer]) -> usize {
-    layers.iter().position(|layer| matches!(layer.kind, Kind::Linear { .. })).unwrap_or(layers.len())
-}
-
-/// Whether values can lie in blocks: fully connected layers are the last ones, and they alone read what they read; and no group
-/// norm is there, whose groups need not be blocks.
-pub(super) fn allows_blocks(compiler: &Compiler, output: Value) -> bool {
-    let head = head(&compiler.layers);
-    let (front, back) = compiler.layers.split_at(head);
-    let is_chain = back.iter().all(|layer| matches!(layer.kind, Kind::Linear { .. }));
-    let is_read_in_front = |value: Value| front.iter().any(|layer| layer.inputs.contains(&value));
-    let is_apart = back.iter().all(|layer| layer.inputs[0].0 == 0 || !is_read_in_front(layer.inputs[0]));
-    let is_last = output.0 == compiler.layers.len() && (!back.is_empty() || !is_read_in_front(output));
-    let has_groups = front.iter().any(|layer| matches!(layer.kind, Kind::GroupNorm(_)));
-    is_chain && is_apart && is_last && output.0 > 0 && !has_groups
-}
-
-/// With values that lie in blocks of `lanes` channels, for so many threads.
-pub(super) fn in_blocks(compiler: Compiler, output: Value, lanes: usize, threads: usize) -> Program {
-    let (front, work) = (head(&compiler.layers), work(&compiler.layers));
-    let shapes = block_shapes(&compiler, lanes, front);
-    let count = compiler.shapes.len();
-    // The images in blocks are one more value, and so are logits that no fully connected layer puts out.
-    let (images, logits) = (count, count + 1);
-    let mut sizes = compiler.shapes.iter().map(|shape| product(shape)).collect::<Vec<_>>();
-    for (value, size) in sizes.iter_mut().enumerate().take(front + 1).skip(1) {
-        *size = shapes[value].size();
-    }
-    sizes.extend([shapes[0].size(), product(&compiler.shapes[output.0])]);
-    let mut layers = Vec::new();
-    if front > 0 {
-        let operation = Operation::Blocks(blocks::Operation::Read(shapes[0]));
-        layers.push(Layer { inputs: vec![0], output: images, operation });
-    }
+/// The program of the network whose logits are `output`, with blocks of `lanes` channels; for so many threads.
+pub(super) fn program(compiler: Compiler, output: Value, lanes: usize, threads: usize) -> Program {
+    let work = compiler.layers.iter().map(|layer| layer.kind.multiply_adds()).sum();
+    let mut plan = Plan::new(&compiler, lanes);
     for (index, super::Layer { inputs, kind }) in compiler.layers.into_iter().enumerate() {
-        let is_front = index < front;
-        let value = |value: Value| if is_front && value.0 == 0 { images } else { value.0 };
-        let of = |which: usize| shapes[inputs[which].0];
-        let to = || shapes[index + 1];
+        let value = index + 1;
+        let (of, to) = (|which: usize| plan.shapes[inputs[which].0], plan.shapes[value]);
+        let mut moments = None;
         let operation = match kind {
             Kind::Conv { geometry, weight, bias, relu } => {
                 let added = (inputs.len() > 1).then(|| of(1));
-                let conv = blocks::Conv::new(&geometry, &weight, bias, [of(0), to()], added, relu, threads);
-                Operation::Blocks(blocks::Operation::Conv(Box::new(conv)))
+                let conv = layers::Conv::new(&geometry, &weight, bias, [of(0), to], added, relu, threads);
+                layers::Operation::Conv(Box::new(conv))
             }
-            Kind::Norm(lines) => {
-                Operation::Blocks(blocks::Operation::Norm(blocks::Norm::new(of(0), to(), &lines, threads)))
+            Kind::Norm(lines) => layers::Operation::Norm(Norm::new(of(0), to, &lines, threads)),
+            Kind::GroupNorm(layer) => {
+                let (norm, of_each) = (GroupNorm::new(layer, [of(0), to], threads), Moments(of(0)));
+                let (input, size) = (plan.in_blocks(inputs[0].0), of_each.size());
+                moments = Some(plan.push(vec![input], size, Operation::Blocks(layers::Operation::Moments(of_each))));
+                layers::Operation::GroupNorm(norm)
             }
-            Kind::Sum { relu } => {
-                Operation::Blocks(blocks::Operation::Sum(blocks::Sum::new([of(0), of(1)], to(), relu, threads)))
-            }
-            Kind::GroupNorm(_) => unreachable!("a group norm allows no blocks"),
-            Kind::Mean => Operation::Blocks(blocks::Operation::Mean(of(0), to())),
+            Kind::Sum { relu } => layers::Operation::Sum(Sum::new([of(0), of(1)], to, relu, threads)),
+            Kind::Mean => layers::Operation::Mean(of(0), to),
             Kind::Linear { weight, bias, relu } => {
-                let input = inputs[0].0;
-                let in_blocks = (1..=front).contains(&input).then(|| &shapes[input]);
-                Operation::Dense(dense(&weight, bias, relu, in_blocks))
+                let ((input, shape), size) = (plan.flat(inputs[0].0), bias.len());
+                let dense = dense(&weight, bias, relu, shape);
+                plan.planes[value] = Some(plan.push(vec![input], size, Operation::Dense(dense)));
+                continue;
             }
         };
-        layers.push(Layer { inputs: inputs.iter().map(|input| value(*input)).collect(), output: index + 1, operation });
+        let inputs = inputs.iter().map(|input| plan.in_blocks(input.0)).chain(moments).collect();
+        plan.blocks[value] = Some(plan.push(inputs, to.size(), Operation::Blocks(operation)));
     }
-    let is_front = output.0 <= front;
-    if is_front {
-        let operation = Operation::Blocks(blocks::Operation::Write(shapes[output.0]));
-        layers.push(Layer { inputs: vec![output.0], output: logits, operation });
-    }
-    let batched_from = if front == 0 { 0 } else { front + 1 + usize::from(is_front) };
-    Program::new(layers, batched_from, &sizes, if is_front { logits } else { output.0 }, work)
+    let result = plan.in_planes(output.0);
+    Program::new(plan.layers, &plan.sizes, result, work)
 }
 
-/// How each value up to that of the last layer in `front` lies.
-fn block_shapes(compiler: &Compiler, lanes: usize, front: usize) -> Vec<Shape> {
-    let shapes = compiler.shapes.iter().take(front + 1).enumerate().map(|(value, &[channels, height, width])| {
+impl Kind {
+    fn multiply_adds(&self) -> u64 {
+        match self {
+            Self::Conv { geometry, .. } => geometry.multiply_adds(),
+            Self::Linear { weight, .. } => weight.len() as u64,
+            Self::Norm(_) | Self::GroupNorm(_) | Self::Sum { .. } | Self::Mean => 0,
+        }
+    }
+}
+
+/// A program in the making. Images, what fully connected layers put out, and the logits lie plane by plane, all else in blocks; a
+/// value that is read the other way is brought there when it is first.
+struct Plan {
+    layers: Vec<Layer>,
+    /// Of the program's values.
+    sizes: Vec<usize>,
+    /// How each described value lies in blocks.
+    shapes: Vec<Shape>,
+    /// The program's value that is a described one, plane by plane and in blocks.
+    planes: Vec<Option<usize>>,
+    blocks: Vec<Option<usize>>,
+}
+
+impl Plan {
+    fn new(compiler: &Compiler, lanes: usize) -> Self {
+        let shapes = shapes(compiler, lanes);
+        let none = vec![None; shapes.len()];
+        let mut planes = none.clone();
+        planes[0] = Some(0);
+        Self { layers: Vec::new(), sizes: vec![product(&compiler.shapes[0])], shapes, planes, blocks: none }
+    }
+
+    /// Adds a layer, and tells which value it puts out.
+    fn push(&mut self, inputs: Vec<usize>, size: usize, operation: Operation) -> usize {
+        let output = self.sizes.len();
+        self.sizes.push(size);
+        self.layers.push(Layer { inputs, output, operation });
+        output
+    }
+
+    fn in_blocks(&mut self, value: usize) -> usize {
+        if let Some(place) = self.blocks[value] {
+            return place;
+        }
+        let (from, shape) = (self.planes[value].expect("a value that is read is there"), self.shapes[value]);
+        let place = self.push(vec![from], shape.size(), Operation::Blocks(layers::Operation::Read(shape)));
+        self.blocks[value] = Some(place);
+        place
+    }
+
+    fn in_planes(&mut self, value: usize) -> usize {
+        if let Some(place) = self.planes[value] {
+            return place;
+        }
+        let (from, shape) = (self.blocks[value].expect("a value that is read is there"), self.shapes[value]);
+        let size = shape.channels * shape.height * shape.width;
+        let place = self.push(vec![from], size, Operation::Blocks(layers::Operation::Write(shape)));
+        self.planes[value] = Some(place);
+        place
+    }
+
+    /// Where a fully connected layer reads a value, and how it lies there if in blocks: where it is, unless a convolution reads it
+    /// too, since what follows its end then may be anything.
+    fn flat(&mut self, value: usize) -> (usize, Option<Shape>) {
+        match (self.planes[value], self.blocks[value]) {
+            (None, Some(place)) if !self.shapes[value].is_convolved => (place, Some(self.shapes[value])),
+            _ => (self.in_planes(value), None),
+        }
+    }
+}
+
+/// How each value lies in blocks of `lanes` channels.
+fn shapes(compiler: &Compiler, lanes: usize) -> Vec<Shape> {
+    let shapes = compiler.shapes.iter().enumerate().map(|(value, &[channels, height, width])| {
         let mut shape = Shape { channels, height, width, border: 0, lanes, is_convolved: false };
         let mut is_only_convolved = true;
-        for layer in &compiler.layers[..front] {
+        for layer in &compiler.layers {
             for (which, _) in layer.inputs.iter().enumerate().filter(|(_, input)| input.0 == value) {
                 match &layer.kind {
                     Kind::Conv { geometry, .. } if which == 0 => {
                         shape.border = shape.border.max(geometry.padding);
                         shape.is_convolved = true;
                     }
+                    // It reads images plane by plane.
+                    Kind::Linear { .. } => {}
                     _ => is_only_convolved = false,
                 }
             }
@@ -137,7 +143,7 @@ fn block_shapes(compiler: &Compiler, lanes: usize, front: usize) -> Vec<Shape> {
 }
 
 /// A fully connected layer whose inputs lie as `shape` says, or plane by plane.
-fn dense(weight: &[f32], bias: Vec<f32>, relu: bool, shape: Option<&Shape>) -> Dense {
+fn dense(weight: &[f32], bias: Vec<f32>, relu: bool, shape: Option<Shape>) -> Dense {
     let Some(shape) = shape else { return Dense::new(weight, bias, relu) };
     let mut moved = vec![0.0; shape.size() * bias.len()];
     for (row, place) in weight.chunks_exact(bias.len()).zip(shape.places()) {

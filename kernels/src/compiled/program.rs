@@ -2,22 +2,17 @@
 
 use super::super::size::product;
 use super::dense::Dense;
+use super::layers::{self, Place};
 use super::team::Member;
-use super::{blocks, planes};
 
 /// The layers of a network in order.
 pub(super) struct Program {
     pub(super) layers: Vec<Layer>,
-    /// Layers before this one are computed image by image, so that what lies between them stays in a cache; those from it on
-    /// for all images of a batch.
-    pub(super) batched_from: usize,
+    /// The first is that of the images.
     pub(super) values: Vec<Slot>,
-    /// The array of the workspace, which comes after those of the values.
-    pub(super) workspace: usize,
     /// Multiply-adds for an image.
     pub(super) work: u64,
-    /// The values of the images, and the logits.
-    pub(super) input: usize,
+    /// The value of the logits.
     pub(super) result: usize,
 }
 
@@ -28,9 +23,9 @@ pub(super) struct Layer {
 }
 
 pub(super) enum Operation {
-    /// With channels of the input, and values of each.
-    Planes(planes::Operation, [usize; 2]),
-    Blocks(blocks::Operation),
+    /// Image by image, together with its neighbours of this kind, so that what lies between them stays in a cache.
+    Blocks(layers::Operation),
+    /// For all images of a batch.
     Dense(Dense),
 }
 
@@ -44,35 +39,35 @@ pub(super) struct Slot {
     pub(super) is_batched: bool,
 }
 
+impl Layer {
+    fn is_in_blocks(&self) -> bool {
+        matches!(self.operation, Operation::Blocks(_))
+    }
+}
+
 impl Program {
     pub(super) fn run(&self, member: &Member, count: usize) {
-        let (single, batched) = self.layers.split_at(self.batched_from);
-        for image in 0..count {
-            let place = |value: usize| {
-                let Slot { array, size, is_batched } = self.values[value];
-                blocks::Place { array, from: if is_batched { image * size } else { 0 } }
-            };
-            for layer in single {
-                if let Operation::Blocks(operation) = &layer.operation {
-                    match layer.inputs[..] {
-                        [input] => operation.run(member, &[place(input)], place(layer.output)),
-                        [input, other, ..] => {
-                            operation.run(member, &[place(input), place(other)], place(layer.output));
+        for layers in self.layers.chunk_by(|left, right| left.is_in_blocks() && right.is_in_blocks()) {
+            if let [Layer { inputs, output, operation: Operation::Dense(dense) }] = layers {
+                dense.run(member, [inputs[0], *output].map(|value| self.values[value].array), count);
+                continue;
+            }
+            for image in 0..count {
+                let place = |value: usize| {
+                    let Slot { array, size, is_batched } = self.values[value];
+                    Place { array, from: if is_batched { image * size } else { 0 } }
+                };
+                for layer in layers {
+                    if let Operation::Blocks(operation) = &layer.operation {
+                        match layer.inputs[..] {
+                            [input] => operation.run(member, &[place(input)], place(layer.output)),
+                            [input, other, ..] => {
+                                operation.run(member, &[place(input), place(other)], place(layer.output));
+                            }
+                            [] => {}
                         }
-                        [] => {}
                     }
                 }
-            }
-        }
-        for layer in batched {
-            let array = |value: &usize| self.values[*value].array;
-            let (inputs, output) = (layer.inputs.iter().map(array).collect::<Vec<_>>(), array(&layer.output));
-            match &layer.operation {
-                Operation::Dense(dense) => dense.run(member, [inputs[0], output], count),
-                Operation::Planes(operation, shape) => {
-                    operation.run(member, (&inputs, output, self.workspace), count, *shape);
-                }
-                Operation::Blocks(_) => {}
             }
         }
     }
@@ -84,42 +79,39 @@ impl Program {
 
     /// Steps that `count` images take at most.
     pub(super) fn steps(&self, count: usize) -> usize {
-        let steps = |layer: &Layer| match &layer.operation {
-            Operation::Planes(planes::Operation::Conv(conv), _) => conv.steps(),
-            _ => 1,
-        };
-        self.layers.iter().map(steps).sum::<usize>() * count
+        self.layers.len() * count
     }
 
     /// Values of each array, for a batch of `room` images.
     pub(super) fn arrays(&self, room: usize) -> Vec<usize> {
-        let mut lengths = vec![0; self.workspace];
+        let mut lengths = vec![0; self.values.iter().map(|slot| slot.array + 1).max().unwrap_or(0)];
         for slot in &self.values {
             let size = if slot.is_batched { product(&[room, slot.size]) } else { slot.size };
             lengths[slot.array] = lengths[slot.array].max(size);
         }
-        let workspace = self.layers.iter().map(|layer| match &layer.operation {
-            Operation::Planes(planes::Operation::Conv(conv), _) => conv.workspace(),
-            _ => 0,
-        });
-        lengths.push(workspace.max().unwrap_or(0));
         lengths
     }
 
     /// Of layers whose values have these sizes: gives each value the first array that nobody reads any more.
-    pub(super) fn new(layers: Vec<Layer>, batched_from: usize, sizes: &[usize], output: usize, work: u64) -> Self {
-        let mut last_use = vec![0; sizes.len()];
-        let (mut is_batched, mut writer) = (vec![batched_from == 0; sizes.len()], vec![0; sizes.len()]);
+    pub(super) fn new(layers: Vec<Layer>, sizes: &[usize], output: usize, work: u64) -> Self {
+        // Of each value, the layer that writes it and the last one that reads it, counted from 1.
+        let (mut writer, mut last_use) = (vec![0; sizes.len()], vec![0; sizes.len()]);
+        let mut is_batched = vec![false; sizes.len()];
         is_batched[0] = true;
         is_batched[output] = true;
+        // Of each layer, the first of those that go through an image together with it.
+        let mut starts: Vec<usize> = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
+            let is_together = index > 0 && layers[index - 1].is_in_blocks() && layer.is_in_blocks();
+            let start = if is_together { starts[index - 1] } else { index };
+            starts.push(start);
             writer[layer.output] = index + 1;
             last_use[layer.output] = index + 1;
+            is_batched[layer.output] |= !layer.is_in_blocks();
             for input in &layer.inputs {
                 last_use[*input] = index + 1;
-                is_batched[*input] |= index >= batched_from;
+                is_batched[*input] |= writer[*input] <= start;
             }
-            is_batched[layer.output] |= index >= batched_from;
         }
         last_use[output] = usize::MAX;
         let mut order = (0..sizes.len()).collect::<Vec<_>>();
@@ -131,7 +123,7 @@ impl Program {
             let (is_batched, written) = (is_batched[value], writer[value]);
             // While images go one by one, what one leaves for the batch must outlast the others.
             let can_share = |&(free, holds_batch): &(usize, bool)| {
-                free < written && holds_batch == is_batched && (!is_batched || written > batched_from)
+                free < written && holds_batch == is_batched && (!is_batched || free <= starts[written - 1])
             };
             let array = arrays.iter().position(can_share).unwrap_or_else(|| {
                 arrays.push((0, is_batched));
@@ -140,6 +132,6 @@ impl Program {
             arrays[array].0 = last_use[value];
             values[value] = Slot { array, size: sizes[value], is_batched };
         }
-        Self { layers, batched_from, workspace: arrays.len(), values, work, input: 0, result: output }
+        Self { layers, values, work, result: output }
     }
 }

@@ -3,7 +3,6 @@
 use super::super::conv;
 use super::super::linear;
 use super::super::tests::{assert_close, random};
-use super::program::Operation;
 use super::team::{self, Access, Member};
 use super::*;
 
@@ -16,7 +15,7 @@ fn layer([out, channels, kernel]: [usize; 3], stride: usize, padding: usize, rel
 
 /// The logits of each image, which must be the same to the last bit alone, among others, on this thread and on several.
 fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
-    let size = network.program.values[network.program.input].size;
+    let size = network.program.values[0].size;
     let fill = |images: &[f32], first: usize, values: &mut [f32]| {
         values.copy_from_slice(&images[first * size..][..values.len()]);
     };
@@ -38,15 +37,12 @@ fn logits(network: &Compiled, images: &[f32]) -> Vec<f32> {
     all
 }
 
-/// Compiles with values plane by plane and in blocks, for few and for many threads, and compares the logits.
+/// Compiles for few and for many threads, and compares the logits.
 fn assert_gives(describe: impl Fn() -> (Compiler, Value), images: &[f32], expected: &[f32], what: &str) {
-    let lanes = Vectors::here().block / 2;
-    for (lanes, threads) in [(None, 2), (Some(lanes), 1), (Some(lanes), 2), (Some(lanes), 5)] {
+    for threads in [1, 2, 5] {
         let (compiler, value) = describe();
-        let network = compiler.finish_with(value, lanes, threads);
-        let is_in_planes = |layer: &program::Layer| matches!(layer.operation, Operation::Planes(..));
-        assert!(lanes.is_none() == network.program.layers.iter().any(is_in_planes), "{what}: not as asked for");
-        assert_close(&logits(&network, images), expected, &format!("{what}, blocks of {lanes:?}, {threads} threads"));
+        let network = compiler.finish_for(value, threads);
+        assert_close(&logits(&network, images), expected, &format!("{what}, {threads} threads"));
     }
 }
 
@@ -166,82 +162,195 @@ fn a_sum_is_that_of_its_values() {
     }
 }
 
+/// The sums of a fully connected layer without bias, of each image.
+fn connected(input: &[f32], batch: usize, weight: &[f32]) -> Vec<f32> {
+    let (inputs, outputs) = (input.len() / batch, weight.len() * batch / input.len());
+    let geometry = linear::Geometry::new([batch, inputs], [inputs, outputs], false);
+    linear::forward(&geometry, input, weight, &vec![0.0; outputs])
+}
+
 #[test]
-fn layers_that_no_blocks_suit_lie_plane_by_plane() {
-    // A convolution after a fully connected layer, and a value that both read.
-    let weight = vec![0.5; 12];
-    type Describe = fn(&mut Compiler, Value, &[f32]) -> Value;
-    let describe: [Describe; 2] = [
-        |compiler, input, weight| {
-            let value = compiler.linear(input, weight, vec![0.0; 2], false);
-            compiler.conv(value, layer([3, 2, 1], 1, 0, false, false), None)
-        },
-        |compiler, input, weight| {
-            let value = compiler.conv(input, layer([3, 3, 1], 1, 0, false, false), None);
-            let _ = compiler.conv(value, layer([3, 3, 1], 1, 0, false, false), None);
-            compiler.linear(value, &[weight, weight].concat()[..12], vec![0.0; 2], false)
-        },
-    ];
-    let images = random(2 * 6, 3);
-    for describe in describe {
-        let all = [None, Some(Vectors::here().block / 2)].map(|lanes| {
-            let (mut compiler, input) = Compiler::new([3, 2, 1]);
-            let value = describe(&mut compiler, input, &weight);
-            logits(&compiler.finish_with(value, lanes, 2), &images)
-        });
-        assert!(all[0] == all[1]);
-    }
+fn a_convolution_can_follow_a_fully_connected_layer() {
+    let (batch, images) = (6, random(6 * 6, 3));
+    let [into, out] = [random(6 * 20, 4), random(3 * 9 * 4, 5)];
+    let after = layer([3, 20, 3], 1, 2, true, false);
+    let describe = || {
+        let (mut compiler, input) = Compiler::new([3, 2, 1]);
+        let value = compiler.linear(input, &into, vec![0.0; 20], false);
+        let value = compiler.conv(value, after.clone(), None);
+        let value = compiler.linear(value, &out, vec![0.0; 4], false);
+        (compiler, value)
+    };
+    let (values, _) = convolved(&connected(&images, batch, &into), [batch, 20, 1, 1], &after);
+    assert_gives(describe, &images, &connected(&values, batch, &out), "between fully connected layers");
+    let conv_is_last = || {
+        let (mut compiler, input) = Compiler::new([3, 2, 1]);
+        let value = compiler.linear(input, &into, vec![0.0; 20], false);
+        let value = compiler.conv(value, after.clone(), None);
+        (compiler, value)
+    };
+    assert_gives(conv_is_last, &images, &values, "after a fully connected layer");
+}
+
+#[test]
+fn several_layers_can_read_a_value() {
+    // A value that a convolution, a sum and a fully connected layer read.
+    let (batch, shape) = (5, [5, 6, 7, 7]);
+    let images = random(shape.iter().product(), 13);
+    let [first, second] = [layer([9, 6, 3], 1, 1, true, false), layer([9, 9, 5], 1, 2, false, false)];
+    let weight = random(9 * 49 * 3, 14).into_iter().map(|value| value / 100.0).collect::<Vec<_>>();
+    let describe = |conv_is_last: bool| {
+        let (mut compiler, input) = Compiler::new([6, 7, 7]);
+        let value = compiler.conv(input, first.clone(), None);
+        let convolved = compiler.conv(value, second.clone(), Some(value));
+        let logits = compiler.linear(value, &weight, vec![0.0; 3], false);
+        (compiler, if conv_is_last { convolved } else { logits })
+    };
+    let (values, shape) = convolved(&images, shape, &first);
+    assert_gives(|| describe(false), &images, &connected(&values, batch, &weight), "fully connected");
+    let (sums, _) = convolved(&values, shape, &second);
+    let sums = sums.iter().zip(&values).map(|(a, b)| a + b).collect::<Vec<_>>();
+    assert_gives(|| describe(true), &images, &sums, "convolved");
+    // The images themselves, and one of the values in front as logits.
+    let of_images = || {
+        let (mut compiler, input) = Compiler::new([6, 7, 7]);
+        let value = compiler.conv(input, first.clone(), None);
+        let _ = compiler.conv(value, second.clone(), None);
+        (compiler, value)
+    };
+    assert_gives(of_images, &images, &values, "in front");
+    assert_gives(|| Compiler::new([6, 7, 7]), &images, &images, "images");
+    let weight = &weight[..6 * 49];
+    let beside = || {
+        let (mut compiler, input) = Compiler::new([6, 7, 7]);
+        let _ = compiler.conv(input, first.clone(), None);
+        let value = compiler.linear(input, weight, vec![0.0], false);
+        (compiler, value)
+    };
+    assert_gives(beside, &images, &connected(&images, batch, weight), "beside a convolution");
 }
 
 #[test]
 fn a_nan_stays_one() {
-    for lanes in [None, Some(Vectors::here().block / 2)] {
+    for has_group_norm in [false, true] {
         let (mut compiler, input) = Compiler::new([1, 6, 6]);
-        let value = compiler.conv(input, layer([16, 1, 3], 1, 1, true, false), None);
+        let mut value = compiler.conv(input, layer([16, 1, 3], 1, 1, true, false), None);
+        if has_group_norm {
+            let channels = vec![[1.0, 0.5]; 16];
+            let layer = GroupNormLayer { groups: 4, epsilon: 1e-5, channels, relu: true, pool: true };
+            value = compiler.group_norm(value, layer);
+        }
         let value = compiler.conv(value, layer([16, 16, 3], 1, 1, true, true), None);
         let value = compiler.mean(value);
         let mut image = vec![0.0; 36];
         image[14] = f32::NAN;
-        let network = compiler.finish_with(value, lanes, 2);
+        let network = compiler.finish_for(value, 2);
         let logits = network.run(1, 1, &|_, values| values.copy_from_slice(&image));
-        assert!(logits.iter().all(|value| value.is_nan()), "{lanes:?}: {logits:?}");
+        assert!(logits.iter().all(|value| value.is_nan()), "group norm: {has_group_norm}: {logits:?}");
     }
+}
+
+/// The group norm of images `[batch, channels, height, width]`, in double precision.
+fn group_normed(images: &[f32], [_, channels, height, width]: [usize; 4], layer: &GroupNormLayer) -> Vec<f32> {
+    let (plane, of_each) = (height * width, channels / layer.groups);
+    let mut values = Vec::new();
+    for (index, group) in images.chunks_exact(of_each * plane).enumerate() {
+        let length = group.len() as f64;
+        let mean = group.iter().map(|&x| f64::from(x)).sum::<f64>() / length;
+        let variance = group.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
+        values.extend(group.iter().enumerate().map(|(place, &x)| {
+            let [scale, shift] = layer.channels[index % layer.groups * of_each + place / plane].map(f64::from);
+            let value = (f64::from(x) - mean) / (variance + layer.epsilon).sqrt() * scale + shift;
+            if layer.relu { value.max(0.0) as f32 } else { value as f32 }
+        }));
+    }
+    if !layer.pool {
+        return values;
+    }
+    let of = |plane: &[f32], y: usize, x: usize| {
+        let corners = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter();
+        corners.map(|(down, right)| plane[(2 * y + down) * width + 2 * x + right]).fold(f32::MIN, f32::max)
+    };
+    let (high, wide) = (height / 2, width / 2);
+    let pooled = |plane: &[f32]| (0..high * wide).map(|i| of(plane, i / wide, i % wide)).collect::<Vec<_>>();
+    values.chunks_exact(plane).flat_map(pooled).collect()
+}
+
+/// A group norm whose channels all differ.
+fn groups_of(channels: usize, groups: usize, relu: bool, pool: bool) -> GroupNormLayer {
+    let channels = (0..channels).map(|c| [0.7 - c as f32 * 0.1, 0.2 - c as f32 * 0.05]).collect();
+    GroupNormLayer { groups, epsilon: 1e-5, channels, relu, pool }
 }
 
 #[test]
 fn a_group_norm_is_that_of_each_image_and_group() {
-    let (batch, [channels, height, width], epsilon) = (3, [6, 5, 7], 1e-5);
-    let plane = height * width;
-    let images = random(batch * channels * plane, 21).into_iter().map(|x| 3.0 * x + 5.0).collect::<Vec<_>>();
-    let affine: Vec<[f32; 2]> = (0..channels).map(|c| [0.7 - c as f32 * 0.3, 0.2 - c as f32 * 0.1]).collect();
-    for (groups, relu, pool) in [(1, true, false), (2, false, true), (3, true, true), (6, false, false)] {
-        let mut values = Vec::new();
-        for (index, group) in images.chunks_exact(channels / groups * plane).enumerate() {
-            let length = group.len() as f64;
-            let mean = group.iter().map(|&x| f64::from(x)).sum::<f64>() / length;
-            let variance = group.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / length;
-            values.extend(group.iter().enumerate().map(|(place, &x)| {
-                let [scale, shift] = affine[index % groups * (channels / groups) + place / plane];
-                let value = (f64::from(x) - mean) / (variance + epsilon).sqrt() * f64::from(scale) + f64::from(shift);
-                if relu { value.max(0.0) as f32 } else { value as f32 }
-            }));
-        }
-        if pool {
-            let at = |plane: &[f32], y: usize, x: usize| plane[y * width + x];
-            let of = |plane: &[f32], y: usize, x: usize| {
-                [(0, 0), (0, 1), (1, 0), (1, 1)]
-                    .into_iter()
-                    .map(|(down, right)| at(plane, 2 * y + down, 2 * x + right))
-                    .fold(f32::MIN, f32::max)
+    // Groups that blocks cut and that cut blocks, of whole blocks, of one channel and of all; planes of odd sizes and of one pixel.
+    for (shape, all_groups) in [
+        ([3, 6, 5, 7], vec![1, 2, 3, 6]),
+        ([5, 24, 7, 9], vec![1, 2, 3, 6, 8]),
+        ([2, 5, 3, 2], vec![5]),
+        ([2, 40, 2, 2], vec![1, 5, 8, 20]),
+        ([3, 35, 13, 10], vec![5, 7, 35]),
+        ([2, 64, 4, 5], vec![1, 2, 4, 8, 32]),
+        ([4, 20, 1, 1], vec![1, 4, 10]),
+    ] {
+        let [_, channels, height, width] = shape;
+        let images = random(shape.iter().product(), 21).into_iter().map(|x| 3.0 * x + 5.0).collect::<Vec<_>>();
+        let pools = if height.min(width) > 1 { &[false, true][..] } else { &[false] };
+        let kinds = pools.iter().flat_map(|pool| [(false, *pool), (true, *pool)]);
+        for (groups, (relu, pool)) in all_groups.iter().flat_map(|groups| kinds.clone().map(|kind| (*groups, kind))) {
+            let layer = || groups_of(channels, groups, relu, pool);
+            let describe = || {
+                let (mut compiler, input) = Compiler::new([channels, height, width]);
+                let value = compiler.group_norm(input, layer());
+                (compiler, value)
             };
-            let (high, wide) = (height / 2, width / 2);
-            let pooled = |plane: &[f32]| (0..high * wide).map(|i| of(plane, i / wide, i % wide)).collect::<Vec<_>>();
-            values = values.chunks_exact(plane).flat_map(pooled).collect();
+            let what = format!("{groups} groups of {shape:?}, relu: {relu}, pool: {pool}");
+            assert_gives(describe, &images, &group_normed(&images, shape, &layer()), &what);
         }
-        let (mut compiler, input) = Compiler::new([channels, height, width]);
-        let layer = GroupNormLayer { groups, epsilon, channels: affine.clone(), relu, pool };
-        let value = compiler.group_norm(input, layer);
-        assert_close(&logits(&compiler.finish(value), &images), &values, &format!("{groups} groups, pool: {pool}"));
+    }
+}
+
+#[test]
+fn group_norms_lie_between_other_layers() {
+    // What a convolution reads has zeros around it, a fully connected layer what fills up the last block; and a sum is normed.
+    let (batch, shape) = (4, [4, 3, 11, 9]);
+    let images = random(shape.iter().product(), 31);
+    let [stem, closing] = [layer([24, 3, 3], 1, 1, false, false), layer([24, 24, 5], 1, 2, false, false)];
+    let norms = || [groups_of(24, 6, true, true), groups_of(24, 3, false, false), groups_of(24, 8, true, true)];
+    let weight = random(24 * 4 * 3, 32).into_iter().map(|value| value / 30.0).collect::<Vec<_>>();
+    let describe = || {
+        let (mut compiler, input) = Compiler::new([3, 11, 9]);
+        let [first, second, third] = norms();
+        let value = compiler.conv(input, stem.clone(), None);
+        let active = compiler.group_norm(value, first);
+        let value = compiler.conv(active, closing.clone(), None);
+        let value = compiler.group_norm(value, second);
+        let value = compiler.sum(value, active, false);
+        let value = compiler.group_norm(value, third);
+        let value = compiler.linear(value, &weight, vec![0.0; 3], false);
+        (compiler, value)
+    };
+    let [first, second, third] = norms();
+    let (values, shape) = convolved(&images, shape, &stem);
+    let active = group_normed(&values, shape, &first);
+    let (values, shape) = convolved(&active, [batch, 24, shape[2] / 2, shape[3] / 2], &closing);
+    let values = group_normed(&values, shape, &second);
+    let sums = values.iter().zip(&active).map(|(a, b)| a + b).collect::<Vec<_>>();
+    let values = group_normed(&sums, shape, &third);
+    assert_gives(describe, &images, &connected(&values, batch, &weight), "group norms");
+}
+
+#[test]
+fn a_group_norm_of_values_far_from_zero_is_as_exact_as_they_are() {
+    let shape = [1, 24, 20, 20];
+    let images = random(shape.iter().product(), 41).into_iter().map(|x| 1000.0 + x).collect::<Vec<_>>();
+    let (mut compiler, input) = Compiler::new([24, 20, 20]);
+    let value = compiler.group_norm(input, groups_of(24, 6, false, false));
+    let expected = group_normed(&images, shape, &groups_of(24, 6, false, false));
+    let found = compiler.finish(value).run(1, 1, &|_, values| values.copy_from_slice(&images));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
     }
 }
 

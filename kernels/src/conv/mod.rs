@@ -10,18 +10,16 @@
 //! matrix, which pays where it is the image itself; [`tiles`] needs fewer multiplications for 3x3 kernels between many
 //! channels; [`maxima`] visits, backwards under a max-pool, only the values whose gradient is not 0.
 
-mod blocks;
 mod channels;
 mod columns;
 pub(super) mod lanes;
 mod maxima;
 mod passes;
 mod slices;
-pub(super) mod tiles;
+mod tiles;
 
 use rayon::prelude::*;
 
-use super::channels::Vectors;
 use super::fill::{filled, filled_pair};
 use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
@@ -39,20 +37,13 @@ pub fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f
     assert_length("convolution's input", input, geometry.batch * geometry.image());
     assert_length("convolution's weight", weight, geometry.weights());
     assert_length("convolution's bias", bias, geometry.channels_out);
-    if blocks::are_worth_it_forward(geometry) {
-        return blocks::forward(geometry, input, weight, bias);
+    if tiles::are_worth_it_forward(geometry) {
+        return tiles::forward(geometry, input, weight, bias);
     }
     match Lanes::forward(geometry) {
         Some(lanes) => slices::forward(geometry, lanes, input, weight, bias),
         None => columns::forward(geometry, input, weight, bias),
     }
-}
-
-/// Whether tiles are faster for results in planes of so many values.
-fn by_tiles(geometry: &ConvGeometry, plane: usize) -> bool {
-    // Small planes leave little to save, and vectors of channels have no ends of rows.
-    let least = if Vectors::here().are_many { 50 } else { 144 };
-    tiles::is_worth_it(geometry) && plane >= least
 }
 
 fn assert_saved(geometry: &ConvGeometry, saved: Saved, gradient: &[f32]) {
@@ -82,7 +73,7 @@ enum Method {
     /// With channels in vectors.
     Channels(Box<channels::Backward>),
     /// By tiles, of the weights alone.
-    Tiles(Box<blocks::WeightGradient>),
+    Tiles(Box<tiles::WeightGradient>),
     /// By a matrix of all patches.
     Columns,
 }
@@ -93,8 +84,8 @@ impl Method {
         if let Some(maxima) = maxima::Backward::new(geometry, weight, needs) {
             return Self::Maxima(maxima);
         }
-        if !needs.input && blocks::are_worth_it_forward(geometry) {
-            return Self::Tiles(Box::new(blocks::WeightGradient::new(geometry, group)));
+        if !needs.input && tiles::are_worth_it_forward(geometry) {
+            return Self::Tiles(Box::new(tiles::WeightGradient::new(geometry, group)));
         }
         match Lanes::backward(geometry) {
             Some(Lanes::Columns) => Self::Slices(Box::new(slices::Backward::new(geometry, weight, needs, group))),
@@ -134,11 +125,10 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     // Images of few places are summed together, so that adding up the sums takes little of the time.
     let together = Lanes::Channels.together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
     let group = geometry.batch.div_ceil(most.clamp(FEWEST_GROUPS, MOST_GROUPS)).max(together);
-    // Tiles leave the weights' gradients to what computes them without.
-    let by_tiles = needs.input
-        && blocks::are_worth_it_backward(geometry)
-        && Patches::of(geometry, needs.input).is_none();
-    let tiles = by_tiles.then(|| blocks::InputGradient::new(geometry, saved.weight, group));
+    // Where tiles do not pay for the gradient of the input, one way computes both.
+    let by_tiles =
+        needs.input && tiles::are_worth_it_backward(geometry) && Patches::of(geometry, needs.input).is_none();
+    let tiles = by_tiles.then(|| tiles::InputGradient::new(geometry, saved.weight, group));
     let rest = NeedsGradient { input: needs.input && !by_tiles, ..needs };
     let method = Method::of(geometry, saved.weight, rest, group);
     compute(geometry, saved, gradient, needs, (tiles, method, group))
@@ -150,7 +140,7 @@ fn compute(
     saved: Saved,
     gradient: &[f32],
     needs: NeedsGradient,
-    (tiles, method, group): (Option<blocks::InputGradient>, Method, usize),
+    (tiles, method, group): (Option<tiles::InputGradient>, Method, usize),
 ) -> Gradients {
     let groups = geometry.batch.div_ceil(group);
     let weights = method.sums(geometry);

@@ -47,14 +47,14 @@ pub struct Forward {
 
 /// Mean, and 1 over the standard deviation, of one group's values.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Standing {
-    pub(in super::super) mean: f32,
-    pub(in super::super) inverse: f32,
+struct Standing {
+    mean: f32,
+    inverse: f32,
 }
 
 impl Standing {
     #[inline(always)]
-    pub(in super::super) fn of(group: &[f32], epsilon: f64) -> Self {
+    fn of(group: &[f32], epsilon: f64) -> Self {
         let length = group.len() as f32;
         let mean = sum(group) / length;
         let variance = sum_of(group, |value| (value - mean) * (value - mean)) / length;

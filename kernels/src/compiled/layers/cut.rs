@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
+use super::super::super::blocks::Shape;
 use super::super::team::{Grid, Member};
-use super::shape::Shape;
 
 /// Groups of blocks, and bands of rows.
 #[derive(Clone, Copy, Debug)]

@@ -1,30 +1,29 @@
-//! A convolution with 3x3 kernels by [Winograd's](super::super::super::winograd) tiles, channels side by side in vectors.
+//! A convolution with 3x3 kernels by [Winograd's](super::super::winograd) tiles, channels side by side in vectors.
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::super::super::fill::with_scratch;
-use super::super::super::geometry::ConvGeometry;
-use super::super::super::transpose::transpose;
-use super::super::super::winograd::{PLACES, kernels};
-use super::conv::{After, Part, bundles};
-use super::cut::{Cuts, cut};
+use super::super::fill::with_scratch;
+use super::super::geometry::ConvGeometry;
+use super::super::transpose::transpose;
+use super::super::winograd::{PLACES, difference, gathered, kernels, spread, sums};
 use super::shape::Shape;
 use super::sums::{Sums, activate, load, maximum, store, sum};
+use super::{After, Part, bundles};
 
 /// With fewer channels, the transforms take longer than the products that they save, by count of their instructions.
 const FEWEST_CHANNELS: usize = 12;
 
 /// Transformed values that stay in a core's cache.
-const MOST_VALUES: usize = 80_000;
+pub(in super::super) const MOST_VALUES: usize = 80_000;
 
 /// What lies between the values of two places, so that those of all places are not in the same few lines of a cache.
-pub(in super::super::super) const GAP: usize = 16;
+pub(in super::super) const GAP: usize = 16;
 
-pub(in super::super::super) struct Tiles {
+pub(in super::super) struct Tiles {
     /// Blocks of a bundle.
-    width: usize,
+    pub(in super::super) width: usize,
     /// `[places, bundles, channels in, width, lanes]`.
     weights: [Vec<f32>; PLACES],
     /// Where each input channel lies in the transformed values of a tile.
@@ -36,18 +35,19 @@ pub(in super::super::super) struct Tiles {
     corner: usize,
     /// Tiles of a row, and rows of a tile that are stored.
     across: usize,
-    step: usize,
+    pub(in super::super) step: usize,
 }
 
 impl Tiles {
-    pub(super) fn are_worth_it(geometry: &ConvGeometry, input: &Shape) -> bool {
+    pub(in super::super) fn are_worth_it(geometry: &ConvGeometry, input: &Shape, output: &Shape) -> bool {
         let ConvGeometry { channels_in, channels_out, kernel, stride, .. } = *geometry;
         let is_large = geometry.conv_output().iter().all(|size| *size > 1);
-        kernel == 3 && stride == 1 && input.lanes > 1 && is_large && channels_in.min(channels_out) >= FEWEST_CHANNELS
+        let are_vectors = input.lanes == output.lanes;
+        kernel == 3 && stride == 1 && are_vectors && is_large && channels_in.min(channels_out) >= FEWEST_CHANNELS
     }
 
     /// For up to `images` images together.
-    pub(in super::super::super) fn new(
+    pub(in super::super) fn new(
         geometry: &ConvGeometry,
         kernels: Kernels,
         [input, output]: [Shape; 2],
@@ -77,19 +77,20 @@ impl Tiles {
         self.input.blocks() * self.input.lanes
     }
 
-    pub(super) fn cuts(&self, output: &Shape, threads: usize) -> Cuts {
-        let most = MOST_VALUES / (PLACES * self.depth() * self.across) * self.step;
+    /// The most rows of the output that a part should have, so that what is transformed stays in a cache.
+    pub(in super::super) fn most_rows(&self) -> usize {
+        MOST_VALUES / (PLACES * self.depth() * self.across) * self.step
+    }
+
+    /// About how many cycles a part of so many rows and blocks takes.
+    pub(in super::super) fn cycles(&self, rows: usize, blocks: usize) -> f64 {
         let read = 25.0 * self.input.blocks() as f64;
         let write = 8.0 * self.offsets.len() as f64 + 45.0;
-        let cycles = |rows: usize, blocks: usize| {
-            (rows.div_ceil(self.step) * self.across) as f64 * (read + write * blocks as f64)
-        };
-        let of = |threads| cut(output, self.width, self.step, most, threads, cycles);
-        Cuts::new(of(1), of(threads))
+        (rows.div_ceil(self.step) * self.across) as f64 * (read + write * blocks as f64)
     }
 
     /// Computes a part of the outputs of `images` images, image by image: `outputs` are their bands of each block.
-    pub(in super::super::super) fn run(&self, part: Part, images: usize, after: &After, outputs: &mut [&mut [f32]]) {
+    pub(in super::super) fn run(&self, part: Part, images: usize, after: &After, outputs: &mut [&mut [f32]]) {
         let (lanes, depth) = (after.output.lanes, self.depth());
         let rows = part.rows.start / self.step..part.rows.end.div_ceil(self.step);
         let (each, blocks) = (rows.len() * self.across, outputs.len() / images);
@@ -99,7 +100,15 @@ impl Tiles {
             for (image, input) in part.input.chunks_exact(self.input.size()).take(images).enumerate() {
                 let values = &mut values[image * each * depth..];
                 let (shape, corner, across) = (&self.input, self.corner, self.across);
-                pulp::Arch::new().dispatch(Read { input, shape, corner, rows: &rows, across, values, place: values_of });
+                pulp::Arch::new().dispatch(Read {
+                    input,
+                    shape,
+                    corner,
+                    rows: &rows,
+                    across,
+                    values,
+                    place: values_of,
+                });
             }
             for i in (0..blocks).step_by(self.width) {
                 let (first, count) = (part.block + i, self.width.min(blocks - i));
@@ -136,7 +145,7 @@ impl Tiles {
 
 /// The kernels of a convolution.
 #[derive(Clone, Copy)]
-pub(in super::super::super) enum Kernels<'a> {
+pub(in super::super) enum Kernels<'a> {
     /// `[out, in, 3, 3]`.
     Given(&'a [f32]),
     /// Those that the gradient of a convolution's input is a convolution with: `[in, out, 3, 3]`, each to be turned by half a circle.
@@ -190,16 +199,16 @@ impl WithSimd for Pack<'_> {
 const MOST_LANES: usize = 16;
 
 /// `B' d B` of the tiles in some rows: `[places, tiles, channels in]`, places `place` values apart.
-pub(in super::super::super) struct Read<'a> {
-    pub(in super::super::super) input: &'a [f32],
-    pub(in super::super::super) shape: &'a Shape,
+pub(in super::super) struct Read<'a> {
+    pub(in super::super) input: &'a [f32],
+    pub(in super::super) shape: &'a Shape,
     /// Rows and columns of the border that are not looked at.
-    pub(in super::super::super) corner: usize,
-    pub(in super::super::super) rows: &'a Range<usize>,
+    pub(in super::super) corner: usize,
+    pub(in super::super) rows: &'a Range<usize>,
     /// Tiles of a row.
-    pub(in super::super::super) across: usize,
-    pub(in super::super::super) values: &'a mut [f32],
-    pub(in super::super::super) place: usize,
+    pub(in super::super) across: usize,
+    pub(in super::super) values: &'a mut [f32],
+    pub(in super::super) place: usize,
 }
 
 impl WithSimd for Read<'_> {
@@ -237,16 +246,16 @@ impl WithSimd for Read<'_> {
 
 /// `A d A'` of the tiles of an image's gradient: `[places, bundles, tiles, blocks of a bundle, lanes]`, places `place` values apart,
 /// the tiles of the image being those from `first` on of all `tiles`.
-pub(in super::super::super) struct ReadGradient<'a> {
-    pub(in super::super::super) gradient: &'a [f32],
-    pub(in super::super::super) shape: &'a Shape,
+pub(in super::super) struct ReadGradient<'a> {
+    pub(in super::super) gradient: &'a [f32],
+    pub(in super::super) shape: &'a Shape,
     /// Blocks of a bundle.
-    pub(in super::super::super) width: usize,
-    pub(in super::super::super) first: usize,
-    pub(in super::super::super) tiles: usize,
-    pub(in super::super::super) rows: &'a Range<usize>,
-    pub(in super::super::super) values: &'a mut [f32],
-    pub(in super::super::super) place: usize,
+    pub(in super::super) width: usize,
+    pub(in super::super) first: usize,
+    pub(in super::super) tiles: usize,
+    pub(in super::super) rows: &'a Range<usize>,
+    pub(in super::super) values: &'a mut [f32],
+    pub(in super::super) place: usize,
 }
 
 impl WithSimd for ReadGradient<'_> {
@@ -282,21 +291,15 @@ impl WithSimd for ReadGradient<'_> {
     }
 }
 
-/// `A d` along one axis.
-#[inline(always)]
-fn spread<S: Simd>(simd: S, [a, b]: [S::f32s; 2]) -> [S::f32s; 4] {
-    [a, simd.add_f32s(a, b), simd.sub_f32s(a, b), simd.neg_f32s(b)]
-}
-
 /// `G' m G` of the sums `[places, bundles, channels in, blocks of a bundle, lanes]` over all tiles: adds the gradients of the kernels to
 /// `[blocks, channels in, 9, lanes]`.
-pub(in super::super::super) struct AddKernels<'a> {
-    pub(in super::super::super) sums: &'a [f32],
-    pub(in super::super::super) channels_in: usize,
-    pub(in super::super::super) blocks: usize,
+pub(in super::super) struct AddKernels<'a> {
+    pub(in super::super) sums: &'a [f32],
+    pub(in super::super) channels_in: usize,
+    pub(in super::super) blocks: usize,
     /// Blocks of a bundle.
-    pub(in super::super::super) width: usize,
-    pub(in super::super::super) kernels: &'a mut [f32],
+    pub(in super::super) width: usize,
+    pub(in super::super) kernels: &'a mut [f32],
 }
 
 impl WithSimd for AddKernels<'_> {
@@ -314,9 +317,8 @@ impl WithSimd for AddKernels<'_> {
             let (block, channel) = (i / channels_in, i % channels_in);
             let bundle = block / width * width;
             let at = bundle * channels_in + channel * width.min(blocks - bundle) + block - bundle;
-            let rows: [[S::f32s; 3]; 4] = std::array::from_fn(|k| {
-                gathered(simd, [0, 1, 2, 3].map(|l| places[4 * k + l][at]))
-            });
+            let rows: [[S::f32s; 3]; 4] =
+                std::array::from_fn(|k| gathered(simd, [0, 1, 2, 3].map(|l| places[4 * k + l][at])));
             for x in 0..3 {
                 for (y, value) in gathered(simd, rows.map(|row| row[x])).into_iter().enumerate() {
                     kernel[3 * y + x] = simd.add_f32s(kernel[3 * y + x], value);
@@ -324,14 +326,6 @@ impl WithSimd for AddKernels<'_> {
             }
         }
     }
-}
-
-/// `G' m` along one axis.
-#[inline(always)]
-fn gathered<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 3] {
-    let half = simd.splat_f32s(0.5);
-    let outer = simd.mul_f32s(half, simd.add_f32s(b, c));
-    [simd.add_f32s(a, outer), simd.mul_f32s(half, simd.sub_f32s(b, c)), simd.add_f32s(outer, d)]
 }
 
 /// `A' m A` of the tiles in some rows of a block, and what follows.
@@ -396,16 +390,4 @@ impl WithSimd for Write<'_> {
 #[inline(always)]
 fn column<S: Simd>(simd: S, lines: [&[S::f32s]; 4], x: usize) -> [S::f32s; 4] {
     difference(simd, lines.map(|line| line[x]))
-}
-
-/// `B' d` along one axis.
-#[inline(always)]
-fn difference<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 4] {
-    [simd.sub_f32s(a, c), simd.add_f32s(b, c), simd.sub_f32s(c, b), simd.sub_f32s(b, d)]
-}
-
-/// `A' m` along one axis.
-#[inline(always)]
-fn sums<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> [S::f32s; 2] {
-    [simd.add_f32s(simd.add_f32s(a, b), c), simd.sub_f32s(simd.sub_f32s(b, c), d)]
 }

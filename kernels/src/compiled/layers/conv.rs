@@ -1,23 +1,11 @@
 //! A convolution and what follows it.
 
-use std::ops::Range;
-
+use super::super::super::blocks::{Added, After, Kernels, Part, Shape, Tiles};
 use super::super::super::geometry::ConvGeometry;
 use super::super::team::Member;
 use super::Place;
-use super::cut::Cuts;
+use super::cut::{Cuts, cut};
 use super::patches::Patches;
-use super::shape::Shape;
-use super::tiles::{Kernels, Tiles};
-
-/// How many blocks are computed together, of all `blocks`.
-pub(in super::super::super) fn bundles(blocks: usize) -> usize {
-    match blocks {
-        1 => 1,
-        _ if !blocks.is_multiple_of(2) && blocks.is_multiple_of(3) => 3,
-        _ => 2,
-    }
-}
 
 pub(in super::super) struct Conv {
     method: Method,
@@ -35,39 +23,6 @@ pub(in super::super) struct Conv {
 enum Method {
     Tiles(Tiles),
     Patches(Patches),
-}
-
-/// A part of the outputs.
-pub(in super::super::super) struct Part<'a> {
-    /// The images that are convolved.
-    pub(in super::super::super) input: &'a [f32],
-    /// The first block.
-    pub(in super::super::super) block: usize,
-    pub(in super::super::super) rows: Range<usize>,
-}
-
-/// What happens to a convolution's results.
-pub(in super::super::super) struct After<'a> {
-    pub(in super::super::super) output: &'a Shape,
-    pub(in super::super::super) bias: &'a [f32],
-    pub(in super::super::super) added: Option<Added<'a>>,
-    pub(in super::super::super) relu: bool,
-}
-
-/// What is added to them.
-#[derive(Clone, Copy)]
-pub(in super::super::super) struct Added<'a> {
-    values: &'a [f32],
-    shape: &'a Shape,
-    /// Where each place lies in a block.
-    places: &'a [usize],
-}
-
-impl<'a> Added<'a> {
-    /// A block, and where some places lie in it.
-    pub(super) fn block(&self, block: usize, places: Range<usize>) -> (&'a [f32], &'a [usize]) {
-        (self.shape.block_of(self.values, block), &self.places[places])
-    }
 }
 
 impl Conv {
@@ -88,13 +43,20 @@ impl Conv {
         assert!(input.border >= geometry.padding, "fewer zeros than the convolution looks at");
         assert!(added.is_none() || !geometry.epilogue.pool, "a pool before a sum");
         bias.resize(output.blocks() * output.lanes, 0.0);
-        let method = if Tiles::are_worth_it(geometry, &input) {
+        let method = if Tiles::are_worth_it(geometry, &input, &output) {
             Method::Tiles(Tiles::new(geometry, Kernels::Given(weight), [input, output], 1))
         } else {
             Method::Patches(Patches::new(geometry, weight, &input, &output))
         };
         let cuts = match &method {
-            Method::Tiles(tiles) => tiles.cuts(&output, threads),
+            Method::Tiles(tiles) => {
+                let of = |threads| {
+                    cut(&output, tiles.width, tiles.step, tiles.most_rows(), threads, |rows, blocks| {
+                        tiles.cycles(rows, blocks)
+                    })
+                };
+                Cuts::new(of(1), of(threads))
+            }
             Method::Patches(patches) => patches.cuts(&output, threads),
         };
         let places = |shape: Shape| {

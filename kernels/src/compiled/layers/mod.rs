@@ -1,26 +1,23 @@
-//! Layers whose values lie in blocks of channels, as many as a vector holds, side by side: `[blocks, rows, places, lanes]`, with the
-//! zeros around them that the convolutions which read them need.
+//! Layers whose values lie in [blocks](super::super::blocks) of channels: a vector is stored where the next layer reads it, and what
+//! follows a convolution happens in registers. What is written is cut into groups of blocks and bands of rows; each part of it is
+//! computed from the layer's inputs alone, without waiting for others.
 //!
-//! So no result is computed for nothing, however small the images are, a vector is stored where the next layer reads it, and
-//! what follows a convolution happens in registers. What is written is cut into groups of blocks and bands of rows; each
-//! part of it is computed from the layer's inputs alone, without waiting for others.
-//!
-//! Files import one way: this file -> `conv` -> `patches`, `tiles` -> `cut`, `sums` -> `shape`.
+//! Files import one way: this file -> `conv`, `group` -> `patches` -> `cut`.
 
-pub(in super::super) mod conv;
+mod conv;
 mod cut;
+mod group;
 mod patches;
-pub(in super::super) mod shape;
-pub(in super::super) mod sums;
-pub(in super::super) mod tiles;
 
 use std::ops::Range;
 
+use super::super::blocks::Shape;
 use super::super::simd::vectorised;
 use super::team::{Grid, Member};
 pub(super) use conv::Conv;
 pub(super) use cut::Cuts;
-pub(super) use shape::Shape;
+pub use group::GroupNormLayer;
+pub(super) use group::{GroupNorm, Moments};
 
 /// Where a value of an image lies: in which array, and from where on.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +32,10 @@ pub(super) enum Operation {
     Conv(Box<Conv>),
     /// `x * slope + offset`, then ReLU.
     Norm(Norm),
+    /// What a group norm needs of its input.
+    Moments(Moments),
+    /// Of a value and its moments.
+    GroupNorm(GroupNorm),
     /// The sum of two values, then ReLU if asked.
     Sum(Sum),
     /// The mean over height and width.
@@ -46,11 +47,14 @@ pub(super) enum Operation {
 impl Operation {
     pub(super) fn run(&self, member: &Member, inputs: &[Place], output: Place) {
         let input = inputs[0];
+        let both = || [input, inputs.get(1).copied().unwrap_or(input)];
         let whole = |length| whole(output, length);
         match self {
             Self::Conv(conv) => conv.run(member, inputs, output),
             Self::Norm(norm) => norm.run(member, input, output),
-            Self::Sum(sum) => sum.run(member, [input, inputs.get(1).copied().unwrap_or(input)], output),
+            Self::Sum(sum) => sum.run(member, both(), output),
+            Self::Moments(moments) => moments.run(member, input, output),
+            Self::GroupNorm(norm) => norm.run(member, both(), output),
             Self::Read(shape) => {
                 member.step_of_blocks([input.array], output.array, whole(shape.size()), |_, [input_of], out| {
                     shape.read(&input_of[input.from..], out[0]);

@@ -2,12 +2,10 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::super::super::blocks::{After, Part, Shape, Sums, activate, bundles, load, maximum, store, sum};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
-use super::conv::{After, Part, bundles};
 use super::cut::{Cuts, cut};
-use super::shape::Shape;
-use super::sums::{Sums, activate, load, maximum, store, sum};
 
 pub(super) struct Patches {
     /// Blocks of a bundle.
@@ -73,7 +71,15 @@ impl Patches {
             for (i, outputs) in outputs.chunks_mut(self.width).enumerate() {
                 let (first, count) = (part.block + i * self.width, outputs.len());
                 let vectors = &self.weights[first * lanes * depth..][..count * lanes * depth];
-                sum(Sums { image: part.input, vectors, count, steps: &self.offsets, starts, results: &mut *results, adds: false });
+                sum(Sums {
+                    image: part.input,
+                    vectors,
+                    count,
+                    steps: &self.offsets,
+                    starts,
+                    results: &mut *results,
+                    adds: false,
+                });
                 for (index, output) in outputs.iter_mut().enumerate() {
                     let (results, block) = (&*results, first + index);
                     let (rows, targets) = (&part.rows, &self.targets[places.clone()]);

@@ -3,23 +3,23 @@
 use pulp::{Simd, WithSimd};
 
 /// See [`Sums`].
-pub(in super::super::super) fn sum(work: Sums) {
+pub(in super::super) fn sum(work: Sums) {
     pulp::Arch::new().dispatch(work);
 }
 
 /// For each of `starts` the sum over the `steps` of a value of the image, at the start and the step, times the step's `count`
 /// vectors, one to three, in the order of the steps.
-pub(in super::super::super) struct Sums<'a> {
-    pub(in super::super::super) image: &'a [f32],
+pub(in super::super) struct Sums<'a> {
+    pub(in super::super) image: &'a [f32],
     /// `[steps, count, lanes]`.
-    pub(in super::super::super) vectors: &'a [f32],
-    pub(in super::super::super) count: usize,
-    pub(in super::super::super) steps: &'a [usize],
-    pub(in super::super::super) starts: &'a [usize],
+    pub(in super::super) vectors: &'a [f32],
+    pub(in super::super) count: usize,
+    pub(in super::super) steps: &'a [usize],
+    pub(in super::super) starts: &'a [usize],
     /// `[starts, count, lanes]`.
-    pub(in super::super::super) results: &'a mut [f32],
+    pub(in super::super) results: &'a mut [f32],
     /// Whether the sums are added to what the results are.
-    pub(in super::super::super) adds: bool,
+    pub(in super::super) adds: bool,
 }
 
 impl WithSimd for Sums<'_> {
@@ -98,7 +98,7 @@ impl Sums<'_> {
 
 /// ReLU, if asked; a NaN stays one.
 #[inline(always)]
-pub(in super::super::super) fn activate<S: Simd>(simd: S, value: S::f32s, relu: bool) -> S::f32s {
+pub(in super::super) fn activate<S: Simd>(simd: S, value: S::f32s, relu: bool) -> S::f32s {
     if !relu {
         return value;
     }
@@ -106,21 +106,21 @@ pub(in super::super::super) fn activate<S: Simd>(simd: S, value: S::f32s, relu: 
     simd.select_f32s(simd.less_than_or_equal_f32s(value, zero), zero, value)
 }
 
-/// The maximum of a window of the pool, compared as [`super::super::super::pool::maximum`] does.
+/// The maximum of a window of the pool, compared as [`super::super::pool::maximum`] does.
 #[inline(always)]
-pub(in super::super::super) fn maximum<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> S::f32s {
+pub(in super::super) fn maximum<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> S::f32s {
     let larger = |left, right| simd.select_f32s(simd.less_than_f32s(left, right), right, left);
     larger(larger(a, b), larger(c, d))
 }
 
 /// The vector at the beginning of some values.
 #[inline(always)]
-pub(in super::super::super) fn load<S: Simd>(values: &[f32]) -> S::f32s {
+pub(in super::super) fn load<S: Simd>(values: &[f32]) -> S::f32s {
     S::as_simd_f32s(&values[..S::F32_LANES]).0[0]
 }
 
 /// Writes a vector to the beginning of some values.
 #[inline(always)]
-pub(in super::super::super) fn store<S: Simd>(values: &mut [f32], vector: S::f32s) {
+pub(in super::super) fn store<S: Simd>(values: &mut [f32], vector: S::f32s) {
     S::as_mut_simd_f32s(&mut values[..S::F32_LANES]).0[0] = vector;
 }

@@ -1,0 +1,63 @@
+//! Images and planes of results in blocks of channels, as many as a vector holds, side by side: `[blocks, rows, places, lanes]`, with the
+//! zeros around them that convolutions need. A value of an image is multiplied with the weights of a vector of output channels, so
+//! that no result is computed for nothing, however small the images are.
+//!
+//! Files import one way: `tiles` -> `sums`, `shape`, this file.
+
+mod shape;
+mod sums;
+mod tiles;
+
+use std::ops::Range;
+
+use super::channels::Vectors;
+pub(super) use shape::Shape;
+pub(super) use sums::{Sums, activate, load, maximum, store, sum};
+pub(super) use tiles::{AddKernels, GAP, Kernels, MOST_VALUES, Read, ReadGradient, Tiles};
+
+/// Channels of a block: a vector of them.
+pub(super) fn lanes() -> usize {
+    Vectors::here().block / 2
+}
+
+/// How many blocks are computed together, of all `blocks`.
+pub(super) fn bundles(blocks: usize) -> usize {
+    match blocks {
+        1 => 1,
+        _ if !blocks.is_multiple_of(2) && blocks.is_multiple_of(3) => 3,
+        _ => 2,
+    }
+}
+
+/// A part of the outputs.
+pub(super) struct Part<'a> {
+    /// The images that are convolved.
+    pub(super) input: &'a [f32],
+    /// The first block.
+    pub(super) block: usize,
+    pub(super) rows: Range<usize>,
+}
+
+/// What happens to a convolution's results.
+pub(super) struct After<'a> {
+    pub(super) output: &'a Shape,
+    pub(super) bias: &'a [f32],
+    pub(super) added: Option<Added<'a>>,
+    pub(super) relu: bool,
+}
+
+/// What is added to them.
+#[derive(Clone, Copy)]
+pub(super) struct Added<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) shape: &'a Shape,
+    /// Where each place lies in a block.
+    pub(super) places: &'a [usize],
+}
+
+impl<'a> Added<'a> {
+    /// A block, and where some places lie in it.
+    pub(super) fn block(&self, block: usize, places: Range<usize>) -> (&'a [f32], &'a [usize]) {
+        (self.shape.block_of(self.values, block), &self.places[places])
+    }
+}
