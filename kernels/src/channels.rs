@@ -238,7 +238,7 @@ impl<V: Copy> Sums<'_, V> {
 }
 
 /// Values of the widest vector.
-const MOST_LANES: usize = 16;
+pub(super) const MOST_LANES: usize = 16;
 
 /// `to[n, row] = from[row, n]` for the rows of `from`, each of `length` values, a block of `block` of them at a time:
 /// the blocks of `to` are `part` apart. What fills up a block is left as it is.

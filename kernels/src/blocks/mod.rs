@@ -2,8 +2,9 @@
 //! zeros around them that convolutions need. A value of an image is multiplied with the weights of a vector of output channels, so
 //! that no result is computed for nothing, however small the images are.
 //!
-//! Files import one way: `tiles` -> `sums`, `shape`, this file.
+//! Files import one way: `tiles`, `gradient` -> `sums`, `shape`, this file.
 
+mod gradient;
 mod shape;
 mod sums;
 mod tiles;
@@ -11,9 +12,10 @@ mod tiles;
 use std::ops::Range;
 
 use super::channels::Vectors;
+pub(super) use gradient::{AddKernels, ReadGradient};
 pub(super) use shape::Shape;
 pub(super) use sums::{Sums, activate, load, maximum, store, sum};
-pub(super) use tiles::{AddKernels, GAP, Kernels, MOST_VALUES, Read, ReadGradient, Tiles};
+pub(super) use tiles::{GAP, Kernels, MOST_VALUES, Read, Tiles};
 
 /// Channels of a block: a vector of them.
 pub(super) fn lanes() -> usize {
