@@ -2,6 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::super::pool::{INACTIVE, PoolIndex};
+
 /// See [`Sums`].
 pub(in super::super) fn sum(work: Sums) {
     pulp::Arch::new().dispatch(work);
@@ -111,6 +113,26 @@ pub(in super::super) fn activate<S: Simd>(simd: S, value: S::f32s, relu: bool) -
 pub(in super::super) fn maximum<S: Simd>(simd: S, [a, b, c, d]: [S::f32s; 4]) -> S::f32s {
     let larger = |left, right| simd.select_f32s(simd.less_than_f32s(left, right), right, left);
     larger(larger(a, b), larger(c, d))
+}
+
+/// Where in its window the maximum is, as [`super::super::pool::maximum`] says it; `value` is the maximum with its bias.
+#[inline(always)]
+pub(in super::super) fn place_of<S: Simd>(
+    simd: S,
+    [a, b, c, d]: [S::f32s; 4],
+    (value, relu): (S::f32s, bool),
+) -> S::f32s {
+    let number = |place: PoolIndex| simd.splat_f32s(f32::from(place));
+    let larger = |(left, place), (right, other)| {
+        let is_larger = simd.less_than_f32s(left, right);
+        (simd.select_f32s(is_larger, right, left), simd.select_f32s(is_larger, other, place))
+    };
+    let upper = larger((a, number(0)), (b, number(1)));
+    let (_, place) = larger(upper, larger((c, number(2)), (d, number(3))));
+    if !relu {
+        return place;
+    }
+    simd.select_f32s(simd.less_than_or_equal_f32s(value, simd.splat_f32s(0.0)), number(INACTIVE), place)
 }
 
 /// The vector at the beginning of some values.

@@ -10,7 +10,7 @@ use super::super::geometry::ConvGeometry;
 use super::super::transpose::transpose;
 use super::super::winograd::{PLACES, difference, kernels, sums};
 use super::shape::Shape;
-use super::sums::{Sums, activate, load, maximum, store, sum};
+use super::sums::{Sums, activate, load, maximum, place_of, store, sum};
 use super::{After, Part, bundles};
 
 /// With fewer channels, the transforms take longer than the products that they save, by count of their instructions.
@@ -90,8 +90,16 @@ impl Tiles {
         (rows.div_ceil(self.step) * self.across) as f64 * (read + write * blocks as f64)
     }
 
-    /// Computes a part of the outputs of `images` images, image by image: `outputs` are their bands of each block.
-    pub(in super::super) fn run(&self, part: Part, images: usize, after: &After, outputs: &mut [&mut [f32]]) {
+    /// Computes a part of the outputs of `images` images, image by image: `outputs` are their bands of each block. So are `places`, for
+    /// the [places](super::super::pool::PoolIndex) of a max-pool's maxima, if anybody asks.
+    pub(in super::super) fn run(
+        &self,
+        part: Part,
+        images: usize,
+        after: &After,
+        outputs: &mut [&mut [f32]],
+        places: &mut [&mut [f32]],
+    ) {
         let (lanes, depth) = (after.output.lanes, self.depth());
         let rows = part.rows.start / self.step..part.rows.end.div_ceil(self.step);
         let (each, blocks) = (rows.len() * self.across, outputs.len() / images);
@@ -114,13 +122,14 @@ impl Tiles {
             for i in (0..blocks).step_by(self.width) {
                 let (first, count) = (part.block + i, self.width.min(blocks - i));
                 let bundle = first * lanes * self.offsets.len()..(first + count) * lanes * self.offsets.len();
-                let places = values.chunks_exact(values_of).zip(products.chunks_exact_mut(products_of));
-                for ((image, results), weights) in places.zip(&self.weights) {
+                let both = values.chunks_exact(values_of).zip(products.chunks_exact_mut(products_of));
+                for ((image, results), weights) in both.zip(&self.weights) {
                     let (vectors, starts) = (&weights[bundle.clone()], &self.starts[..tiles]);
                     sum(Sums { image, vectors, count, steps: &self.offsets, starts, results, adds: false });
                 }
                 for (image, index) in (0..images).flat_map(|image| (0..count).map(move |index| (image, index))) {
-                    let (block, output) = (first + index, &mut *outputs[image * blocks + i + index]);
+                    let (block, piece) = (first + index, image * blocks + i + index);
+                    let output = &mut *outputs[piece];
                     after.output.clear_border(&part.rows, output);
                     let added =
                         after.added.map(|added| added.block(block, 0..after.output.height * after.output.width));
@@ -137,6 +146,7 @@ impl Tiles {
                         relu: after.relu,
                         shape: after.output,
                         output,
+                        places: places.get_mut(piece).map(|places| &mut **places),
                     });
                 }
             }
@@ -258,6 +268,7 @@ struct Write<'a> {
     relu: bool,
     shape: &'a Shape,
     output: &'a mut [f32],
+    places: Option<&'a mut [f32]>,
 }
 
 impl WithSimd for Write<'_> {
@@ -265,7 +276,8 @@ impl WithSimd for Write<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { tiles, rows, products, first, place, index, count, bias, added, relu, shape, output } = self;
+        let Self { tiles, rows, products, first, place, index, count, bias, added, relu, shape, output, mut places } =
+            self;
         let Tiles { across, step, .. } = *tiles;
         shape.assert_lanes(S::F32_LANES);
         let (used, bias) = (rows.len() * across * count, load::<S>(bias));
@@ -282,7 +294,11 @@ impl WithSimd for Write<'_> {
                 if step == 1 {
                     let [[a, b], [c, d]] = square;
                     let value = simd.add_f32s(maximum(simd, [a, b, c, d]), bias);
-                    store::<S>(&mut output[shape.at(row, x) - first..], activate(simd, value, relu));
+                    let at = shape.at(row, x) - first;
+                    store::<S>(&mut output[at..], activate(simd, value, relu));
+                    if let Some(places) = &mut places {
+                        store::<S>(&mut places[at..], place_of(simd, [a, b, c, d], (value, relu)));
+                    }
                     continue;
                 }
                 for (corner, value) in square.into_iter().flatten().enumerate() {

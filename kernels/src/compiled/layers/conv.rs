@@ -74,7 +74,7 @@ impl Conv {
             let part = Part { input: &input[inputs[0].from..][..self.input.size()], block, rows };
             let after = After { output: &self.output, bias: &self.bias, added, relu: self.relu };
             match &self.method {
-                Method::Tiles(tiles) => tiles.run(part, 1, &after, pieces),
+                Method::Tiles(tiles) => tiles.run(part, 1, &after, pieces, &mut []),
                 Method::Patches(patches) => patches.run(part, &after, pieces),
             }
         };

@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::super::blocks::{After, Kernels, MOST_VALUES, Part, Shape, Tiles, lanes};
 use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::geometry::ConvGeometry;
-use super::super::pool::{Epilogue, PoolIndex, max_pool};
+use super::super::pool::{Epilogue, PoolIndex};
 use super::super::simd::vectorised;
 use super::super::transpose::transpose;
 use super::super::winograd::PLACES;
@@ -60,16 +60,11 @@ const NO_EPILOGUE: Epilogue = Epilogue { relu: false, pool: false };
 /// How the images and the outputs of a convolution lie in blocks.
 fn shapes(geometry: &ConvGeometry) -> [Shape; 2] {
     let ConvGeometry { channels_in, channels_out, height, width, padding, .. } = *geometry;
-    let ([rows, columns], lanes) = (geometry.conv_output(), lanes());
+    let ([_, _, rows, columns], lanes) = (geometry.output(), lanes());
     [
         Shape { channels: channels_in, height, width, border: padding, lanes, is_convolved: true },
         Shape { channels: channels_out, height: rows, width: columns, border: 0, lanes, is_convolved: false },
     ]
-}
-
-/// Rows of tiles of the outputs, and tiles of a row.
-fn tiles_of(output: &Shape) -> [usize; 2] {
-    [output.height, output.width].map(|size| size.div_ceil(2))
 }
 
 /// What threads share while they convolve.
@@ -83,22 +78,25 @@ struct Convolution {
     band: usize,
     /// One for each channel, and zeros up to whole blocks.
     bias: Vec<f32>,
-    relu: bool,
+    epilogue: Epilogue,
 }
 
 impl Convolution {
-    /// For at most `group` images together; `geometry` has no pool.
-    fn new(geometry: &ConvGeometry, kernels: Kernels, (bias, relu): (&[f32], bool), group: usize) -> Self {
+    /// For at most `group` images together.
+    fn new(geometry: &ConvGeometry, kernels: Kernels, bias: &[f32], group: usize) -> Self {
         let [input, output] = shapes(geometry);
-        let ([down, across], depth) = (tiles_of(&output), input.blocks() * input.lanes);
+        // Rows and columns of the output that a tile gives.
+        let step = if geometry.epilogue.pool { 1 } else { 2 };
+        let [down, across] = [output.height, output.width].map(|size| size.div_ceil(step));
+        let depth = input.blocks() * input.lanes;
         let most = MOST_VALUES / (PLACES * depth);
         let bands = down.div_ceil((most / across).clamp(1, down));
-        let tiles = down * across;
-        let together = if bands == 1 { ENOUGH_TILES.min(most).div_ceil(tiles).clamp(1, group.max(1)) } else { 1 };
+        let each = down * across;
+        let together = if bands == 1 { ENOUGH_TILES.min(most).div_ceil(each).clamp(1, group.max(1)) } else { 1 };
         let mut bias = bias.to_vec();
         bias.resize(output.blocks() * output.lanes, 0.0);
         let tiles = Tiles::new(geometry, kernels, [input, output], together);
-        Self { tiles, input, output, together, band: 2 * down.div_ceil(bands), bias, relu }
+        Self { tiles, input, output, together, band: step * down.div_ceil(bands), bias, epilogue: geometry.epilogue }
     }
 
     /// Values of one image that is read, and of one that is written.
@@ -106,13 +104,16 @@ impl Convolution {
         [self.input, self.output].map(|shape| shape.channels * shape.height * shape.width)
     }
 
-    /// Convolves at most as many `images` as are computed together.
-    fn run(&self, images: &[f32], outputs: &mut [f32]) {
+    /// Convolves at most as many `images` as are computed together; with a pool, `indices` are those of its maxima.
+    fn run(&self, images: &[f32], outputs: &mut [f32], indices: &mut [PoolIndex]) {
         let Self { input, output, .. } = self;
         let [size, output_size] = self.sizes();
         let (count, lanes, plane) = (images.len() / size, output.lanes, output.height * output.width);
         let band = self.band.min(output.height) * output.width * lanes;
-        with_scratch([count * input.size(), count * output.blocks() * band], |[values, results]| {
+        let results = count * output.blocks() * band;
+        let of_pool = |length: usize| if self.epilogue.pool { length } else { 0 };
+        let lengths = [count * input.size(), results, of_pool(results), of_pool(count * output_size)];
+        with_scratch(lengths, |[values, results, places, planes]| {
             values.fill(0.0);
             for (image, values) in images.chunks_exact(size).zip(values.chunks_exact_mut(input.size())) {
                 input.put(image, values);
@@ -121,58 +122,46 @@ impl Convolution {
                 let rows = first..output.height.min(first + self.band);
                 let (start, used) = (first * output.width, rows.len() * output.width);
                 let part = Part { input: values, block: 0, rows };
-                let after = After { output, bias: &self.bias, added: None, relu: self.relu };
-                let mut pieces =
-                    results.chunks_exact_mut(band).map(|piece| &mut piece[..used * lanes]).collect::<Vec<_>>();
-                self.tiles.run(part, count, &after, &mut pieces);
-                let images = outputs.chunks_exact_mut(output_size).zip(pieces.chunks_exact(output.blocks()));
-                for (image, pieces) in images {
-                    for (planes, piece) in image.chunks_mut(lanes * plane).zip(pieces) {
-                        let channels = planes.len() / plane;
-                        transpose(piece, lanes, [used, channels], &mut planes[start..], plane);
+                let after = After { output, bias: &self.bias, added: None, relu: self.epilogue.relu };
+                let [mut results, mut places] = [&mut *results, &mut *places].map(|values| {
+                    values.chunks_exact_mut(band).map(|piece| &mut piece[..used * lanes]).collect::<Vec<_>>()
+                });
+                self.tiles.run(part, count, &after, &mut results, &mut places);
+                for (outputs, pieces) in [(&mut *outputs, results), (&mut *planes, places)] {
+                    let images = outputs.chunks_exact_mut(output_size).zip(pieces.chunks_exact(output.blocks()));
+                    for (image, pieces) in images {
+                        for (planes, piece) in image.chunks_mut(lanes * plane).zip(pieces) {
+                            transpose(piece, lanes, [used, planes.len() / plane], &mut planes[start..], plane);
+                        }
                     }
                 }
             }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (index, place) in indices.iter_mut().zip(&*planes) {
+                        *index = *place as PoolIndex;
+                    }
+                },
+            );
         });
     }
 }
 
 /// See [`super::forward`].
 pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
-    let Epilogue { relu, pool } = geometry.epilogue;
-    let plain = ConvGeometry { epilogue: NO_EPILOGUE, ..*geometry };
-    let after = if pool { (&[][..], false) } else { (bias, relu) };
-    let convolution = Convolution::new(&plain, Kernels::Given(weight), after, geometry.batch);
-    let ([image, planes], size) = (convolution.sizes(), geometry.output_plane());
-    let together = convolution.together;
-    let outputs = geometry.channels_out * size;
-    let images = |part: usize, count: usize| &input[part * together * image..][..count * image];
-    let (total, chunk) = (geometry.batch * outputs, together * outputs);
-    if !pool {
-        let output = filled(total, chunk, |part, output| {
-            convolution.run(images(part, output.len() / outputs), output);
-        });
-        return Forward { output, indices: Vec::new() };
-    }
-    let shape = [geometry.conv_output()[1]; 2];
-    let run = |part: usize, output: &mut [f32], indices: &mut [PoolIndex]| {
-        let count = output.len() / outputs;
-        with_scratch([count * planes], |[results]| {
-            convolution.run(images(part, count), results);
-            vectorised(
-                #[inline(always)]
-                || {
-                    let values = results.chunks_exact(geometry.conv_plane()).zip(bias.iter().cycle());
-                    let outputs = output.chunks_exact_mut(size).zip(indices.chunks_exact_mut(size));
-                    for ((plane, bias), (output, indices)) in values.zip(outputs) {
-                        max_pool(plane, shape, *bias, relu, output, indices);
-                    }
-                },
-            );
-        });
+    let convolution = Convolution::new(geometry, Kernels::Given(weight), bias, geometry.batch);
+    let ([image, output], together) = (convolution.sizes(), convolution.together);
+    let run = |part: usize, outputs: &mut [f32], indices: &mut [PoolIndex]| {
+        let images = &input[part * together * image..][..outputs.len() / output * image];
+        convolution.run(images, outputs, indices);
     };
-    let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
-    Forward { output, indices }
+    let (total, chunk) = (geometry.batch * output, together * output);
+    if geometry.epilogue.pool {
+        let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
+        return Forward { output, indices };
+    }
+    Forward { output: filled(total, chunk, |part, outputs| run(part, outputs, &mut [])), indices: Vec::new() }
 }
 
 /// What the input's gradient shares between threads.
@@ -181,7 +170,7 @@ pub(super) struct InputGradient(Convolution);
 impl InputGradient {
     /// For groups of `group` images.
     pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], group: usize) -> Self {
-        Self(Convolution::new(&turned(geometry), Kernels::Turned(weight), (&[], false), group))
+        Self(Convolution::new(&turned(geometry), Kernels::Turned(weight), &[], group))
     }
 
     /// Writes the gradients of some images' inputs.
@@ -210,7 +199,7 @@ impl InputGradient {
                 } else {
                     &gradient[first * planes..][..count * planes]
                 };
-                self.0.run(dz, inputs);
+                self.0.run(dz, inputs, &mut []);
             }
         });
     }

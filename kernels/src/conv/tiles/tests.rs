@@ -2,9 +2,22 @@
 
 use proptest::prelude::*;
 
+use super::super::super::pool::INACTIVE;
 use super::super::super::tests::{assert_close, random};
 use super::super::columns;
 use super::*;
+
+/// The values at a pool's indices, of those before it.
+fn chosen(geometry: &ConvGeometry, values: &[f32], indices: &[PoolIndex]) -> Vec<f32> {
+    let ([_, width], [_, _, height, across]) = (geometry.conv_output(), geometry.output());
+    let at = |(i, index): (usize, &PoolIndex)| {
+        let (plane, y, x) = (i / (height * across), i / across % height, i % across);
+        let (lower, right) = (usize::from(*index) / 2, usize::from(*index) % 2);
+        let value = || values[plane * geometry.conv_plane() + (2 * y + lower) * width + 2 * x + right];
+        if *index == INACTIVE { 0.0 } else { value() }
+    };
+    indices.iter().enumerate().map(at).collect()
+}
 
 /// All that tiles compute against the patch matrix, in groups of `group` images.
 fn check(geometry: &ConvGeometry, group: usize) {
@@ -14,6 +27,11 @@ fn check(geometry: &ConvGeometry, group: usize) {
     let expected = columns::forward(geometry, &input, &weight, &bias);
     let found = forward(geometry, &input, &weight, &bias);
     assert_close(&found.output, &expected.output, "output");
+    if geometry.epilogue.pool {
+        let plain = ConvGeometry { epilogue: NO_EPILOGUE, ..*geometry };
+        let values = columns::forward(&plain, &input, &weight, &bias).output;
+        assert_close(&chosen(geometry, &values, &found.indices), &expected.output, "maxima");
+    }
     let gradient = random(expected.output.len(), 4);
     let Forward { output, indices } = &expected;
     let saved = Saved { input: &input, weight: &weight, output, indices };
@@ -58,7 +76,7 @@ fn images_too_large_for_the_cache_are_cut_into_bands() {
     for pool in [false, true] {
         let epilogue = Epilogue { relu: true, pool };
         let geometry = ConvGeometry::new([3, 24, 35, 33], [25, 24, 3, 3], 1, 1, epilogue);
-        let convolution = Convolution::new(&geometry, Kernels::Given(&vec![0.0; geometry.weights()]), (&[], false), 3);
+        let convolution = Convolution::new(&geometry, Kernels::Given(&vec![0.0; geometry.weights()]), &[], 3);
         assert!(convolution.band < 35 && WeightGradient::new(&geometry, 3).band < 18);
         check(&geometry, 2);
     }

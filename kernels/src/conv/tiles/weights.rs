@@ -11,7 +11,7 @@ use super::super::super::simd::vectorised;
 use super::super::super::transpose::transpose;
 use super::super::super::winograd::PLACES;
 use super::super::passes::{Saved, epilogue_backward};
-use super::{NO_EPILOGUE, shapes, tiles_of};
+use super::{NO_EPILOGUE, shapes};
 
 /// What threads share while they compute it.
 pub(in super::super) struct WeightGradient {
@@ -36,10 +36,16 @@ struct Transformed<'a> {
     sums: &'a mut [f32],
 }
 
+/// Rows of tiles of the gradient, and tiles of a row.
+fn tiles_of(output: &Shape) -> [usize; 2] {
+    [output.height, output.width].map(|size| size.div_ceil(2))
+}
+
 impl WeightGradient {
     /// For groups of `group` images.
     pub(in super::super) fn new(geometry: &ConvGeometry, group: usize) -> Self {
-        let [input, output] = shapes(geometry);
+        // The gradient is that of what the convolution puts out, before a pool.
+        let [input, output] = shapes(&ConvGeometry { epilogue: NO_EPILOGUE, ..*geometry });
         let [down, across] = tiles_of(&output);
         let [depth, results] = [input, output].map(|shape| shape.blocks() * shape.lanes);
         let most = MOST_VALUES / (PLACES * depth.max(results));
