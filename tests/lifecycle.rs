@@ -575,15 +575,16 @@ fn a_fork_of_a_run_whose_data_were_replaced_says_so() {
     refused(&folder, &["extend", RUN, "--epochs", "2"], &["the data is not what this run was started on"]);
 }
 
-#[cfg(target_arch = "x86_64")]
-/// The weights of the smoke config, which the README shows too: whoever changes a bit of training learns of it here.
+/// The losses of the smoke config, on any machine and with any operations: whoever changes what training does learns of it here. The
+/// last bits of the weights depend on the processor.
 #[test]
-fn the_smoke_config_gives_the_weights_it_always_gave() {
-    if !std::arch::is_x86_feature_detected!("avx512f") || crate::fixture::is_stock() {
-        return;
-    }
+fn the_smoke_config_has_the_losses_it_always_had() {
     let folder = Folder::new();
     folder.json(&["train", "smoke", "--device", "flex"]);
-    let last = folder.metrics(RUN).pop().unwrap();
-    assert_eq!(last["weights_sha256"], "ba000b7e0c50de5c50a5f9e8b816bf5b534430a85ca692a8a6cba82fabf0bf10");
+    let losses: Vec<f64> = folder.metrics(RUN).iter().filter_map(|epoch| epoch["train_loss"].as_f64()).collect();
+    let expected = [0.596_401, 0.012_206, 0.002_234];
+    assert_eq!(losses.len(), expected.len());
+    for (loss, expected) in losses.iter().zip(expected) {
+        assert!((loss - expected).abs() < 1e-5, "{losses:?}");
+    }
 }
