@@ -155,7 +155,7 @@ impl WeightGradient {
                     first: image * each,
                     tiles,
                     rows: &rows,
-                    values: &mut *gradient_values,
+                    values: gradient_values,
                     place: places[1],
                 });
             }
