@@ -43,12 +43,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let saved = conv::Saved { input: &input, weight: &weight, output: &bare, indices: &[] };
             let direct = conv::backward(&geometry, saved, &bare, needs);
             let direct = [direct.input, direct.weight, direct.bias].concat();
-            let wide = ConvGeometry::new([19, 30, 9, 7], [33, 30, 3, 3], 1, 1, Epilogue { relu: true, pool: false });
-            let (planes, kernels) = (random(19 * 30 * 63, 11), random(33 * 30 * 9, 12));
-            let tiles = conv::forward(&wide, &planes, &kernels, &random(33, 13)).output;
+            let wide = ConvGeometry::new([19, 48, 9, 8], [48, 48, 3, 3], 1, 1, Epilogue { relu: true, pool: false });
+            let (planes, kernels) = (random(19 * 48 * 72, 11), random(48 * 48 * 9, 12));
+            let tiles = conv::forward(&wide, &planes, &kernels, &random(48, 13)).output;
             let saved = conv::Saved { input: &planes, weight: &kernels, output: &tiles, indices: &[] };
             let by_tiles = conv::backward(&wide, saved, &tiles, needs);
-            let direct = [direct, by_tiles.input, by_tiles.weight].concat();
+            let direct = [direct, tiles, by_tiles.input, by_tiles.weight].concat();
             let layer = linear::Geometry::new([100, 1500], [1500, 130], false);
             let (x, w) = (random(150_000, 4), random(195_000, 5));
             let y = linear::forward(&layer, &x, &w, &random(130, 6));
