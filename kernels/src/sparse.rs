@@ -10,6 +10,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::channels::MOST_LANES;
 use super::geometry::ConvGeometry;
 use super::padded::Layout;
 use super::pool::{INACTIVE, PoolIndex};
@@ -179,14 +180,15 @@ pub(super) fn backward(
     let [_, channels, height, width] = geometry.output();
     let size = channels * height * width;
     let (indices, gradient) = (&indices[number * size..][..size], &gradient[number * size..][..size]);
-    pulp::Arch::new().dispatch(Pass {
-        patches,
-        shape: patches.shape(geometry),
-        size: [height, width],
-        indices,
-        gradient,
-        image,
-    });
+    let shape = patches.shape(geometry);
+    // Runs whose last vector would be half empty if it were long.
+    let are_short = (1..=MOST_LANES / 2).contains(&(shape.run % MOST_LANES));
+    let pass = Pass { patches, shape, size: [height, width], indices, gradient, image };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new().filter(|_| are_short) {
+        return Simd::vectorize(simd, pass);
+    }
+    pulp::Arch::new().dispatch(pass);
 }
 
 struct Pass<'a> {
