@@ -6,6 +6,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::super::winograd::{PLACES, gathered, spread};
+use super::bundle_of;
 use super::shape::Shape;
 use super::sums::store;
 
@@ -34,8 +35,7 @@ impl WithSimd for ReadGradient<'_> {
         let targets: [&mut [f32]; PLACES] = std::array::from_fn(|_| targets.next().unwrap_or_default());
         let zero = simd.splat_f32s(0.0);
         for block in 0..blocks {
-            let (values, bundle) = (shape.block_of(gradient, block), block / width * width);
-            let own = width.min(blocks - bundle);
+            let (values, (bundle, own)) = (shape.block_of(gradient, block), bundle_of(block, width, blocks));
             let mut at = (bundle * tiles + first * own + block - bundle) * lanes;
             for y in rows.clone() {
                 let upper = S::as_simd_f32s(shape.row_of(values, 2 * y)).0;
@@ -80,8 +80,8 @@ impl WithSimd for AddKernels<'_> {
         let (kernels, _) = S::as_mut_simd_f32s(kernels);
         for (i, kernel) in kernels.as_chunks_mut::<9>().0.iter_mut().enumerate() {
             let (block, channel) = (i / channels_in, i % channels_in);
-            let bundle = block / width * width;
-            let at = bundle * channels_in + channel * width.min(blocks - bundle) + block - bundle;
+            let (bundle, own) = bundle_of(block, width, blocks);
+            let at = bundle * channels_in + channel * own + block - bundle;
             let rows: [[S::f32s; 3]; 4] =
                 std::array::from_fn(|k| gathered(simd, [0, 1, 2, 3].map(|l| places[4 * k + l][at])));
             for x in 0..3 {

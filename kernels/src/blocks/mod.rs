@@ -31,6 +31,12 @@ pub(super) fn bundles(blocks: usize) -> usize {
     }
 }
 
+/// The first block of the bundle of `width` blocks that a block is in, and how many blocks of all it has.
+pub(super) fn bundle_of(block: usize, width: usize, blocks: usize) -> (usize, usize) {
+    let first = block / width * width;
+    (first, width.min(blocks - first))
+}
+
 /// A part of the outputs.
 pub(super) struct Part<'a> {
     /// The images that are convolved.

@@ -118,7 +118,6 @@ impl Shape {
             return blocks.for_each(|(planes, block)| place(planes, block));
         }
         with_scratch([height * width * lanes], |[side]| {
-            side.fill(0.0);
             for (planes, block) in blocks {
                 // Channels that a last block has not.
                 if planes.len() < side.len() {

@@ -11,7 +11,7 @@ use super::super::transpose::transpose;
 use super::super::winograd::{PLACES, difference, kernels, sums};
 use super::shape::Shape;
 use super::sums::{Sums, activate, load, maximum, place_of, store, sum};
-use super::{After, Part, bundles};
+use super::{After, Part, bundle_of, bundles};
 
 /// With fewer channels, the transforms take longer than the products that they save, by count of their instructions.
 const FEWEST_CHANNELS: usize = 12;
@@ -183,9 +183,8 @@ impl WithSimd for Pack<'_> {
         // Taps of a block's kernels; the last block first, so that what fills it up is 0.
         let mut taps = [0.0; 9 * MOST_LANES];
         for block in (0..blocks).rev() {
-            let (out, bundle) = (block * lanes, block / width * width);
+            let (out, (bundle, own)) = (block * lanes, bundle_of(block, width, blocks));
             let rows = lanes.min(channels - out);
-            let own = width.min(blocks - bundle);
             for step in 0..depth {
                 let (from, stride) = match given {
                     Kernels::Given(weight) => (&weight[(out * depth + step) * 9..], depth * 9),

@@ -9,11 +9,10 @@ use super::super::channels::{Correlate, Spread, Vectors, correlate, spread, tran
 use super::super::fill::with_scratch;
 use super::super::geometry::ConvGeometry;
 use super::super::padded::Layout;
-use super::super::pool::Epilogue;
 use super::super::reduce;
 use super::super::simd::vectorised;
 use super::lanes::Lanes;
-use super::passes::{NeedsGradient, Saved, Sums, epilogue_backward};
+use super::passes::{self, NeedsGradient, Saved, Sums, before_epilogue};
 
 /// What the backward pass with channels in vectors shares between threads.
 pub(super) struct Backward {
@@ -73,7 +72,6 @@ impl Backward {
     ) {
         let (sums, input_gradient) = targets;
         let (weight_sums, bias_sums) = sums.split_at_mut(sums.len().saturating_sub(geometry.channels_out));
-        let has_epilogue = geometry.epilogue != Epilogue { relu: false, pool: false };
         let (block, plane) = (self.vectors.block, geometry.conv_plane());
         let planes = geometry.channels_out * plane;
         let part = block * self.places.len();
@@ -81,7 +79,7 @@ impl Backward {
         let lengths = [
             if_needed(!weight_sums.is_empty(), self.input.size()),
             if_needed(!weight_sums.is_empty(), geometry.channels_out.div_ceil(block) * part),
-            if_needed(has_epilogue, self.together * planes),
+            passes::scratch(geometry, self.together),
             if_needed(!input_gradient.is_empty(), self.together * geometry.padded_plane() * block),
         ];
         let mut inputs = input_gradient.chunks_mut(self.together * geometry.image());
@@ -90,19 +88,7 @@ impl Backward {
             transposed.fill(0.0);
             for first in images.clone().step_by(self.together) {
                 let count = self.together.min(images.end - first);
-                let gradient = if has_epilogue {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for (i, planes) in scratch.chunks_exact_mut(planes).take(count).enumerate() {
-                                epilogue_backward(geometry, saved, gradient, first + i, planes);
-                            }
-                        },
-                    );
-                    &scratch[..count * planes]
-                } else {
-                    &gradient[first * planes..][..count * planes]
-                };
+                let gradient = before_epilogue(geometry, saved, gradient, first..first + count, scratch);
                 vectorised(
                     #[inline(always)]
                     || {

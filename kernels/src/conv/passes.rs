@@ -1,7 +1,13 @@
 //! What the passes of a convolution take and give.
 
+use std::ops::Range;
+
 use super::super::geometry::ConvGeometry;
-use super::super::pool::{PoolIndex, max_pool_backward, relu_backward};
+use super::super::pool::{Epilogue, PoolIndex, max_pool_backward, relu_backward};
+use super::super::simd::vectorised;
+
+/// Nothing follows the bias.
+pub(super) const NO_EPILOGUE: Epilogue = Epilogue { relu: false, pool: false };
 
 /// What a forward pass leaves: the output `[batch, channels out, height, width]`, and with a pool the indices of the
 /// maxima, in the same shape.
@@ -70,4 +76,34 @@ pub(super) fn epilogue_backward(
     for (plane, (gradient, indices)) in planes.chunks_exact_mut(geometry.conv_plane()).zip(pooled) {
         max_pool_backward(gradient, indices, width, plane);
     }
+}
+
+/// Values of scratch memory that [`before_epilogue`] needs for so many images.
+pub(super) fn scratch(geometry: &ConvGeometry, images: usize) -> usize {
+    let has_epilogue = geometry.epilogue != NO_EPILOGUE;
+    if has_epilogue { images * geometry.channels_out * geometry.conv_plane() } else { 0 }
+}
+
+/// The gradients of the convolution's outputs of some images, before the epilogue: made in `scratch`, or where they are.
+pub(super) fn before_epilogue<'a>(
+    geometry: &ConvGeometry,
+    saved: Saved,
+    gradient: &'a [f32],
+    images: Range<usize>,
+    scratch: &'a mut [f32],
+) -> &'a [f32] {
+    let planes = geometry.channels_out * geometry.conv_plane();
+    if geometry.epilogue == NO_EPILOGUE {
+        return &gradient[images.start * planes..images.end * planes];
+    }
+    let scratch = &mut scratch[..images.len() * planes];
+    vectorised(
+        #[inline(always)]
+        || {
+            for (image, planes) in images.zip(scratch.chunks_exact_mut(planes)) {
+                epilogue_backward(geometry, saved, gradient, image, planes);
+            }
+        },
+    );
+    scratch
 }

@@ -12,7 +12,7 @@ use super::super::simd::vectorised;
 use super::super::size::product;
 use super::FEWEST_GROUPS;
 use super::lanes::{Lanes, Product};
-use super::passes::{Forward, NeedsGradient, Saved, Sums, epilogue_backward};
+use super::passes::{self, Forward, NeedsGradient, Saved, Sums, before_epilogue};
 
 /// Up to this many images are cut by channels as well, so that there is work for several threads, if there are as many
 /// multiplications as that pays for.
@@ -138,8 +138,6 @@ impl Backward {
     ) {
         let (sums, input_gradient) = targets;
         let (weight_sums, bias_sums) = sums.split_at_mut(sums.len().saturating_sub(geometry.channels_out));
-        let has_epilogue = geometry.epilogue != Epilogue { relu: false, pool: false };
-        let planes = geometry.channels_out * geometry.conv_plane();
         // With stride 1, one copy of the gradient serves both.
         let is_shared = geometry.stride == 1;
         let size = |layout: &Layout, is_needed: bool| if is_needed { layout.size() } else { 0 };
@@ -147,7 +145,7 @@ impl Backward {
             size(&self.input, !weight_sums.is_empty()),
             size(&self.beside, !weight_sums.is_empty() && !is_shared),
             size(&self.around, is_shared || !input_gradient.is_empty()),
-            if has_epilogue { planes } else { 0 },
+            passes::scratch(geometry, 1),
             self.phases.iter().map(|phase| phase.product.results()).max().unwrap_or(0),
         ];
         let mut inputs = input_gradient.chunks_mut(self.together * geometry.image());
@@ -158,15 +156,7 @@ impl Backward {
             for first in images.clone().step_by(self.together) {
                 let count = self.together.min(images.end - first);
                 for (i, image) in (first..first + count).enumerate() {
-                    let planes = if has_epilogue {
-                        vectorised(
-                            #[inline(always)]
-                            || epilogue_backward(geometry, saved, gradient, image, scratch),
-                        );
-                        &*scratch
-                    } else {
-                        &gradient[image * planes..][..planes]
-                    };
+                    let planes = before_epilogue(geometry, saved, gradient, image..image + 1, scratch);
                     vectorised(
                         #[inline(always)]
                         || {

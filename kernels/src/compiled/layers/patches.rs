@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::super::super::blocks::{After, Part, Shape, Sums, activate, bundles, load, maximum, store, sum};
+use super::super::super::blocks::{After, Part, Shape, Sums, activate, bundle_of, bundles, load, maximum, store, sum};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
 use super::cut::{Cuts, cut};
@@ -101,8 +101,8 @@ pub(super) fn pack(weight: &[f32], depth: usize, output: &Shape, width: usize) -
     let (blocks, lanes) = (output.blocks(), output.lanes);
     let mut packed = vec![0.0; blocks * lanes * depth];
     for (channel, row) in weight.chunks_exact(depth).enumerate() {
-        let first = channel / lanes / width * width;
-        let (own, within) = (width.min(blocks - first), channel - first * lanes);
+        let (first, own) = bundle_of(channel / lanes, width, blocks);
+        let within = channel - first * lanes;
         let bundle = &mut packed[first * lanes * depth..][..own * lanes * depth];
         for (values, weight) in bundle.chunks_exact_mut(own * lanes).zip(row) {
             values[within] = *weight;

@@ -12,7 +12,7 @@ use super::super::pool::{Epilogue, PoolIndex};
 use super::super::simd::vectorised;
 use super::super::transpose::transpose;
 use super::super::winograd::PLACES;
-use super::passes::{Forward, Saved, epilogue_backward};
+use super::passes::{self, Forward, NO_EPILOGUE, Saved, before_epilogue};
 pub(super) use weights::WeightGradient;
 
 /// What transforming a block of channels of a tile costs, in multiplications of vectors; measured.
@@ -54,8 +54,6 @@ fn turned(geometry: &ConvGeometry) -> ConvGeometry {
 
 /// Tiles that make full use of the kernels once they are read.
 const ENOUGH_TILES: usize = 48;
-
-const NO_EPILOGUE: Epilogue = Epilogue { relu: false, pool: false };
 
 /// How the images and the outputs of a convolution lie in blocks.
 fn shapes(geometry: &ConvGeometry) -> [Shape; 2] {
@@ -182,23 +180,12 @@ impl InputGradient {
         images: Range<usize>,
         inputs: &mut [f32],
     ) {
-        let (planes, together) = (geometry.channels_out * geometry.conv_plane(), self.0.together);
-        let has_epilogue = geometry.epilogue != NO_EPILOGUE;
-        with_scratch([if has_epilogue { together * planes } else { 0 }], |[scratch]| {
+        let together = self.0.together;
+        with_scratch([passes::scratch(geometry, together)], |[scratch]| {
             let firsts = images.clone().step_by(together);
             for (first, inputs) in firsts.zip(inputs.chunks_mut(together * geometry.image())) {
                 let count = inputs.len() / geometry.image();
-                let dz = if has_epilogue {
-                    for (image, planes) in (first..first + count).zip(scratch.chunks_exact_mut(planes)) {
-                        vectorised(
-                            #[inline(always)]
-                            || epilogue_backward(geometry, saved, gradient, image, planes),
-                        );
-                    }
-                    &scratch[..count * planes]
-                } else {
-                    &gradient[first * planes..][..count * planes]
-                };
+                let dz = before_epilogue(geometry, saved, gradient, first..first + count, scratch);
                 self.0.run(dz, inputs, &mut []);
             }
         });

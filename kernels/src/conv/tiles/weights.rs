@@ -10,8 +10,8 @@ use super::super::super::reduce;
 use super::super::super::simd::vectorised;
 use super::super::super::transpose::transpose;
 use super::super::super::winograd::PLACES;
-use super::super::passes::{Saved, epilogue_backward};
-use super::{NO_EPILOGUE, shapes};
+use super::super::passes::{self, NO_EPILOGUE, Saved, before_epilogue};
+use super::shapes;
 
 /// What threads share while they compute it.
 pub(in super::super) struct WeightGradient {
@@ -83,11 +83,9 @@ impl WeightGradient {
     ) {
         let Self { input, output, width, together, .. } = self;
         let (kernels, biases) = sums.split_at_mut(self.sums());
-        let planes = geometry.channels_out * geometry.conv_plane();
-        let has_epilogue = geometry.epilogue != NO_EPILOGUE;
         let places = [input, output].map(|shape| self.steps.len() * shape.blocks() * shape.lanes + GAP);
         let lengths = [
-            if has_epilogue { planes } else { 0 },
+            passes::scratch(geometry, 1),
             together * input.size(),
             together * output.size(),
             PLACES * places[0],
@@ -100,15 +98,7 @@ impl WeightGradient {
             for first in images.clone().step_by(*together) {
                 let count = (*together).min(images.end - first);
                 for (i, image) in (first..first + count).enumerate() {
-                    let dz = if has_epilogue {
-                        vectorised(
-                            #[inline(always)]
-                            || epilogue_backward(geometry, saved, gradient, image, scratch),
-                        );
-                        &*scratch
-                    } else {
-                        &gradient[image * planes..][..planes]
-                    };
+                    let dz = before_epilogue(geometry, saved, gradient, image..image + 1, scratch);
                     vectorised(
                         #[inline(always)]
                         || {
