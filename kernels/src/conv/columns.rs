@@ -4,10 +4,10 @@ use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::gemm::{Matrix, Output, Threads, multiply};
 use super::super::geometry::ConvGeometry;
 use super::super::im2col::{col2im, im2col};
-use super::super::pool::{Epilogue, PoolIndex, add_bias, max_pool};
+use super::super::pool::{PoolIndex, add_bias, max_pool};
 use super::super::reduce;
 use super::super::simd::vectorised;
-use super::passes::{Forward, Saved, Targets, epilogue_backward};
+use super::passes::{self, Forward, Saved, Targets, before_epilogue};
 
 /// See [`super::forward`].
 pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
@@ -79,19 +79,8 @@ fn pool_planes(geometry: &ConvGeometry, planes: &[f32], bias: &[f32], output: &m
 /// Adds the gradients of one image's weights and biases to `sums` and writes that of its input.
 pub(super) fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], image: usize, (sums, input): Targets) {
     let (plane, patch) = (geometry.conv_plane(), geometry.patch());
-    let is_direct = geometry.epilogue == Epilogue { relu: false, pool: false };
-    let scratch = if is_direct { 0 } else { geometry.channels_out * plane };
-    with_scratch([scratch], |[planes]| {
-        let planes = match is_direct {
-            true => &gradient[image * geometry.channels_out * plane..][..geometry.channels_out * plane],
-            false => {
-                vectorised(
-                    #[inline(always)]
-                    || epilogue_backward(geometry, saved, gradient, image, planes),
-                );
-                planes
-            }
-        };
+    with_scratch([passes::scratch(geometry, 1)], |[scratch]| {
+        let planes = before_epilogue(geometry, saved, gradient, image..image + 1, scratch);
         let dz = Matrix::new(planes, geometry.channels_out, plane);
         if !sums.is_empty() {
             let (weights, biases) = sums.split_at_mut(geometry.channels_out * patch);

@@ -59,13 +59,7 @@ pub(super) type Targets<'a> = (&'a mut [f32], Option<&'a mut [f32]>);
 
 /// The gradient of the convolution's output of one image, before the epilogue, from that of the output.
 #[inline(always)]
-pub(super) fn epilogue_backward(
-    geometry: &ConvGeometry,
-    saved: Saved,
-    gradient: &[f32],
-    image: usize,
-    planes: &mut [f32],
-) {
+fn epilogue_backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], image: usize, planes: &mut [f32]) {
     let size = geometry.output_plane();
     let range = image * geometry.channels_out * size..(image + 1) * geometry.channels_out * size;
     if !geometry.epilogue.pool {
