@@ -8,12 +8,11 @@
 //! before it computes. What does not fit panics with the sizes in the message, in every build.
 //!
 //! `bytes` stands alone. Files import one way: `compiled` -> `conv`, `norm`, `linear`, `loss`, `dropout`, `sum`, `update`, `peak` -> `blocks`, `sparse`,
-//! `im2col`, `direct` -> `channels`, `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `transpose`, `simd`, `size`.
+//! `im2col`, `direct` -> `winograd` -> `padded` -> `geometry` -> `pool` -> `gemm` -> `fill`, `reduce`, `transpose`, `simd`, `size`.
 #![allow(rustdoc::private_intra_doc_links, reason = "read by those who change it, and they see all of it")]
 
 mod blocks;
 pub mod bytes;
-mod channels;
 pub mod compiled;
 pub mod conv;
 mod direct;

@@ -10,10 +10,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::channels::MOST_LANES;
 use super::geometry::ConvGeometry;
 use super::padded::Layout;
 use super::pool::{INACTIVE, PoolIndex};
+use super::simd::MOST_LANES;
 use super::transpose::transpose;
 
 /// With fewer values in a run, matrix products are faster.

@@ -37,26 +37,42 @@ struct Transpose<'a> {
 
 impl Transpose<'_> {
     #[inline(always)]
-    fn run(self, exchanged: impl Fn(Square) -> Square) {
-        let Self { from, from_stride, rows, columns, to, to_stride } = self;
-        let (whole_rows, whole_columns) = (rows / SIDE * SIDE, columns / SIDE * SIDE);
-        for row in (0..whole_rows).step_by(SIDE) {
-            for column in (0..whole_columns).step_by(SIDE) {
-                let mut square = [[0.0; SIDE]; SIDE];
-                for (i, values) in square.iter_mut().enumerate() {
-                    *values = *from[(row + i) * from_stride + column..].first_chunk().expect("a row of the square");
+    fn run(mut self, exchanged: impl Fn(Square) -> Square) {
+        let (whole_rows, whole_columns) = (self.rows / SIDE * SIDE, self.columns / SIDE * SIDE);
+        // Along the longer rows, which may all begin in the same few lines of a cache.
+        if self.from_stride > self.to_stride {
+            for row in (0..whole_rows).step_by(SIDE) {
+                for column in (0..whole_columns).step_by(SIDE) {
+                    self.square(row, column, &exchanged);
                 }
-                for (i, values) in exchanged(square).into_iter().enumerate() {
-                    *to[(column + i) * to_stride + row..].first_chunk_mut().expect("a row of the square") = values;
+            }
+        } else {
+            for column in (0..whole_columns).step_by(SIDE) {
+                for row in (0..whole_rows).step_by(SIDE) {
+                    self.square(row, column, &exchanged);
                 }
             }
         }
+        let Self { from, from_stride, rows, columns, to, to_stride } = self;
         let mut one = |row: usize, column: usize| to[column * to_stride + row] = from[row * from_stride + column];
         for column in 0..whole_columns {
             (whole_rows..rows).for_each(|row| one(row, column));
         }
         for column in whole_columns..columns {
             (0..rows).for_each(|row| one(row, column));
+        }
+    }
+
+    /// The square that begins at a row and a column.
+    #[inline(always)]
+    fn square(&mut self, row: usize, column: usize, exchanged: &impl Fn(Square) -> Square) {
+        let mut square = [[0.0; SIDE]; SIDE];
+        for (i, values) in square.iter_mut().enumerate() {
+            *values = *self.from[(row + i) * self.from_stride + column..].first_chunk().expect("a row of the square");
+        }
+        for (i, values) in exchanged(square).into_iter().enumerate() {
+            let to = &mut self.to[(column + i) * self.to_stride + row..];
+            *to.first_chunk_mut().expect("a row of the square") = values;
         }
     }
 }

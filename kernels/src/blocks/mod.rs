@@ -11,16 +11,11 @@ mod tiles;
 
 use std::ops::Range;
 
-use super::channels::Vectors;
+use super::transpose::transpose;
 pub(super) use gradient::{AddKernels, ReadGradient};
 pub(super) use shape::Shape;
-pub(super) use sums::{Sums, activate, load, maximum, store, sum};
+pub(super) use sums::{Sums, To, activate, load, maximum, place_of, store, sum};
 pub(super) use tiles::{GAP, Kernels, MOST_VALUES, Read, Tiles};
-
-/// Channels of a block: a vector of them.
-pub(super) fn lanes() -> usize {
-    Vectors::here().block / 2
-}
 
 /// How many blocks are computed together, of all `blocks`.
 pub(super) fn bundles(blocks: usize) -> usize {
@@ -35,6 +30,28 @@ pub(super) fn bundles(blocks: usize) -> usize {
 pub(super) fn bundle_of(block: usize, width: usize, blocks: usize) -> (usize, usize) {
     let first = block / width * width;
     (first, width.min(blocks - first))
+}
+
+/// Weights of channels, each `depth` values, as [`Sums`] reads them: `[bundles, depth, width, lanes]`, zeros where a block has fewer
+/// channels. The last bundle may have fewer than `width` blocks.
+pub(super) fn pack(weight: &[f32], depth: usize, lanes: usize, width: usize) -> Vec<f32> {
+    let (bundle, channels) = (width * lanes * depth, weight.len() / depth);
+    let mut packed = vec![0.0; channels.next_multiple_of(lanes) * depth];
+    for (rows, packed) in weight.chunks(bundle).zip(packed.chunks_mut(bundle)) {
+        let across = packed.len() / depth;
+        transpose(rows, depth, [rows.len() / depth, depth], packed, across);
+    }
+    packed
+}
+
+/// The reverse of [`pack`].
+pub(super) fn unpack(packed: &[f32], channels: usize, depth: usize, lanes: usize, width: usize) -> Vec<f32> {
+    let bundle = width * lanes * depth;
+    let mut weight = vec![0.0; channels * depth];
+    for (rows, packed) in weight.chunks_mut(bundle).zip(packed.chunks(bundle)) {
+        transpose(packed, packed.len() / depth, [depth, rows.len() / depth], rows, depth);
+    }
+    weight
 }
 
 /// A part of the outputs.

@@ -18,10 +18,21 @@ pub(in super::super) struct Sums<'a> {
     pub(in super::super) count: usize,
     pub(in super::super) steps: &'a [usize],
     pub(in super::super) starts: &'a [usize],
-    /// `[starts, count, lanes]`.
+    /// `[starts or places, count, lanes]`.
     pub(in super::super) results: &'a mut [f32],
-    /// Whether the sums are added to what the results are.
-    pub(in super::super) adds: bool,
+    /// Where the sums go.
+    pub(in super::super) to: To<'a>,
+}
+
+/// What is done with the sums of each start.
+#[derive(Clone, Copy)]
+pub(in super::super) enum To<'a> {
+    /// They are the result of the start.
+    Own,
+    /// They are added to it.
+    Add,
+    /// They are added to that of another place.
+    AddAt(&'a [usize]),
 }
 
 impl WithSimd for Sums<'_> {
@@ -87,13 +98,21 @@ impl Sums<'_> {
             }
         }
         let results = S::as_mut_simd_f32s(self.results).0.as_chunks_mut::<COUNT>().0;
-        let results = &mut results[first..first + P];
-        if self.adds {
-            for (sum, result) in sums.as_flattened_mut().iter_mut().zip(results.as_flattened()) {
-                *sum = simd.add_f32s(*sum, *result);
+        match self.to {
+            To::Own => results[first..first + P].copy_from_slice(&sums),
+            To::Add => {
+                for (result, sum) in results[first..first + P].as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+                    *result = simd.add_f32s(*sum, *result);
+                }
+            }
+            To::AddAt(places) => {
+                for (place, sums) in places[first..first + P].iter().zip(&sums) {
+                    for (result, sum) in results[*place].iter_mut().zip(sums) {
+                        *result = simd.add_f32s(*sum, *result);
+                    }
+                }
             }
         }
-        results.copy_from_slice(&sums);
         P
     }
 }

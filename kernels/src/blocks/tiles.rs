@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::super::channels::MOST_LANES;
 use super::super::fill::with_scratch;
 use super::super::geometry::ConvGeometry;
+use super::super::simd::MOST_LANES;
 use super::super::transpose::transpose;
 use super::super::winograd::{PLACES, difference, kernels, sums};
 use super::shape::Shape;
-use super::sums::{Sums, activate, load, maximum, place_of, store, sum};
+use super::sums::{Sums, To, activate, load, maximum, place_of, store, sum};
 use super::{After, Part, bundle_of, bundles};
 
 /// With fewer channels, the transforms take longer than the products that they save, by count of their instructions.
@@ -125,7 +125,7 @@ impl Tiles {
                 let both = values.chunks_exact(values_of).zip(products.chunks_exact_mut(products_of));
                 for ((image, results), weights) in both.zip(&self.weights) {
                     let (vectors, starts) = (&weights[bundle.clone()], &self.starts[..tiles]);
-                    sum(Sums { image, vectors, count, steps: &self.offsets, starts, results, adds: false });
+                    sum(Sums { image, vectors, count, steps: &self.offsets, starts, results, to: To::Own });
                 }
                 for (image, index) in (0..images).flat_map(|image| (0..count).map(move |index| (image, index))) {
                     let (block, piece) = (first + index, image * blocks + i + index);

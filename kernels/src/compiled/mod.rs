@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::channels::Vectors;
 use super::geometry::ConvGeometry;
 use super::pool::Epilogue;
+use super::simd::lanes;
 use super::size::{assert_length, product};
 pub use layers::GroupNormLayer;
 use program::Program;
@@ -162,7 +162,7 @@ impl Compiler {
 
     /// For so many threads.
     fn finish_for(self, output: Value, threads: usize) -> Compiled {
-        let program = plan::program(self, output, Vectors::here().block / 2, threads);
+        let program = plan::program(self, output, lanes(), threads);
         Compiled { program: Arc::new(program), idle: Mutex::default() }
     }
 }

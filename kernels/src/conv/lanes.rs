@@ -1,185 +1,86 @@
-//! Products of weights with the patch matrix of padded images, by what lies side by side in vectors.
+//! What lies side by side in the vectors of a product of weights with patches of padded images.
 
-use super::super::channels::{self, Vectors};
-use super::super::direct::{self, PANEL};
+use super::super::direct;
 use super::super::geometry::ConvGeometry;
 use super::super::padded::Layout;
+use super::super::simd::Vectors;
+use super::passes::NeedsGradient;
 
 /// What lies side by side in vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lanes {
     /// Neighbouring columns of the patch matrix.
     Columns,
-    /// Output channels.
+    /// Channels.
     Channels,
 }
 
-/// Places that make full use of a product with channels in vectors, where there are as many images.
-const ENOUGH_PLACES: usize = 128;
+/// With channels in vectors, what is done with a result takes as long as so many multiplications.
+const FOR_RESULTS: f64 = 8.0;
 
-/// With channels in vectors, storing a result takes as long as so many multiplications.
-const FOR_RESULTS: usize = 32;
+/// With columns in vectors, sums for weights take so much longer: each is one over the values of a vector in the end.
+const FOR_SUMS: f64 = 1.35;
 
-/// The same for transposing the gradient of a result.
-const FOR_GRADIENTS: usize = 48;
+/// And so does the input's gradient with a stride, whose values are spread one by one.
+const FOR_SPREADING: f64 = 2.0;
 
 impl Lanes {
     /// What is faster forward; none where a matrix of all patches is.
     pub(super) fn forward(geometry: &ConvGeometry) -> Option<Self> {
-        Self::of(geometry, FOR_RESULTS)
+        Self::of(geometry, of_channels(geometry.channels_out, geometry.patch()), of_columns(geometry))
     }
 
     /// The same for the gradients.
-    pub(super) fn backward(geometry: &ConvGeometry) -> Option<Self> {
-        Self::of(geometry, FOR_GRADIENTS)
+    pub(super) fn backward(geometry: &ConvGeometry, needs: NeedsGradient) -> Option<Self> {
+        let (ConvGeometry { channels_in, channels_out, height, width, stride, .. }, of_columns) =
+            (*geometry, of_columns(geometry));
+        // With columns, each value of the image is a sum over all taps.
+        let more = match stride {
+            1 => (height * width) as f64 / geometry.conv_plane() as f64,
+            _ => FOR_SPREADING,
+        };
+        let weights = [waste(channels_out), of_columns * FOR_SUMS];
+        let input = [of_channels(channels_in, channels_out), of_columns * more];
+        let [of_channels, of_columns] = [0, 1].map(|i| {
+            let if_needed = |is_needed: bool, cost: f64| if is_needed { cost } else { 0.0 };
+            if_needed(needs.parameters, weights[i]) + if_needed(needs.input, input[i])
+        });
+        Self::of(geometry, of_channels, of_columns)
     }
 
-    fn of(geometry: &ConvGeometry, overhead: usize) -> Option<Self> {
-        // A kernel of 1x1 at every value needs no patches, the image is their matrix.
-        let is_thin = geometry.kernel == 1 && geometry.stride > 1 && geometry.padding == 0;
-        if !is_possible(geometry) && !is_thin {
+    /// The lesser of these times.
+    fn of(geometry: &ConvGeometry, of_channels: f64, of_columns: f64) -> Option<Self> {
+        if !is_possible(geometry) {
             return None;
         }
-        let (layout, size) = (Layout::input(geometry, 1), geometry.conv_output());
-        let (columns, vectors) = (layout.columns(1, size), Vectors::here());
-        // In multiples of the time that the multiplications take; measured on AVX2, where a tile of columns is small.
-        let of_columns = columns.next_multiple_of(16) as f64 / (size[0] * size[1]) as f64;
-        let of_columns = of_columns * if vectors.are_many { 1.0 } else { 1.3 };
-        let of_channels = vectors.waste(geometry.channels_out) * (1.0 + overhead as f64 / geometry.patch() as f64);
-        if of_channels < of_columns {
+        // A kernel of 1x1 reads each value for one column alone.
+        if geometry.kernel == 1 || of_channels < of_columns {
             return Some(Self::Channels);
         }
-        (!is_thin && direct::is_worth_it(geometry.channels_out, size, columns)).then_some(Self::Columns)
-    }
-
-    /// How many images of `plane` results each are computed together, at most `most`.
-    pub(super) fn together(self, plane: usize, most: usize) -> usize {
-        match self {
-            Self::Columns => 1,
-            Self::Channels => (ENOUGH_PLACES / plane).clamp(1, most.max(1)),
-        }
+        let (size, columns) = (geometry.conv_output(), Layout::input(geometry, 1).columns(1, geometry.conv_output()));
+        direct::is_worth_it(geometry.channels_out, size, columns).then_some(Self::Columns)
     }
 }
 
-/// Whether the rows of the patch matrix are slices of a padded image, and every value of the image is in one.
-pub(in super::super) fn is_possible(geometry: &ConvGeometry) -> bool {
-    let ConvGeometry { kernel, stride, padding, .. } = *geometry;
-    kernel > 1 && stride <= kernel && padding < kernel
+/// How much longer products of `channels` with so many values each take with channels in vectors than the multiplications do.
+fn of_channels(channels: usize, values: usize) -> f64 {
+    waste(channels) * (1.0 + FOR_RESULTS / values as f64)
 }
 
-/// A product of weights with patches of padded images.
-pub(super) struct Product {
-    lanes: Lanes,
-    vectors: Vectors,
-    rows: usize,
-    size: [usize; 2],
-    /// Where each row of the patch matrix begins in the images.
-    offsets: Vec<usize>,
-    /// Packed for these lanes.
-    weights: Vec<f32>,
-    /// Values from one row of an image to the next, and from one image to the next.
-    row: usize,
-    image: usize,
-    /// Columns of an image's results, those between the rows included.
-    columns: usize,
-    /// Where the patch of each result of all images begins; for channels.
-    places: Vec<usize>,
+/// The part of that which is for vectors that are not full.
+fn waste(channels: usize) -> f64 {
+    channels.next_multiple_of(Vectors::here().lanes) as f64 / channels as f64
 }
 
-impl Product {
-    /// Of `weights` `[rows, offsets]`, to results of `size` from up to `images` images in this `layout`.
-    pub(super) fn new(
-        lanes: Lanes,
-        weights: &[f32],
-        offsets: Vec<usize>,
-        (layout, images): (&Layout, usize),
-        size: [usize; 2],
-    ) -> Self {
-        let (vectors, depth) = (Vectors::here(), offsets.len());
-        let rows = weights.len() / depth;
-        let (packed, places) = match lanes {
-            Lanes::Columns => {
-                let mut packed = vec![0.0; direct::packed(rows, depth)];
-                direct::pack(weights, depth, &mut packed);
-                (packed, Vec::new())
-            }
-            Lanes::Channels => (vectors.pack(weights, depth), layout.places(images, size)),
-        };
-        let (row, image, columns) = (layout.row(), layout.image(), layout.columns(1, size));
-        Self { lanes, vectors, rows, size, offsets, weights: packed, row, image, columns, places }
-    }
+/// The same with columns in vectors, those between the rows included.
+fn of_columns(geometry: &ConvGeometry) -> f64 {
+    let columns = Layout::input(geometry, 1).columns(1, geometry.conv_output());
+    // Measured on AVX2, where a tile of columns is small.
+    let of_tiles = if Vectors::here().are_many { 1.0 } else { 1.3 };
+    of_tiles * columns.next_multiple_of(16) as f64 / geometry.conv_plane() as f64
+}
 
-    /// Rows that are computed together.
-    pub(super) fn panel(&self) -> usize {
-        match self.lanes {
-            Lanes::Columns => PANEL,
-            Lanes::Channels => self.vectors.block,
-        }
-    }
-
-    /// Values of scratch memory that [`run`](Self::run) needs.
-    pub(super) fn results(&self) -> usize {
-        match self.lanes {
-            Lanes::Columns => direct::results(self.columns),
-            Lanes::Channels => self.vectors.block * self.places.len(),
-        }
-    }
-
-    /// Computes the rows from `first` on, at most `rows`, for the first `count` of some padded `images`: calls `done(image, row counted from `first`,
-    /// plane, [values from one of its rows to the next, width])`. `first` begins a panel.
-    pub(super) fn run(
-        &self,
-        (first, rows): (usize, usize),
-        (images, count): (&[f32], usize),
-        results: &mut [f32],
-        mut done: impl FnMut(usize, usize, &[f32], [usize; 2]),
-    ) {
-        let (depth, panel, width) = (self.offsets.len(), self.panel(), self.size[1]);
-        let end = self.rows.min(first + rows);
-        let panels = (first..end).step_by(panel).map(|at| {
-            let weights = &self.weights[at / panel * panel * depth..][..panel * depth];
-            (at - first, panel.min(end - at), weights)
-        });
-        match self.lanes {
-            Lanes::Columns => {
-                let (stride, shape) = (direct::stride(self.columns), [self.row, width]);
-                for image in 0..count {
-                    for (at, rows, weights) in panels.clone() {
-                        direct::convolve(direct::Convolve {
-                            weights,
-                            step: PANEL,
-                            rows,
-                            offsets: &self.offsets,
-                            image: &images[image * self.image..],
-                            length: self.columns,
-                            results: &mut *results,
-                        });
-                        for (row, plane) in results.chunks_exact(stride).take(rows).enumerate() {
-                            done(image, at + row, plane, shape);
-                        }
-                    }
-                }
-            }
-            Lanes::Channels => {
-                let (plane, shape) = (self.size[0] * width, [width, width]);
-                let stride = count * plane;
-                for (at, rows, weights) in panels {
-                    channels::convolve(channels::Convolve {
-                        weights,
-                        rows,
-                        offsets: &self.offsets,
-                        places: &self.places[..stride],
-                        image: images,
-                        results: &mut *results,
-                        stride,
-                    });
-                    for (row, planes) in results.chunks_exact(stride).take(rows).enumerate() {
-                        for (image, plane) in planes.chunks_exact(plane).enumerate() {
-                            done(image, at + row, plane, shape);
-                        }
-                    }
-                }
-            }
-        }
-    }
+/// Whether the rows of the patch matrix are slices of a padded image that is not their matrix already.
+pub(super) fn is_possible(geometry: &ConvGeometry) -> bool {
+    geometry.padding < geometry.kernel && !geometry.is_pointwise()
 }

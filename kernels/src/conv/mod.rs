@@ -41,7 +41,8 @@ pub fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f
         return tiles::forward(geometry, input, weight, bias);
     }
     match Lanes::forward(geometry) {
-        Some(lanes) => slices::forward(geometry, lanes, input, weight, bias),
+        Some(Lanes::Columns) => slices::forward(geometry, input, weight, bias),
+        Some(Lanes::Channels) => channels::forward(geometry, input, weight, bias),
         None => columns::forward(geometry, input, weight, bias),
     }
 }
@@ -87,7 +88,7 @@ impl Method {
         if !needs.input && tiles::are_worth_it_forward(geometry) {
             return Self::Tiles(Box::new(tiles::WeightGradient::new(geometry, group)));
         }
-        match Lanes::backward(geometry) {
+        match Lanes::backward(geometry, needs) {
             Some(Lanes::Columns) => Self::Slices(Box::new(slices::Backward::new(geometry, weight, needs, group))),
             Some(Lanes::Channels) => Self::Channels(Box::new(channels::Backward::new(geometry, weight, needs, group))),
             None => Self::Columns,
@@ -97,7 +98,7 @@ impl Method {
     /// Values of the sums for the weights.
     fn sums(&self, geometry: &ConvGeometry) -> usize {
         match self {
-            Self::Channels(channels) => channels.sums(geometry),
+            Self::Channels(channels) => channels.sums(),
             Self::Maxima(maxima) => maxima.sums(geometry),
             Self::Tiles(tiles) => tiles.sums(),
             Self::Slices(_) | Self::Columns => geometry.weights(),
@@ -108,7 +109,7 @@ impl Method {
     fn weights(&self, geometry: &ConvGeometry, sums: Vec<f32>) -> Vec<f32> {
         match self {
             Self::Maxima(maxima) => maxima.weights(geometry, &sums),
-            Self::Channels(channels) => channels.weights(geometry, &sums),
+            Self::Channels(channels) => channels.weights(&sums),
             Self::Tiles(tiles) => tiles.weights(&sums),
             Self::Slices(_) | Self::Columns => sums,
         }
@@ -123,7 +124,7 @@ pub fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], needs: 
     assert_saved(geometry, saved, gradient);
     let most = if needs.parameters { MOST_SUMS / (geometry.weights() + geometry.channels_out) } else { MOST_GROUPS };
     // Images of few places are summed together, so that adding up the sums takes little of the time.
-    let together = Lanes::Channels.together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
+    let together = channels::together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
     let group = geometry.batch.div_ceil(most.clamp(FEWEST_GROUPS, MOST_GROUPS)).max(together);
     // Where tiles do not pay for the gradient of the input, one way computes both.
     let by_tiles =

@@ -72,6 +72,18 @@ fn epilogue_backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], im
     }
 }
 
+/// Writes places of maxima that kernels give as floats.
+pub(super) fn write_indices(places: &[f32], indices: &mut [PoolIndex]) {
+    vectorised(
+        #[inline(always)]
+        || {
+            for (index, place) in indices.iter_mut().zip(places) {
+                *index = *place as PoolIndex;
+            }
+        },
+    );
+}
+
 /// Values of scratch memory that [`before_epilogue`] needs for so many images.
 pub(super) fn scratch(geometry: &ConvGeometry, images: usize) -> usize {
     let has_epilogue = geometry.epilogue != NO_EPILOGUE;

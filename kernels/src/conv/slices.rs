@@ -10,8 +10,6 @@ use super::super::pool::{Epilogue, PoolIndex, copy_with_bias, max_pool};
 use super::super::reduce;
 use super::super::simd::vectorised;
 use super::super::size::product;
-use super::FEWEST_GROUPS;
-use super::lanes::{Lanes, Product};
 use super::passes::{self, Forward, NeedsGradient, Saved, Sums, before_epilogue};
 
 /// Up to this many images are cut by channels as well, so that there is work for several threads, if there are as many
@@ -19,49 +17,103 @@ use super::passes::{self, Forward, NeedsGradient, Saved, Sums, before_epilogue};
 const FEW_IMAGES: usize = 8;
 const MUCH_WORK: u64 = 1 << 20;
 
+/// A product of weights with patches of padded images, neighbouring columns of the patch matrix side by side in vectors.
+struct Product {
+    rows: usize,
+    size: [usize; 2],
+    /// Where each row of the patch matrix begins in the images.
+    offsets: Vec<usize>,
+    /// Packed in panels of rows.
+    weights: Vec<f32>,
+    /// Values from one row of an image to the next, and from one image to the next.
+    row: usize,
+    image: usize,
+    /// Columns of an image's results, those between the rows included.
+    columns: usize,
+}
+
+impl Product {
+    /// Of `weights` `[rows, offsets]`, to results of `size` from images in this `layout`.
+    fn new(weights: &[f32], offsets: Vec<usize>, layout: &Layout, size: [usize; 2]) -> Self {
+        let depth = offsets.len();
+        let rows = weights.len() / depth;
+        let mut packed = vec![0.0; direct::packed(rows, depth)];
+        direct::pack(weights, depth, &mut packed);
+        let (row, image, columns) = (layout.row(), layout.image(), layout.columns(1, size));
+        Self { rows, size, offsets, weights: packed, row, image, columns }
+    }
+
+    /// Values of scratch memory that [`run`](Self::run) needs.
+    fn results(&self) -> usize {
+        direct::results(self.columns)
+    }
+
+    /// Computes the rows from `first` on, at most `rows`, for the first `count` of some padded `images`: calls `done(image, row counted from `first`,
+    /// plane, [values from one of its rows to the next, width])`. `first` begins a panel.
+    fn run(
+        &self,
+        (first, rows): (usize, usize),
+        (images, count): (&[f32], usize),
+        results: &mut [f32],
+        mut done: impl FnMut(usize, usize, &[f32], [usize; 2]),
+    ) {
+        let (depth, end) = (self.offsets.len(), self.rows.min(first + rows));
+        let (stride, shape) = (direct::stride(self.columns), [self.row, self.size[1]]);
+        for image in 0..count {
+            for at in (first..end).step_by(PANEL) {
+                let rows = PANEL.min(end - at);
+                direct::convolve(direct::Convolve {
+                    weights: &self.weights[at * depth..][..PANEL * depth],
+                    step: PANEL,
+                    rows,
+                    offsets: &self.offsets,
+                    image: &images[image * self.image..],
+                    length: self.columns,
+                    results: &mut *results,
+                });
+                for (row, plane) in results.chunks_exact(stride).take(rows).enumerate() {
+                    done(image, at - first + row, plane, shape);
+                }
+            }
+        }
+    }
+}
+
 /// See [`super::forward`].
-pub(super) fn forward(geometry: &ConvGeometry, lanes: Lanes, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
-    let is_cut = lanes == Lanes::Columns
-        && geometry.batch <= FEW_IMAGES
+pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
+    let is_cut = geometry.batch <= FEW_IMAGES
         && geometry.channels_out.is_multiple_of(PANEL)
         && geometry.multiply_adds() >= MUCH_WORK;
-    let together = lanes.together(geometry.conv_plane(), geometry.batch / FEWEST_GROUPS);
-    let layout = Layout::input(geometry, together);
+    let layout = Layout::input(geometry, 1);
     let taps = (0..geometry.kernel).collect::<Vec<_>>();
-    let offsets = layout.offsets(&taps, &taps);
-    let weights = Product::new(lanes, weight, offsets, (&layout, together), geometry.conv_output());
+    let weights = Product::new(weight, layout.offsets(&taps, &taps), &layout, geometry.conv_output());
     let Epilogue { relu, pool } = geometry.epilogue;
     let size = geometry.output_plane();
-    let put = |images: Range<usize>, padded: &mut [f32]| {
+    let put = |image: usize, padded: &mut [f32]| {
         padded.fill(0.0);
         vectorised(
             #[inline(always)]
-            || {
-                for (i, image) in images.enumerate() {
-                    layout.put(i, &input[image * geometry.image()..][..geometry.image()], padded);
-                }
-            },
+            || layout.put(0, &input[image * geometry.image()..][..geometry.image()], padded),
         );
     };
     let mut padded_images = vec![0.0; if is_cut { product(&[geometry.batch, layout.size()]) } else { 0 }];
     for (image, padded) in padded_images.chunks_exact_mut(layout.size()).enumerate() {
-        put(image..image + 1, padded);
+        put(image, padded);
     }
     let channels = if is_cut { PANEL } else { geometry.channels_out };
     let parts = geometry.channels_out / channels;
     let run = |part: usize, output: &mut [f32], indices: &mut [PoolIndex]| {
-        let (image, first) = (part / parts * together, part % parts * channels);
-        let count = output.len() / (channels * size);
+        let (image, first) = (part / parts, part % parts * channels);
         let scratch = if is_cut { 0 } else { layout.size() };
         with_scratch([scratch, weights.results()], |[padded, results]| {
             let padded = if is_cut {
                 &padded_images[image * layout.size()..][..layout.size()]
             } else {
-                put(image..image + count, padded);
+                put(image, padded);
                 &*padded
             };
-            weights.run((first, channels), (padded, count), results, |image, channel, plane, shape| {
-                let (bias, place) = (bias[first + channel], (image * channels + channel) * size);
+            weights.run((first, channels), (padded, 1), results, |_, channel, plane, shape| {
+                let (bias, place) = (bias[first + channel], channel * size);
                 let output = &mut output[place..][..size];
                 vectorised(
                     #[inline(always)]
@@ -73,7 +125,7 @@ pub(super) fn forward(geometry: &ConvGeometry, lanes: Lanes, input: &[f32], weig
             });
         });
     };
-    let (total, chunk) = (geometry.batch * geometry.channels_out * size, together * channels * size);
+    let (total, chunk) = (geometry.batch * geometry.channels_out * size, channels * size);
     if pool {
         let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
         return Forward { output, indices };
@@ -222,7 +274,7 @@ impl Phase {
             let kernel_of = &weight[(out * channels_in + channel) * kernel * kernel..][..kernel * kernel];
             weights.extend(rows.iter().flat_map(|ky| columns.iter().map(move |kx| kernel_of[ky * kernel + kx])));
         }
-        let product = Product::new(Lanes::Columns, &weights, offsets, (around, 1), size);
+        let product = Product::new(&weights, offsets, around, size);
         Some(Self { first, size, product })
     }
 

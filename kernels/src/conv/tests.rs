@@ -2,11 +2,32 @@
 
 use proptest::prelude::*;
 
+use super::super::pool::{INACTIVE, PoolIndex};
 use super::super::tests::{assert_close, random};
+use super::passes::NO_EPILOGUE;
 use super::*;
 
 const BOTH: NeedsGradient = NeedsGradient { input: true, parameters: true };
 const PARAMETERS: NeedsGradient = NeedsGradient { input: false, parameters: true };
+
+/// Fails unless the outputs under a pool are the values at its indices.
+pub(super) fn assert_maxima(geometry: &ConvGeometry, [input, weight, bias]: [&[f32]; 3], forward: &Forward) {
+    let plain = ConvGeometry { epilogue: NO_EPILOGUE, ..*geometry };
+    let values = columns::forward(&plain, input, weight, bias).output;
+    assert_close(&chosen(geometry, &values, &forward.indices), &forward.output, "maxima");
+}
+
+/// The values at a pool's indices, of those before it.
+fn chosen(geometry: &ConvGeometry, values: &[f32], indices: &[PoolIndex]) -> Vec<f32> {
+    let ([_, width], [_, _, height, across]) = (geometry.conv_output(), geometry.output());
+    let at = |(i, index): (usize, &PoolIndex)| {
+        let (plane, y, x) = (i / (height * across), i / across % height, i % across);
+        let (lower, right) = (usize::from(*index) / 2, usize::from(*index) % 2);
+        let value = || values[plane * geometry.conv_plane() + (2 * y + lower) * width + 2 * x + right];
+        if *index == INACTIVE { 0.0 } else { value() }
+    };
+    indices.iter().enumerate().map(at).collect()
+}
 
 fn assert_same(actual: &Gradients, expected: &Gradients, what: &str) {
     assert_close(&actual.weight, &expected.weight, &format!("{what}: gradient of the weights"));
@@ -35,11 +56,15 @@ proptest! {
         let (input, weight) = (random(shape.iter().product(), 1), random(weights.iter().product(), 2));
         let bias = random(channels_out, 3);
         let expected = columns::forward(&geometry, &input, &weight, &bias);
-        let is_thin = kernel == 1 && padding == 0;
-        let ways = [(Lanes::Columns, lanes::is_possible(&geometry)), (Lanes::Channels, lanes::is_possible(&geometry) || is_thin)];
-        for (lanes, _) in ways.iter().filter(|(_, is_possible)| *is_possible) {
-            let forward = slices::forward(&geometry, *lanes, &input, &weight, &bias);
-            assert_close(&forward.output, &expected.output, &format!("{lanes:?}: output"));
+        let are_slices = lanes::is_possible(&geometry);
+        if are_slices {
+            let forward = slices::forward(&geometry, &input, &weight, &bias);
+            assert_close(&forward.output, &expected.output, "slices: output");
+            let forward = channels::forward(&geometry, &input, &weight, &bias);
+            assert_close(&forward.output, &expected.output, "channels: output");
+            if pool {
+                assert_maxima(&geometry, [&input, &weight, &bias], &forward);
+            }
         }
 
         let gradient = random(expected.output.len(), 4);
@@ -47,11 +72,9 @@ proptest! {
         let by = |needs, method| compute(&geometry, saved, &gradient, needs, (None, method, group));
         let expected = by(BOTH, Method::Columns);
         for needs in [BOTH, PARAMETERS] {
-            if ways[0].1 {
+            if are_slices {
                 let slices = slices::Backward::new(&geometry, &weight, needs, group);
                 assert_same(&by(needs, Method::Slices(Box::new(slices))), &expected, "slices");
-            }
-            if ways[1].1 {
                 let channels = channels::Backward::new(&geometry, &weight, needs, group);
                 assert_same(&by(needs, Method::Channels(Box::new(channels))), &expected, "channels");
             }

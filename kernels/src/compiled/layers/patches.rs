@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::super::super::blocks::{After, Part, Shape, Sums, activate, bundle_of, bundles, load, maximum, store, sum};
+use super::super::super::blocks::{After, Part, Shape, Sums, To, activate, bundles, load, maximum, pack, store, sum};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
 use super::cut::{Cuts, cut};
@@ -45,7 +45,7 @@ impl Patches {
         let depth = geometry.patch();
         Self {
             width,
-            weights: pack(weight, depth, output, width),
+            weights: pack(weight, depth, output.lanes, width),
             offsets: offsets.collect(),
             starts,
             targets: places.map(|(y, x)| output.at(y, x)).collect(),
@@ -78,7 +78,7 @@ impl Patches {
                     steps: &self.offsets,
                     starts,
                     results: &mut *results,
-                    adds: false,
+                    to: To::Own,
                 });
                 for (index, output) in outputs.iter_mut().enumerate() {
                     let (results, block) = (&*results, first + index);
@@ -94,21 +94,6 @@ impl Patches {
             }
         });
     }
-}
-
-/// Rows of weights, each of `depth` values, as `[bundles, depth, width, lanes]`, zeros where a block has fewer rows.
-pub(super) fn pack(weight: &[f32], depth: usize, output: &Shape, width: usize) -> Vec<f32> {
-    let (blocks, lanes) = (output.blocks(), output.lanes);
-    let mut packed = vec![0.0; blocks * lanes * depth];
-    for (channel, row) in weight.chunks_exact(depth).enumerate() {
-        let (first, own) = bundle_of(channel / lanes, width, blocks);
-        let within = channel - first * lanes;
-        let bundle = &mut packed[first * lanes * depth..][..own * lanes * depth];
-        for (values, weight) in bundle.chunks_exact_mut(own * lanes).zip(row) {
-            values[within] = *weight;
-        }
-    }
-    packed
 }
 
 /// What is done with the results of a block.

@@ -5,14 +5,14 @@ mod weights;
 
 use std::ops::Range;
 
-use super::super::blocks::{After, Kernels, MOST_VALUES, Part, Shape, Tiles, lanes};
+use super::super::blocks::{After, Kernels, MOST_VALUES, Part, Shape, Tiles};
 use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::geometry::ConvGeometry;
 use super::super::pool::{Epilogue, PoolIndex};
-use super::super::simd::vectorised;
+use super::super::simd::lanes;
 use super::super::transpose::transpose;
 use super::super::winograd::PLACES;
-use super::passes::{self, Forward, NO_EPILOGUE, Saved, before_epilogue};
+use super::passes::{self, Forward, NO_EPILOGUE, Saved, before_epilogue, write_indices};
 pub(super) use weights::WeightGradient;
 
 /// What transforming a block of channels of a tile costs, in multiplications of vectors; measured.
@@ -31,7 +31,7 @@ fn are_fast(geometry: &ConvGeometry, multiply_adds: u64) -> bool {
     let products = PLACES as u64 * geometry.channels_in as u64 * blocks(geometry.channels_out);
     let transforms = TRANSFORM * (blocks(geometry.channels_in) + blocks(geometry.channels_out));
     // The others need a quarter longer than their multiplications at best.
-    lanes > 1 && tiles * (products + transforms) < multiply_adds / lanes as u64 * 5 / 4
+    tiles * (products + transforms) < multiply_adds / lanes as u64 * 5 / 4
 }
 
 /// Whether they pay forward, and for the gradient of the weights.
@@ -134,14 +134,7 @@ impl Convolution {
                     }
                 }
             }
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (index, place) in indices.iter_mut().zip(&*planes) {
-                        *index = *place as PoolIndex;
-                    }
-                },
-            );
+            write_indices(planes, indices);
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::super::super::blocks::{AddKernels, GAP, MOST_VALUES, Read, ReadGradient, Shape, Sums, bundles, sum};
+use super::super::super::blocks::{AddKernels, GAP, MOST_VALUES, Read, ReadGradient, Shape, Sums, To, bundles, sum};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
 use super::super::super::reduce;
@@ -149,7 +149,8 @@ impl WeightGradient {
                     place: places[1],
                 });
             }
-            let (steps, starts, adds) = (&self.steps[..tiles], &self.starts[..], adds || top > 0);
+            let (steps, starts) = (&self.steps[..tiles], &self.starts[..]);
+            let to = if adds || top > 0 { To::Add } else { To::Own };
             let place = output.blocks() * lanes * channels;
             let transformed = values.chunks_exact(places[0]).zip(gradient_values.chunks_exact(places[1]));
             for ((image, gradient), sums) in transformed.zip(sums.chunks_exact_mut(place)) {
@@ -157,7 +158,7 @@ impl WeightGradient {
                     let count = (*width).min(output.blocks() - bundle);
                     let vectors = &gradient[bundle * tiles * lanes..][..count * tiles * lanes];
                     let results = &mut sums[bundle * lanes * channels..][..count * lanes * channels];
-                    sum(Sums { image, vectors, count, steps, starts, results, adds });
+                    sum(Sums { image, vectors, count, steps, starts, results, to });
                 }
             }
         }
