@@ -89,14 +89,43 @@ pub(super) fn max_pool_backward(gradient: &[f32], indices: &[PoolIndex], width: 
             top[width - 1] = 0.0;
             bottom[width - 1] = 0.0;
         }
-        let pairs = top.chunks_exact_mut(2).zip(bottom.chunks_exact_mut(2));
-        for ((gradient, index), (top, bottom)) in gradient.iter().zip(indices).zip(pairs) {
-            top[0] = if *index == 0 { *gradient } else { 0.0 };
-            top[1] = if *index == 1 { *gradient } else { 0.0 };
-            bottom[0] = if *index == 2 { *gradient } else { 0.0 };
-            bottom[1] = if *index == 3 { *gradient } else { 0.0 };
+        for (row, places) in [(top, [0, 1]), (bottom, [2, 3])] {
+            match half {
+                8.. => put_back::<8>(gradient, indices, places, row),
+                4.. => put_back::<4>(gradient, indices, places, row),
+                _ => put_back::<1>(gradient, indices, places, row),
+            }
         }
     }
+}
+
+/// Of a row of windows, those values that are at `places` of their windows, side by side: `N` windows at a time, the last of which may
+/// be some of those before once more.
+#[inline(always)]
+fn put_back<const N: usize>(gradient: &[f32], indices: &[PoolIndex], places: [PoolIndex; 2], row: &mut [f32]) {
+    let row = row.as_chunks_mut::<2>().0;
+    let last = gradient.len() - N;
+    for at in (0..last).step_by(N).chain([last]) {
+        let gradient: &[f32; N] = gradient[at..].first_chunk().expect("as many windows");
+        let indices: &[PoolIndex; N] = indices[at..].first_chunk().expect("an index for each");
+        let row: &mut [[f32; 2]; N] = row[at..].first_chunk_mut().expect("two values for each");
+        let [left, right] = places.map(|place| {
+            let mut values = [0.0; N];
+            for i in 0..N {
+                values[i] = only_if(indices[i] == place, gradient[i]);
+            }
+            values
+        });
+        for i in 0..N {
+            row[i] = [left[i], right[i]];
+        }
+    }
+}
+
+/// `value`, or 0: without a branch, since where a maximum is is as good as random.
+#[inline(always)]
+fn only_if(is_wanted: bool, value: f32) -> f32 {
+    f32::from_bits(value.to_bits() & u32::from(is_wanted).wrapping_neg())
 }
 
 /// Calls `each(place in the plane, gradient)` for each window of [`max_pool`]: where its maximum was, or with a gradient of 0

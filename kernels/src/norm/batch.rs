@@ -6,7 +6,7 @@
 //! Both directions read the images twice, in their order: once for the sums over the batch, block of images by block, and
 //! once to compute with them. Blocks depend on the sizes alone, and their sums are added in their order.
 
-use super::super::fill::{filled, filled_pair};
+use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::pool::{PoolIndex, relu_backward};
 use super::super::reduce::{sum, sum_of};
 use super::super::simd::{BLOCK, vectorised};
@@ -67,10 +67,12 @@ fn normalise(geometry: &Geometry, input: &[f32], shortcut: Option<&[f32]>, gamma
     let of = |i: usize| i * image..(i + 1) * image;
     let (output, indices) = if geometry.epilogue.pool {
         filled_pair([total, size], [total, size], |i, output, indices| {
-            vectorised(
-                #[inline(always)]
-                || pool_image(geometry, &input[of(i)], &lines, output, indices),
-            );
+            with_scratch([geometry.plane()], |[scaled]| {
+                vectorised(
+                    #[inline(always)]
+                    || pool_image(geometry, &input[of(i)], &lines, scaled, (output, indices)),
+                );
+            });
         })
     } else {
         let output = filled(total, size, |i, output| {
@@ -260,18 +262,21 @@ impl<'a> Backward<'a> {
         let Geometry { batch, channels, .. } = *self.geometry;
         let block = block(self.geometry);
         let partial = filled(batch.div_ceil(block) * channels, channels, |i, sums: &mut [[f64; 2]]| {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for image in i * block..batch.min((i + 1) * block) {
-                        for (channel, [plain, weighted]) in sums.iter_mut().enumerate() {
-                            let sums = self.plane(image * channels + channel).sums(self.saved.mean[channel]);
-                            *plain += f64::from(sums[0]);
-                            *weighted += f64::from(sums[1]);
+            with_scratch([self.geometry.scratch()], |[scratch]| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for image in i * block..batch.min((i + 1) * block) {
+                            for (channel, [plain, weighted]) in sums.iter_mut().enumerate() {
+                                let plane = self.plane(image * channels + channel);
+                                let sums = plane.sums(self.saved.mean[channel], scratch);
+                                *plain += f64::from(sums[0]);
+                                *weighted += f64::from(sums[1]);
+                            }
                         }
-                    }
-                },
-            );
+                    },
+                );
+            });
         });
         let total = |channel: usize| {
             let add = |[plain, weighted]: [f64; 2], part: &[[f64; 2]]| {

@@ -6,7 +6,7 @@
 //! An image needs nothing of the others, so that it is read from memory once in each direction: the statistics are computed
 //! anew in the backward pass, from values that it needs anyway.
 
-use super::super::fill::{filled, filled_pair};
+use super::super::fill::{filled, filled_pair, with_scratch};
 use super::super::pool::PoolIndex;
 use super::super::reduce::{sum, sum_of};
 use super::super::simd::vectorised;
@@ -120,10 +120,12 @@ pub fn forward(geometry: &Geometry, groups: Groups, input: &[f32], gamma: &[f32]
     let image = |i: usize| &input[i * geometry.image()..][..geometry.image()];
     if geometry.epilogue.pool {
         let (output, indices) = filled_pair([total, size], [total, size], |i, output, indices| {
-            vectorised(
-                #[inline(always)]
-                || pool_image(geometry, image(i), &norm.lines(image(i)), output, indices),
-            );
+            with_scratch([geometry.plane()], |[scaled]| {
+                vectorised(
+                    #[inline(always)]
+                    || pool_image(geometry, image(i), &norm.lines(image(i)), scaled, (output, indices)),
+                );
+            });
         });
         return Forward { output, indices };
     }
@@ -166,10 +168,12 @@ pub fn backward(geometry: &Geometry, groups: Groups, saved: Saved, gradient: &[f
         [geometry.values(), geometry.image()],
         [geometry.batch * channels, channels],
         |image, dx, sums: &mut [[f32; 2]]| {
-            vectorised(
-                #[inline(always)]
-                || norm.backward_image(saved, gradient, image, dx, sums),
-            );
+            with_scratch([geometry.scratch()], |[scratch]| {
+                vectorised(
+                    #[inline(always)]
+                    || norm.backward_image(saved, gradient, image, scratch, (dx, sums)),
+                );
+            });
         },
     );
     let mut total = vec![[0.0_f64; 2]; channels];
@@ -186,7 +190,14 @@ pub fn backward(geometry: &Geometry, groups: Groups, saved: Saved, gradient: &[f
 impl Norm<'_> {
     /// The gradient of an image of the input, and what the image adds to those of gamma and beta.
     #[inline(always)]
-    fn backward_image(&self, saved: Saved, gradient: &[f32], image: usize, dx: &mut [f32], sums: &mut [[f32; 2]]) {
+    fn backward_image(
+        &self,
+        saved: Saved,
+        gradient: &[f32],
+        image: usize,
+        scratch: &mut [f32],
+        (dx, sums): (&mut [f32], &mut [[f32; 2]]),
+    ) {
         let geometry = self.geometry;
         let (plane, size, of_each) = (geometry.plane(), geometry.output_plane(), self.of_each());
         let x = &saved.input[image * geometry.image()..][..geometry.image()];
@@ -208,7 +219,7 @@ impl Norm<'_> {
             let channels = || group * of_each..(group + 1) * of_each;
             let (mut base, mut slope) = (0.0, 0.0);
             for (channel, sums) in channels().zip(&mut *sums) {
-                let [plain, weighted] = of_channel(channel, standing).sums(mean);
+                let [plain, weighted] = of_channel(channel, standing).sums(mean, scratch);
                 *sums = [weighted * inverse, plain];
                 base += self.gamma[channel] * plain;
                 slope += self.gamma[channel] * weighted;

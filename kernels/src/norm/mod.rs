@@ -1,8 +1,7 @@
 //! Norms in training mode with what follows them, forward and backward: what those over the batch and those over groups of
 //! channels share, the sizes and the work on one plane.
 
-use super::fill::with_scratch;
-use super::pool::{Epilogue, PoolIndex, max_pool, maxima};
+use super::pool::{Epilogue, PoolIndex, max_pool, max_pool_backward, maxima};
 use super::reduce::{centred_dot, centred_dot_where, sum};
 use super::size::product;
 
@@ -48,6 +47,11 @@ impl Geometry {
         self.output()[2..].iter().product()
     }
 
+    /// Values of scratch memory that a plane's gradient needs.
+    pub(super) fn scratch(&self) -> usize {
+        if self.epilogue.pool && has_long_rows(self.width) { self.plane() } else { 0 }
+    }
+
     /// Values of one image of the input.
     pub(super) fn image(&self) -> usize {
         self.channels * self.plane()
@@ -57,6 +61,11 @@ impl Geometry {
     pub fn values(&self) -> usize {
         self.batch * self.channels * self.plane()
     }
+}
+
+/// Whether a pool's windows are enough for vectors, so that whole planes are faster computed than maxima visited.
+fn has_long_rows(width: usize) -> bool {
+    width >= 16
 }
 
 /// The gradients, each in the shape of what it belongs to.
@@ -116,25 +125,23 @@ pub(super) fn normalise_image(
     }
 }
 
-/// As [`normalise_image`], with a pool.
+/// As [`normalise_image`], with a pool; `scaled` is scratch memory for a plane.
 #[inline(always)]
 pub(super) fn pool_image(
     geometry: &Geometry,
     image: &[f32],
     lines: &[Line],
-    output: &mut [f32],
-    indices: &mut [PoolIndex],
+    scaled: &mut [f32],
+    (output, indices): (&mut [f32], &mut [PoolIndex]),
 ) {
     let (plane, size) = (geometry.plane(), geometry.output_plane());
     let results = output.chunks_exact_mut(size).zip(indices.chunks_exact_mut(size));
-    with_scratch([plane], |[scaled]| {
-        for ((image, line), (output, indices)) in image.chunks_exact(plane).zip(lines).zip(results) {
-            for (scaled, x) in scaled.iter_mut().zip(image) {
-                *scaled = x * line.slope;
-            }
-            max_pool(scaled, [geometry.width; 2], line.offset, geometry.epilogue.relu, output, indices);
+    for ((image, line), (output, indices)) in image.chunks_exact(plane).zip(lines).zip(results) {
+        for (scaled, x) in scaled.iter_mut().zip(image) {
+            *scaled = x * line.slope;
         }
-    });
+        max_pool(scaled, [geometry.width; 2], line.offset, geometry.epilogue.relu, output, indices);
+    }
 }
 
 /// Which values of a plane have a gradient, where no pool follows.
@@ -161,13 +168,17 @@ pub(super) struct Plane<'a> {
 }
 
 impl Plane<'_> {
-    /// The sums of `dy`, what is left of the output's gradient before what follows the norm, and of `dy * (x - mean)`.
+    /// The sums of `dy`, what is left of the output's gradient before what follows the norm, and of `dy * (x - mean)`; `dy` is
+    /// [scratch memory](Geometry::scratch).
     #[inline(always)]
-    pub(super) fn sums(self, mean: f32) -> [f32; 2] {
+    pub(super) fn sums(self, mean: f32, dy: &mut [f32]) -> [f32; 2] {
         let Self { x, gradient, indices, active, width } = self;
+        if !dy.is_empty() {
+            max_pool_backward(gradient, indices, width, dy);
+            return [sum(dy), centred_dot(dy, x, mean)];
+        }
         if !indices.is_empty() {
-            let mut weighted = 0.0;
-            let mut plain = 0.0;
+            let (mut plain, mut weighted) = (0.0, 0.0);
             maxima(gradient, indices, width, |place, dy| {
                 plain += dy;
                 weighted += dy * (x[place] - mean);
@@ -185,6 +196,13 @@ impl Plane<'_> {
     #[inline(always)]
     pub(super) fn input_gradient(self, through: impl Fn(f32, f32) -> f32, dx: &mut [f32]) {
         let Self { x, gradient, indices, active, width } = self;
+        if has_long_rows(width) && !indices.is_empty() {
+            max_pool_backward(gradient, indices, width, dx);
+            for (dx, x) in dx.iter_mut().zip(x) {
+                *dx = through(*dx, *x);
+            }
+            return;
+        }
         if !indices.is_empty() {
             for (dx, x) in dx.iter_mut().zip(x) {
                 *dx = through(0.0, *x);
