@@ -30,8 +30,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// What the user means by `argument`: a bare name is a config that is built in (or a file, if only that exists);
-    /// anything with a `/`, `\` or `.` in it is a path.
+    /// What the user means by `argument`: the name of a config that is built in, or a file; anything else with a `/`, `\` or
+    /// `.` in it is a path.
     ///
     /// # Errors
     /// When a bare name is neither.
@@ -41,7 +41,7 @@ impl Origin {
         }
         let is_path = argument.contains(['/', '\\', '.']);
         match presets::embedded(argument) {
-            Ok(preset) if !is_path => Ok(Self::Embedded(preset)),
+            Ok(preset) => Ok(Self::Embedded(preset)),
             Err(error) if !is_path && !Path::new(argument).exists() => Err(error),
             _ => Ok(Self::File(argument.into())),
         }

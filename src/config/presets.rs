@@ -13,9 +13,10 @@ pub struct Preset {
 }
 
 /// All of them, the default first.
-pub const PRESETS: [Preset; 8] = [
+pub const PRESETS: [Preset; 9] = [
     Preset { name: "mnist", text: include_str!("../../configs/mnist.toml") },
     Preset { name: "mnist-fast", text: include_str!("../../configs/mnist-fast.toml") },
+    Preset { name: "mnist-99.7", text: include_str!("../../configs/mnist-99.7.toml") },
     Preset { name: "mnist-mlp", text: include_str!("../../configs/mnist-mlp.toml") },
     Preset { name: "batch-iteration-epoch", text: include_str!("../../configs/batch-iteration-epoch.toml") },
     Preset { name: "fashion-fast", text: include_str!("../../configs/fashion-fast.toml") },

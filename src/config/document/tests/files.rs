@@ -81,7 +81,7 @@ fn a_file_that_is_not_there_names_what_is() {
 
     error: cannot read the config `other.toml`
     caused by: No such file or directory (os error 2)
-    tip: built in are `mnist`, `mnist-fast`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
+    tip: built in are `mnist`, `mnist-fast`, `mnist-99.7`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
 
     error: cannot read the config `mnist.toml`
     caused by: No such file or directory (os error 2)
@@ -89,7 +89,7 @@ fn a_file_that_is_not_there_names_what_is() {
 
     error: cannot read the config `nowhere/other.toml`
     caused by: No such file or directory (os error 2)
-    tip: built in are `mnist`, `mnist-fast`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
+    tip: built in are `mnist`, `mnist-fast`, `mnist-99.7`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
     ");
 }
 
@@ -144,14 +144,15 @@ fn a_byte_order_mark_is_no_problem() {
 #[test]
 fn names_without_a_path_are_built_in_configs() {
     assert_eq!(Origin::find("mnist-mlp").unwrap(), Origin::Embedded(presets::embedded("mnist-mlp").unwrap()));
+    assert_eq!(Origin::find("mnist-99.7").unwrap(), Origin::Embedded(presets::embedded("mnist-99.7").unwrap()));
     assert_eq!(Origin::find("./mnist-mlp").unwrap(), Origin::File("./mnist-mlp".into()));
     assert_eq!(Origin::find("my.toml").unwrap(), Origin::File("my.toml".into()));
     let errors = ["minst", "zebra", ""].map(|name| Origin::find(name).unwrap_err().render());
     insta::assert_snapshot!(errors.join("\n\n"), @"
-    error: no config `minst`: it is neither a file nor built in; built in are `mnist`, `mnist-fast`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
+    error: no config `minst`: it is neither a file nor built in; built in are `mnist`, `mnist-fast`, `mnist-99.7`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
     tip: did you mean `mnist`?
 
-    error: no config `zebra`: it is neither a file nor built in; built in are `mnist`, `mnist-fast`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
+    error: no config `zebra`: it is neither a file nor built in; built in are `mnist`, `mnist-fast`, `mnist-99.7`, `mnist-mlp`, `batch-iteration-epoch`, `fashion-fast`, `fashion`, `cifar10`, `smoke`
 
     error: the config has an empty name
     tip: leave it out to use `mnist`
