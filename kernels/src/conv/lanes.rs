@@ -67,17 +67,17 @@ fn of_channels(channels: usize, values: usize) -> f64 {
     waste(channels) * (1.0 + FOR_RESULTS / values as f64)
 }
 
-/// The part of that which is for vectors that are not full.
-fn waste(channels: usize) -> f64 {
-    channels.next_multiple_of(Vectors::here().lanes) as f64 / channels as f64
-}
-
 /// The same with columns in vectors, those between the rows included.
 fn of_columns(geometry: &ConvGeometry) -> f64 {
     let columns = Layout::input(geometry, 1).columns(1, geometry.conv_output());
     // Measured on AVX2, where a tile of columns is small.
     let of_tiles = if Vectors::here().are_many { 1.0 } else { 1.3 };
     of_tiles * columns.next_multiple_of(16) as f64 / geometry.conv_plane() as f64
+}
+
+/// How much longer products take with `channels` in vectors than if these were full.
+fn waste(channels: usize) -> f64 {
+    channels.next_multiple_of(Vectors::here().lanes) as f64 / channels as f64
 }
 
 /// Whether the rows of the patch matrix are slices of a padded image that is not their matrix already.
