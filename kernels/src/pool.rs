@@ -27,6 +27,11 @@ impl Epilogue {
     }
 }
 
+/// The places of the values of a window of the pool.
+pub(super) fn window([y, x]: [usize; 2]) -> [[usize; 2]; 4] {
+    [[0, 0], [0, 1], [1, 0], [1, 1]].map(|[down, right]| [2 * y + down, 2 * x + right])
+}
+
 /// Where in its 2x2 window the maximum was: 0 1 / 2 3, or [`INACTIVE`].
 pub type PoolIndex = u8;
 /// The window's maximum was not above 0, so that ReLU stops its gradient.

@@ -57,6 +57,15 @@ impl Shape {
         })
     }
 
+    /// Where each value of a patch lies, from its first one on: of each channel these rows and columns.
+    pub(in super::super) fn offsets(&self, rows: &[usize], columns: &[usize]) -> Vec<usize> {
+        let places = |channel: usize| {
+            let first = channel / self.lanes * self.block() + channel % self.lanes;
+            rows.iter().flat_map(move |y| columns.iter().map(move |x| first + y * self.row() + x * self.lanes))
+        };
+        (0..self.channels).flat_map(places).collect()
+    }
+
     /// Where a band that begins with row `y` begins: the first holds the border above it.
     pub(in super::super) fn start_of(&self, y: usize) -> usize {
         if y == 0 { 0 } else { (y + self.border) * self.row() }

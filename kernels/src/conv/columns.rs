@@ -5,9 +5,8 @@ use super::super::gemm::{Matrix, Output, Threads, multiply};
 use super::super::geometry::ConvGeometry;
 use super::super::im2col::{col2im, im2col};
 use super::super::pool::{PoolIndex, add_bias, max_pool};
-use super::super::reduce;
 use super::super::simd::vectorised;
-use super::passes::{self, Forward, Saved, Targets, before_epilogue};
+use super::passes::{self, Forward, Saved, Targets, add_bias_gradients, before_epilogue};
 
 /// See [`super::forward`].
 pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bias: &[f32]) -> Forward {
@@ -88,14 +87,7 @@ pub(super) fn backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], 
             with_patches(geometry, source, |columns| {
                 multiply(dz, columns.transposed(), weights, Output::Accumulate, Threads::This);
             });
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (sum, plane) in biases.iter_mut().zip(planes.chunks_exact(plane)) {
-                        *sum += reduce::sum(plane);
-                    }
-                },
-            );
+            add_bias_gradients(geometry, planes, biases);
         }
         let Some(input) = input else { return };
         let weight = Matrix::new(saved.weight, geometry.channels_out, patch).transposed();

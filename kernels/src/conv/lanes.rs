@@ -57,8 +57,8 @@ impl Lanes {
         if geometry.kernel == 1 || of_channels < of_columns {
             return Some(Self::Channels);
         }
-        let (size, columns) = (geometry.conv_output(), Layout::input(geometry, 1).columns(1, geometry.conv_output()));
-        direct::is_worth_it(geometry.channels_out, size, columns).then_some(Self::Columns)
+        let are_columns = direct::is_worth_it(geometry.channels_out, geometry.conv_output(), columns(geometry));
+        are_columns.then_some(Self::Columns)
     }
 }
 
@@ -69,10 +69,14 @@ fn of_channels(channels: usize, values: usize) -> f64 {
 
 /// The same with columns in vectors, those between the rows included.
 fn of_columns(geometry: &ConvGeometry) -> f64 {
-    let columns = Layout::input(geometry, 1).columns(1, geometry.conv_output());
     // Measured on AVX2, where a tile of columns is small.
     let of_tiles = if Vectors::here().are_many { 1.0 } else { 1.3 };
-    of_tiles * columns.next_multiple_of(16) as f64 / geometry.conv_plane() as f64
+    of_tiles * columns(geometry).next_multiple_of(16) as f64 / geometry.conv_plane() as f64
+}
+
+/// Columns of the patch matrix of an image, those between its rows included.
+fn columns(geometry: &ConvGeometry) -> usize {
+    Layout::input(geometry, 1).columns(1, geometry.conv_output())
 }
 
 /// How much longer products take with `channels` in vectors than if these were full.

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
+use super::super::fill::{filled, filled_pair};
 use super::super::geometry::ConvGeometry;
 use super::super::pool::{Epilogue, PoolIndex, max_pool_backward, relu_backward};
+use super::super::reduce;
 use super::super::simd::vectorised;
 
 /// Nothing follows the bias.
@@ -16,6 +18,21 @@ pub struct Forward {
     pub output: Vec<f32>,
     /// Which value of its window each output is; empty without a pool.
     pub indices: Vec<PoolIndex>,
+}
+
+impl Forward {
+    /// Of `total` values, in chunks of `chunk`: `run(number of the chunk, output, indices)` fills both, the latter empty without a pool.
+    pub(super) fn filled(
+        geometry: &ConvGeometry,
+        [total, chunk]: [usize; 2],
+        run: impl Fn(usize, &mut [f32], &mut [PoolIndex]) + Sync,
+    ) -> Self {
+        if geometry.epilogue.pool {
+            let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
+            return Self { output, indices };
+        }
+        Self { output: filled(total, chunk, |part, output| run(part, output, &mut [])), indices: Vec::new() }
+    }
 }
 
 /// What the backward pass reads.
@@ -70,6 +87,21 @@ fn epilogue_backward(geometry: &ConvGeometry, saved: Saved, gradient: &[f32], im
     for (plane, (gradient, indices)) in planes.chunks_exact_mut(geometry.conv_plane()).zip(pooled) {
         max_pool_backward(gradient, indices, width, plane);
     }
+}
+
+/// Adds the gradients of the biases: the sums of what [`before_epilogue`] gives, over some images.
+pub(super) fn add_bias_gradients(geometry: &ConvGeometry, dz: &[f32], sums: &mut [f32]) {
+    let plane = geometry.conv_plane();
+    vectorised(
+        #[inline(always)]
+        || {
+            for planes in dz.chunks_exact(geometry.channels_out * plane) {
+                for (sum, plane) in sums.iter_mut().zip(planes.chunks_exact(plane)) {
+                    *sum += reduce::sum(plane);
+                }
+            }
+        },
+    );
 }
 
 /// Writes places of maxima that kernels give as floats.

@@ -3,14 +3,13 @@
 use std::ops::Range;
 
 use super::super::direct::{self, Correlate, PANEL};
-use super::super::fill::{filled, filled_pair, with_scratch};
+use super::super::fill::with_scratch;
 use super::super::geometry::ConvGeometry;
 use super::super::padded::Layout;
 use super::super::pool::{Epilogue, PoolIndex, copy_with_bias, max_pool};
-use super::super::reduce;
 use super::super::simd::vectorised;
 use super::super::size::product;
-use super::passes::{self, Forward, NeedsGradient, Saved, Sums, before_epilogue};
+use super::passes::{self, Forward, NeedsGradient, Saved, Sums, add_bias_gradients, before_epilogue};
 
 /// Up to this many images are cut by channels as well, so that there is work for several threads, if there are as many
 /// multiplications as that pays for.
@@ -125,12 +124,7 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
             });
         });
     };
-    let (total, chunk) = (geometry.batch * geometry.channels_out * size, channels * size);
-    if pool {
-        let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
-        return Forward { output, indices };
-    }
-    Forward { output: filled(total, chunk, |part, output| run(part, output, &mut [])), indices: Vec::new() }
+    Forward::filled(geometry, [geometry.batch * geometry.channels_out * size, channels * size], run)
 }
 
 /// What the backward pass by slices of padded images shares between threads.
@@ -209,6 +203,7 @@ impl Backward {
                 let count = self.together.min(images.end - first);
                 for (i, image) in (first..first + count).enumerate() {
                     let planes = before_epilogue(geometry, saved, gradient, image..image + 1, scratch);
+                    add_bias_gradients(geometry, planes, bias_sums);
                     vectorised(
                         #[inline(always)]
                         || {
@@ -221,9 +216,6 @@ impl Backward {
                             if !padded.is_empty() {
                                 let source = &saved.input[image * geometry.image()..][..geometry.image()];
                                 self.input.put(i, source, padded);
-                            }
-                            for (sum, plane) in bias_sums.iter_mut().zip(planes.chunks_exact(geometry.conv_plane())) {
-                                *sum += reduce::sum(plane);
                             }
                         },
                     );

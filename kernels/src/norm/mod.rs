@@ -168,12 +168,18 @@ pub(super) struct Plane<'a> {
 }
 
 impl Plane<'_> {
+    /// Whether a pool's gradients are put back into a whole plane first.
+    #[inline(always)]
+    fn is_put_back(&self) -> bool {
+        !self.indices.is_empty() && has_long_rows(self.width)
+    }
+
     /// The sums of `dy`, what is left of the output's gradient before what follows the norm, and of `dy * (x - mean)`; `dy` is
     /// [scratch memory](Geometry::scratch).
     #[inline(always)]
     pub(super) fn sums(self, mean: f32, dy: &mut [f32]) -> [f32; 2] {
         let Self { x, gradient, indices, active, width } = self;
-        if !dy.is_empty() {
+        if self.is_put_back() {
             max_pool_backward(gradient, indices, width, dy);
             return [sum(dy), centred_dot(dy, x, mean)];
         }
@@ -196,7 +202,7 @@ impl Plane<'_> {
     #[inline(always)]
     pub(super) fn input_gradient(self, through: impl Fn(f32, f32) -> f32, dx: &mut [f32]) {
         let Self { x, gradient, indices, active, width } = self;
-        if has_long_rows(width) && !indices.is_empty() {
+        if self.is_put_back() {
             max_pool_backward(gradient, indices, width, dx);
             for (dx, x) in dx.iter_mut().zip(x) {
                 *dx = through(*dx, *x);

@@ -5,6 +5,7 @@ use pulp::{Simd, WithSimd};
 use super::super::super::blocks::{After, Part, Shape, Sums, To, activate, bundles, load, maximum, pack, store, sum};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
+use super::super::super::pool::window;
 use super::cut::{Cuts, cut};
 
 pub(super) struct Patches {
@@ -25,30 +26,26 @@ pub(super) struct Patches {
 
 impl Patches {
     pub(super) fn new(geometry: &ConvGeometry, weight: &[f32], input: &Shape, output: &Shape) -> Self {
-        let ConvGeometry { kernel, stride, padding, channels_in, .. } = *geometry;
+        let ConvGeometry { kernel, stride, padding, .. } = *geometry;
         let corner = input.border - padding;
         let (row, lanes) = (input.row(), input.lanes);
-        let offsets = (0..channels_in).flat_map(|channel| {
-            let first = channel / lanes * input.block() + channel % lanes;
-            (0..kernel).flat_map(move |y| (0..kernel).map(move |x| first + y * row + x * lanes))
-        });
-        let start = |y: usize, x: usize| (y * stride + corner) * row + (x * stride + corner) * lanes;
+        let taps = (0..kernel).collect::<Vec<_>>();
+        let start = |[y, x]: [usize; 2]| (y * stride + corner) * row + (x * stride + corner) * lanes;
         let (height, across) = (output.height, output.width);
         let pool = geometry.epilogue.pool;
-        let places = (0..height).flat_map(|y| (0..across).map(move |x| (y, x)));
-        let windows = |(y, x)| [(2 * y, 2 * x), (2 * y, 2 * x + 1), (2 * y + 1, 2 * x), (2 * y + 1, 2 * x + 1)];
+        let places = (0..height).flat_map(|y| (0..across).map(move |x| [y, x]));
         let starts = match pool {
-            true => places.clone().flat_map(windows).map(|(y, x)| start(y, x)).collect(),
-            false => places.clone().map(|(y, x)| start(y, x)).collect(),
+            true => places.clone().flat_map(window).map(start).collect(),
+            false => places.clone().map(start).collect(),
         };
         let width = bundles(output.blocks());
         let depth = geometry.patch();
         Self {
             width,
             weights: pack(weight, depth, output.lanes, width),
-            offsets: offsets.collect(),
+            offsets: input.offsets(&taps, &taps),
             starts,
-            targets: places.map(|(y, x)| output.at(y, x)).collect(),
+            targets: places.map(|[y, x]| output.at(y, x)).collect(),
             across,
             pool,
         }

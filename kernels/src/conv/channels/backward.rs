@@ -5,10 +5,8 @@ use std::ops::Range;
 use super::super::super::blocks::{Sums as Work, To, sum, unpack};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
-use super::super::super::reduce;
-use super::super::super::simd::vectorised;
 use super::super::super::transpose::transpose;
-use super::super::passes::{self, NeedsGradient, Saved, Sums, before_epilogue};
+use super::super::passes::{self, NeedsGradient, Saved, Sums, add_bias_gradients, before_epilogue};
 use super::images::Images;
 use super::{Bundles, Product, together};
 
@@ -91,16 +89,7 @@ impl Backward {
                 let count = self.together.min(images.end - first);
                 let dz = before_epilogue(geometry, saved, gradient, first..first + count, scratch);
                 if !weight_sums.is_empty() {
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for planes in dz.chunks_exact(geometry.channels_out * plane) {
-                                for (sum, plane) in bias_sums.iter_mut().zip(planes.chunks_exact(plane)) {
-                                    *sum += reduce::sum(plane);
-                                }
-                            }
-                        },
-                    );
+                    add_bias_gradients(geometry, dz, bias_sums);
                     self.input.put(&saved.input[first * geometry.image()..][..count * geometry.image()], padded);
                     self.add(dz, plane, [padded, transposed], weight_sums);
                 }

@@ -74,14 +74,7 @@ impl Images {
     pub(super) fn offsets(&self, [rows, columns]: [&[usize]; 2]) -> Vec<usize> {
         match &self.kind {
             Kind::Planes(layout) => layout.offsets(rows, columns),
-            Kind::Blocks(shape, _) => {
-                let places = |channel: usize| {
-                    let first = channel / shape.lanes * shape.block() + channel % shape.lanes;
-                    rows.iter()
-                        .flat_map(move |y| columns.iter().map(move |x| first + y * shape.row() + x * shape.lanes))
-                };
-                (0..shape.channels).flat_map(places).collect()
-            }
+            Kind::Blocks(shape, _) => shape.offsets(rows, columns),
         }
     }
 

@@ -12,9 +12,9 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::super::blocks::{Sums, To, activate, bundles, maximum, pack, place_of, sum};
-use super::super::fill::{filled, filled_pair, with_scratch};
+use super::super::fill::with_scratch;
 use super::super::geometry::ConvGeometry;
-use super::super::pool::{Epilogue, PoolIndex};
+use super::super::pool::{Epilogue, PoolIndex, window};
 use super::super::simd::lanes;
 use super::super::transpose::transpose;
 use super::FEWEST_GROUPS;
@@ -96,10 +96,8 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
     let [_, channels, height, width] = geometry.output();
     let plane = height * width;
     let places = (0..plane).map(|n| [n / width, n % width]);
-    let windows =
-        |[y, x]: [usize; 2]| [[0, 0], [0, 1], [1, 0], [1, 1]].map(|[down, right]| [2 * y + down, 2 * x + right]);
     let starts = match pool {
-        true => images.starts(places.flat_map(windows)),
+        true => images.starts(places.flat_map(window)),
         false => images.starts(places),
     };
     let mut biases = bias.to_vec();
@@ -129,12 +127,7 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
             write_indices(planes, indices);
         });
     };
-    let (total, chunk) = (geometry.batch * channels * plane, together * channels * plane);
-    if pool {
-        let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
-        return Forward { output, indices };
-    }
-    Forward { output: filled(total, chunk, |part, output| run(part, output, &mut [])), indices: Vec::new() }
+    Forward::filled(geometry, [geometry.batch * channels * plane, together * channels * plane], run)
 }
 
 /// Adds biases `[across]` to results `[places, across]`, and applies what follows; of four results of a window of the pool one is

@@ -6,7 +6,7 @@ mod weights;
 use std::ops::Range;
 
 use super::super::blocks::{After, Kernels, MOST_VALUES, Part, Shape, Tiles};
-use super::super::fill::{filled, filled_pair, with_scratch};
+use super::super::fill::with_scratch;
 use super::super::geometry::ConvGeometry;
 use super::super::pool::{Epilogue, PoolIndex};
 use super::super::simd::lanes;
@@ -147,12 +147,7 @@ pub(super) fn forward(geometry: &ConvGeometry, input: &[f32], weight: &[f32], bi
         let images = &input[part * together * image..][..outputs.len() / output * image];
         convolution.run(images, outputs, indices);
     };
-    let (total, chunk) = (geometry.batch * output, together * output);
-    if geometry.epilogue.pool {
-        let (output, indices) = filled_pair([total, chunk], [total, chunk], run);
-        return Forward { output, indices };
-    }
-    Forward { output: filled(total, chunk, |part, outputs| run(part, outputs, &mut [])), indices: Vec::new() }
+    Forward::filled(geometry, [geometry.batch * output, together * output], run)
 }
 
 /// What the input's gradient shares between threads.

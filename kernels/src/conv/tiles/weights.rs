@@ -3,14 +3,13 @@
 
 use std::ops::Range;
 
-use super::super::super::blocks::{AddKernels, GAP, MOST_VALUES, Read, ReadGradient, Shape, Sums, To, bundles, sum};
+use super::super::super::blocks::{
+    AddKernels, GAP, MOST_VALUES, Read, ReadGradient, Shape, Sums, To, bundles, sum, unpack,
+};
 use super::super::super::fill::with_scratch;
 use super::super::super::geometry::ConvGeometry;
-use super::super::super::reduce;
-use super::super::super::simd::vectorised;
-use super::super::super::transpose::transpose;
 use super::super::super::winograd::PLACES;
-use super::super::passes::{self, NO_EPILOGUE, Saved, before_epilogue};
+use super::super::passes::{self, NO_EPILOGUE, Saved, add_bias_gradients, before_epilogue};
 use super::shapes;
 
 /// What threads share while they compute it.
@@ -64,12 +63,7 @@ impl WeightGradient {
 
     /// The gradient of the weights from such sums.
     pub(in super::super) fn weights(&self, sums: &[f32]) -> Vec<f32> {
-        let (lanes, depth) = (self.output.lanes, self.input.channels * 9);
-        let mut weights = vec![0.0; self.output.channels * depth];
-        for (rows, packed) in weights.chunks_mut(lanes * depth).zip(sums.chunks_exact(lanes * depth)) {
-            transpose(packed, lanes, [depth, rows.len() / depth], rows, depth);
-        }
-        weights
+        unpack(sums, self.output.channels, self.input.channels * 9, self.output.lanes, 1)
     }
 
     /// Adds the gradients of the weights and biases of some images to `sums`.
@@ -99,14 +93,7 @@ impl WeightGradient {
                 let count = (*together).min(images.end - first);
                 for (i, image) in (first..first + count).enumerate() {
                     let dz = before_epilogue(geometry, saved, gradient, image..image + 1, scratch);
-                    vectorised(
-                        #[inline(always)]
-                        || {
-                            for (sum, plane) in biases.iter_mut().zip(dz.chunks_exact(geometry.conv_plane())) {
-                                *sum += reduce::sum(plane);
-                            }
-                        },
-                    );
+                    add_bias_gradients(geometry, dz, biases);
                     output.put(dz, &mut gradients[i * output.size()..][..output.size()]);
                     let image = &saved.input[image * geometry.image()..][..geometry.image()];
                     input.put(image, &mut inputs[i * input.size()..][..input.size()]);
